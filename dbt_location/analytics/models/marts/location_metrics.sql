@@ -1,0 +1,47 @@
+{{ config(window_column='date_of_business') }}
+
+with
+
+trips as (
+
+    select * from {{ ref('stg_trips') }}
+    where {{ in_window('pickup_datetime') }}
+
+),
+
+zones as (
+
+    select * from {{ ref('stg_zones') }}
+
+),
+
+trips_by_zone as (
+
+    select
+        trips.date_of_business,
+        trips.pickup_zone_id,
+        coalesce(pickup_zones.zone_name, 'Unknown') as pickup_zone,
+        coalesce(pickup_zones.borough, 'Unknown') as pickup_borough,
+        coalesce(dropoff_zones.borough, 'Unknown') as destination_borough,
+        coalesce(pickup_zones.is_airport, false) as from_airport,
+        count(*) as trips,
+        count(trips.duration) as timed_trips,
+        sum(trips.trip_distance) as total_distance,
+        sum(trips.duration) as total_duration,
+        sum(trips.total_amount) as fare,
+        count(*) filter (where trips.duration > 30) as trips_over_30_min
+
+    from trips
+    left join zones as pickup_zones on trips.pickup_zone_id = pickup_zones.zone_id
+    left join zones as dropoff_zones on trips.dropoff_zone_id = dropoff_zones.zone_id
+    group by
+        trips.date_of_business,
+        trips.pickup_zone_id,
+        pickup_zones.zone_name,
+        pickup_zones.borough,
+        coalesce(dropoff_zones.borough, 'Unknown'),
+        pickup_zones.is_airport
+
+)
+
+select * from trips_by_zone

@@ -1,0 +1,57 @@
+"""The dbt models as assets."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DbtCliResource, dbt_assets
+
+from dbt_location.partitions import daily_partition
+from dbt_location.project import analytics_project, manifest
+from dbt_location.translator import AnalyticsTranslator
+
+# What hangs on the trips has days; a rule, not a tag, so that no new model can be left out.
+DAILY = "source:raw_taxis.trips+"
+
+# One dbt run at a time: two would create the same views and temporary tables.
+POOL = "dbt"
+
+
+@cache
+def get_dbt_partitioned_models() -> dg.AssetsDefinition:
+    """The models that have days; one run builds any range of them, as one window."""
+
+    @dbt_assets(
+        manifest=manifest(),
+        project=analytics_project,
+        select=DAILY,
+        partitions_def=daily_partition,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        dagster_dbt_translator=AnalyticsTranslator(),
+        pool=POOL,
+    )
+    def dbt_partitioned_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        window = context.partition_time_window
+        # dbt's own options for a window: unlike --vars, they do not make dbt parse the project again.
+        args = ["build", "--event-time-start", f"{window.start:%Y-%m-%d}", "--event-time-end", f"{window.end:%Y-%m-%d}"]
+        yield from dbt.cli(args, context=context).stream()
+
+    return dbt_partitioned_models
+
+
+@cache
+def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
+    """The models that have no day."""
+
+    @dbt_assets(
+        manifest=manifest(),
+        project=analytics_project,
+        exclude=DAILY,
+        dagster_dbt_translator=AnalyticsTranslator(),
+        pool=POOL,
+    )
+    def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from dbt.cli(["build"], context=context).stream()
+
+    return dbt_unpartitioned_models

@@ -1,0 +1,57 @@
+"""The location's settings, read from the environment and checked before anything else runs."""
+
+import os
+from collections.abc import Mapping
+from datetime import date
+
+
+class SettingError(ValueError):
+    """A setting that the location cannot start with; the message names it and says what to write instead."""
+
+
+def _read_month_start(name: str, default: str, env: Mapping[str, str]) -> date | None:
+    value = env.get(name, default).strip()
+    if not value:
+        return None
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        raise SettingError(
+            f"{name}={value!r} is not a date. Write it as YYYY-MM-DD, for example {name}={default}."
+        ) from None
+    if day.day != 1:
+        raise SettingError(
+            f"{name}={value} is not the first of a month, and the trips come in whole months. "
+            f"Write {name}={day.replace(day=1)}."
+        )
+    return day
+
+
+def read_range(env: Mapping[str, str] = os.environ) -> tuple[date, date | None]:
+    """Reads TAXI_START_DATE (inclusive) and TAXI_END_DATE (exclusive; empty is None, an open end).
+
+    Raises:
+        SettingError: a date is not one or not the first of a month, or the end is not after the start.
+    """
+    start = _read_month_start("TAXI_START_DATE", "2023-01-01", env)
+    end = _read_month_start("TAXI_END_DATE", "2023-04-01", env)
+    if start is None:
+        raise SettingError("TAXI_START_DATE is empty. Set it to the first day of the range, as YYYY-MM-DD.")
+    if end is not None and end <= start:
+        raise SettingError(
+            f"TAXI_END_DATE={end} is not after TAXI_START_DATE={start}. The end is exclusive: set it to the first day "
+            "after the range, or leave it empty for an open end."
+        )
+    return start, end
+
+
+def read_port(name: str, default: str, env: Mapping[str, str] = os.environ) -> int:
+    """Reads a TCP port.
+
+    Raises:
+        SettingError: the value is not a port.
+    """
+    value = env.get(name, default)
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise SettingError(f"{name}={value!r} is not a port. Set it to a number from 1 to 65535, usually {default}.")
+    return int(value)

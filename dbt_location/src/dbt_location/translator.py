@@ -1,0 +1,27 @@
+"""How dbt's resources look in Dagster."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator
+
+from dbt_location.sources import source_asset_key
+
+
+class AnalyticsTranslator(DagsterDbtTranslator):
+    """A source is the asset that its owner made, so lineage crosses the locations; groups are the project's layers."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """The key of a dbt resource."""
+        if dbt_resource_props["resource_type"] == "source":
+            return source_asset_key(dbt_resource_props)
+        return super().get_asset_key(dbt_resource_props)
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """The folder of a model: staging or marts."""
+        return str(dbt_resource_props["fqn"][1])
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        """The team of this location."""
+        return ["team:analytics"]

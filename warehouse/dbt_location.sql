@@ -1,0 +1,6 @@
+-- dbt_location owns analytics, which dbt builds, and metrics, which the metrics assets write.
+-- temporary: dbt computes a window in a temporary table before it replaces it.
+grant connect, temporary on database warehouse to dbt_location;
+
+create schema if not exists analytics authorization dbt_location;
+create schema if not exists metrics authorization dbt_location;
