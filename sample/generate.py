@@ -1,0 +1,160 @@
+"""Writes sample files in the form of the TLC's: made up, the same at every run, and laid out as on the TLC's site.
+
+They look like the real ones where it matters to a loader: the types of the columns change in February 2023, some
+trips lie outside their file's month, nulls come in blocks, reversals cancel trips, a dropoff may precede its pickup.
+
+usage: generate.py FOLDER yellow|green 2023-01-01 2023-04-01
+"""
+
+import csv
+import random
+import sys
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+LABEL = "SAMPLE DATA, made up. Not trips of the NYC Taxi & Limousine Commission."
+TRIPS_PER_DAY = 1_000
+STRAYS = 7
+
+BOROUGHS = ("Manhattan", "Queens", "Brooklyn", "Bronx", "Staten Island")
+AIRPORTS = {1: ("EWR", "Newark Airport"), 132: ("Queens", "JFK Airport"), 138: ("Queens", "LaGuardia Airport")}
+
+# Types of the columns up to 2023-01 and from 2023-02, as they changed in the real files.
+FIRST = {"id": pa.int64(), "code": pa.float64(), "text": pa.string(), "ehail": pa.null()}
+LATER = {"id": pa.int32(), "code": pa.int64(), "text": pa.large_string(), "ehail": pa.float64()}
+
+
+def zones() -> Iterator[tuple[int, str, str, str]]:
+    """Yields 265 zones: number, borough, name, service zone; the last two are the TLC's own oddities."""
+    for number in range(1, 264):
+        if number in AIRPORTS:
+            borough, name = AIRPORTS[number]
+            yield number, borough, name, "EWR" if borough == "EWR" else "Airports"
+        else:
+            borough = BOROUGHS[number % len(BOROUGHS)]
+            yield (
+                number,
+                borough,
+                f"{borough} {number} (sample)",
+                "Yellow Zone" if borough == "Manhattan" else "Boro Zone",
+            )
+    yield 264, "Unknown", "N/A", "N/A"
+    yield 265, "N/A", "Outside of NYC", "N/A"
+
+
+def trips(month: date, next_month: date, draw: random.Random) -> Iterator[dict[str, object]]:
+    """Yields the trips of a month's file, as columns of a yellow or green file without the prefix of the times."""
+    days = (next_month - month).days
+    for day in range(days):
+        date_of_business = datetime.combine(month, datetime.min.time()) + timedelta(days=day)
+        busy = 0.8 if date_of_business.weekday() >= 5 else 1.0
+        for _ in range(int(TRIPS_PER_DAY * (busy + 0.2 * draw.random()))):
+            yield from trip(date_of_business + timedelta(seconds=int(86_400 * draw.random())), draw)
+    for stray in range(STRAYS):
+        yield from trip(datetime(month.year, month.month, 1) - timedelta(days=1 + stray * 100), draw)
+
+
+def trip(pickup: datetime, draw: random.Random) -> Iterator[dict[str, object]]:
+    """Yields one trip, and after one in a hundred its reversal."""
+    minutes = 4 + 40 * draw.random() ** 3
+    seconds = -90 if draw.random() < 0.0005 else int(60 * minutes)
+    fare = round(3 + 0.7 * minutes + 2 * draw.random(), 2)
+    tip = round(fare * 0.2 * draw.random(), 2)
+    incomplete = draw.random() < 0.05
+    record = {
+        "vendorid": 1 + int(draw.random() < 0.7),
+        "pickup_datetime": pickup,
+        "dropoff_datetime": pickup + timedelta(seconds=seconds),
+        "store_and_fwd_flag": None if incomplete else "N",
+        "ratecodeid": None if incomplete else (99 if draw.random() < 0.01 else 1),
+        "pulocationid": 1 + int(265 * draw.random()),
+        "dolocationid": 1 + int(265 * draw.random()),
+        "passenger_count": None if incomplete else 1 + int(4 * draw.random()),
+        "trip_distance": round(minutes * 0.25 * (0.5 + draw.random()), 2),
+        "fare_amount": fare,
+        "extra": 0.5,
+        "mta_tax": 0.5,
+        "tip_amount": tip,
+        "tolls_amount": 0.0,
+        "improvement_surcharge": 1.0,
+        "total_amount": round(fare + tip + 2.0, 2),
+        "payment_type": None if incomplete else 1 + int(2 * draw.random()),
+        "congestion_surcharge": None if incomplete else 0.0,
+        "airport_fee": None if incomplete else 0.0,
+        "ehail_fee": None,
+        "trip_type": None if incomplete else 1,
+    }
+    yield record
+    if draw.random() < 0.01:
+        money = ("fare_amount", "extra", "mta_tax", "tip_amount", "improvement_surcharge", "total_amount")
+        yield record | {name: -float(str(record[name])) for name in money}
+
+
+def schema(taxi_type: str, types: dict[str, pa.DataType]) -> pa.Schema:
+    """The columns of a file, in the TLC's order and spelling."""
+    identifier, code, text = types["id"], types["code"], types["text"]
+    time = "tpep" if taxi_type == "yellow" else "lpep"
+    columns: list[tuple[str, pa.DataType]] = [
+        ("VendorID", identifier),
+        (f"{time}_pickup_datetime", pa.timestamp("us")),
+        (f"{time}_dropoff_datetime", pa.timestamp("us")),
+        ("store_and_fwd_flag", text),
+        ("RatecodeID", code),
+        ("PULocationID", identifier),
+        ("DOLocationID", identifier),
+        ("passenger_count", code),
+        *((name, pa.float64()) for name in ("trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount")),
+        *((name, pa.float64()) for name in ("tolls_amount", "improvement_surcharge", "total_amount")),
+        ("payment_type", code),
+        ("congestion_surcharge", pa.float64()),
+    ]
+    if taxi_type == "yellow":
+        columns.append(("airport_fee" if types is FIRST else "Airport_fee", pa.float64()))
+    else:
+        columns += [("ehail_fee", types["ehail"]), ("trip_type", code)]
+    return pa.schema(columns, metadata={"label": LABEL})
+
+
+def write_month(path: Path, taxi_type: str, month: date, next_month: date) -> None:
+    """Writes one month's trip file."""
+    columns = schema(taxi_type, FIRST if month < date(2023, 2, 1) else LATER)
+    # A seed of its own per file, so that a file does not depend on which others are made along with it.
+    draw = random.Random(f"{taxi_type} {month}")
+    rows = list(trips(month, next_month, draw))
+    arrays = []
+    for field in columns:
+        name = field.name.lower().removeprefix("tpep_").removeprefix("lpep_")
+        arrays.append(pa.array([row[name] for row in rows], field.type))
+    pq.write_table(pa.Table.from_arrays(arrays, schema=columns), path)
+
+
+def generate(folder: Path, taxi_type: str, start: date, end: date) -> None:
+    """Writes the zone lookup and the trip files of all months from ``start`` to before ``end``.
+
+    Args:
+        folder: stands in for the root of the TLC's site; created where it is missing.
+        taxi_type: ``yellow`` or ``green``.
+        start: first day of the first month.
+        end: first day after the last month.
+    """
+    (folder / "trip-data").mkdir(parents=True, exist_ok=True)
+    (folder / "misc").mkdir(exist_ok=True)
+    (folder / "SAMPLE.txt").write_text(LABEL + "\n")
+    with (folder / "misc/taxi_zone_lookup.csv").open("w", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(("LocationID", "Borough", "Zone", "service_zone"))
+        writer.writerows(zones())
+    month = start
+    while month < end:
+        next_month = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+        path = folder / f"trip-data/{taxi_type}_tripdata_{month:%Y-%m}.parquet"
+        write_month(path, taxi_type, month, next_month)
+        month = next_month
+
+
+if __name__ == "__main__":
+    generate(Path(sys.argv[1]), sys.argv[2], date.fromisoformat(sys.argv[3]), date.fromisoformat(sys.argv[4]))
