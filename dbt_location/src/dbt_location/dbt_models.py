@@ -5,10 +5,10 @@ from functools import cache
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliResource, dbt_assets
+from dagster_dbt import dbt_assets
 
 from dbt_location.partitions import daily_partition
-from dbt_location.project import analytics_project, manifest
+from dbt_location.project import AnalyticsDbt, analytics_project, manifest
 from dbt_location.translator import AnalyticsTranslator
 
 # What hangs on the trips has days; a rule, not a tag, so that no new model can be left out.
@@ -31,7 +31,7 @@ def get_dbt_partitioned_models() -> dg.AssetsDefinition:
         dagster_dbt_translator=AnalyticsTranslator(),
         pool=POOL,
     )
-    def dbt_partitioned_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def dbt_partitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
         window = context.partition_time_window
         # dbt's own options for a window: unlike --vars, they do not make dbt parse the project again.
         args = ["build", "--event-time-start", f"{window.start:%Y-%m-%d}", "--event-time-end", f"{window.end:%Y-%m-%d}"]
@@ -51,7 +51,7 @@ def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
         dagster_dbt_translator=AnalyticsTranslator(),
         pool=POOL,
     )
-    def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
         yield from dbt.cli(["build"], context=context).stream()
 
     return dbt_unpartitioned_models

@@ -1,11 +1,10 @@
 """What this code location offers to Dagster."""
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
 
 from dbt_location.dbt_models import get_dbt_partitioned_models, get_dbt_unpartitioned_models
 from dbt_location.metrics.manhattan_stats import manhattan_stats
-from dbt_location.project import analytics_project, manifest
+from dbt_location.project import AnalyticsDbt, analytics_project, manifest
 from dbt_location.sources import source_assets
 from dbt_location.warehouse import Warehouse
 
@@ -16,7 +15,7 @@ defs = dg.Definitions(
         get_dbt_partitioned_models(),
         manhattan_stats,
     ],
-    resources={"dbt": DbtCliResource(project_dir=analytics_project), "warehouse": Warehouse.from_env()},
+    resources={"dbt": AnalyticsDbt(project_dir=str(analytics_project.project_dir)), "warehouse": Warehouse.from_env()},
     # A run is a container or a process of its own and its steps are few: a second Python per step would only cost time.
     executor=dg.in_process_executor,
 )

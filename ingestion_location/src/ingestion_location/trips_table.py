@@ -36,16 +36,15 @@ def create_tables(cursor: Cursor) -> None:
     """Creates the two tables where they are missing."""
     # Two first loads at once would both find the tables missing; the lock makes one of them look later.
     cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"{SCHEMA} tables",))
+    cursor.execute("select to_regclass(%s)", (f"{SCHEMA}.stray_trips",))
+    if cursor.fetchone() != (None,):
+        return
     cursor.execute(
-        sql.SQL("create table if not exists {} ({}) partition by range (pickup_datetime)").format(
-            TRIPS, _COLUMN_DEFINITIONS
-        )
+        sql.SQL("create table {} ({}) partition by range (pickup_datetime)").format(TRIPS, _COLUMN_DEFINITIONS)
     )
-    cursor.execute(sql.SQL("create index if not exists trips_pickup_datetime on {} (pickup_datetime)").format(TRIPS))
-    cursor.execute(
-        sql.SQL("create table if not exists {} (file_month date not null, {})").format(STRAY_TRIPS, _COLUMN_DEFINITIONS)
-    )
-    cursor.execute(sql.SQL("create index if not exists stray_trips_file_month on {} (file_month)").format(STRAY_TRIPS))
+    cursor.execute(sql.SQL("create index on {} (pickup_datetime)").format(TRIPS))
+    cursor.execute(sql.SQL("create table {} (file_month date not null, {})").format(STRAY_TRIPS, _COLUMN_DEFINITIONS))
+    cursor.execute(sql.SQL("create index on {} (file_month)").format(STRAY_TRIPS))
 
 
 def replace_month(
@@ -73,12 +72,14 @@ def replace_month(
     with connection.cursor() as cursor, tempfile.TemporaryFile() as spool:
         # Two loads of one month take turns, so each of them replaces a whole month by a whole month.
         cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"{SCHEMA}.{partition}",))
+        # Not `like trips`: that would hold a lock of the parent from here on, and two loads that both hold one and both
+        # need the parent alone for the swap wait for each other for ever.
         # The check lets Postgres attach the partition without reading it again while it holds the parent's lock.
         cursor.execute(
             sql.SQL(
-                "create table {} (like {} including defaults including constraints, "
+                "create table {} ({}, "
                 "check (pickup_datetime is not null and pickup_datetime >= {} and pickup_datetime < {}))"
-            ).format(new, TRIPS, sql.Literal(start), sql.Literal(end))
+            ).format(new, _COLUMN_DEFINITIONS, sql.Literal(start), sql.Literal(end))
         )
         strays = _StraySpool(spool, month)
         # FREEZE: the table is this transaction's own, so its rows need no later rewrite by vacuum.
@@ -88,7 +89,10 @@ def replace_month(
         cursor.execute(sql.SQL("delete from {} where file_month = %s").format(STRAY_TRIPS), (month,))
         stray_count = copy_batches(cursor, STRAY_TRIPS, strays.batches(), STRAY_SCHEMA)
 
-        # From here to the commit readers of the parent wait: two changes of the catalog, no data.
+        cursor.execute(sql.SQL("analyze {}").format(new))
+
+        # From here to the commit readers of the parent wait, and other loads: changes of the catalog only, no data.
+        cursor.execute(sql.SQL("lock table {} in access exclusive mode").format(TRIPS))
         cursor.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, partition)))
         cursor.execute(sql.SQL("alter table {} rename to {}").format(new, sql.Identifier(partition)))
         cursor.execute(
@@ -96,7 +100,6 @@ def replace_month(
                 TRIPS, sql.Identifier(SCHEMA, partition), sql.Literal(start), sql.Literal(end)
             )
         )
-        cursor.execute(sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, partition)))
     return LoadedMonth(trips, stray_count)
 
 

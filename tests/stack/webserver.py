@@ -1,0 +1,146 @@
+"""The webserver's GraphQL API, as far as the tests use it."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+T = TypeVar("T")
+
+
+def wait_for(what: str, seconds: float, look: Callable[[], T | None]) -> T:
+    """Looks until there is something to see, and returns it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found is not None:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not seen in {seconds} seconds")
+        time.sleep(0.5)
+
+
+class Webserver:
+    """A client of one webserver."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Sends a query or mutation and returns its data."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def locations(self) -> dict[str, dict[str, Any]]:
+        """Per location what loading it came to: a RepositoryLocation, or a PythonError with its message."""
+        data = self.ask(
+            """
+            query { workspaceOrError { ... on Workspace { locationEntries {
+              name
+              locationOrLoadError { __typename
+                ... on RepositoryLocation { repositories { name assetNodes { assetKey { path } } } }
+                ... on PythonError { message } } } } } }
+            """
+        )
+        return {entry["name"]: entry["locationOrLoadError"] for entry in data["workspaceOrError"]["locationEntries"]}
+
+    def launch(self, location: str, assets: list[str], **tags: str) -> str:
+        """Launches one run of assets and returns its id; tags name its partition."""
+        data = self.ask(
+            """
+            mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
+              ... on LaunchRunSuccess { run { runId } }
+              ... on PythonError { message }
+              ... on RunConfigValidationInvalid { errors { message } } } }
+            """,
+            params={
+                "selector": {
+                    "repositoryLocationName": location,
+                    "repositoryName": "__repository__",
+                    "jobName": "__ASSET_JOB",
+                    "assetSelection": [{"path": [asset]} for asset in assets],
+                },
+                "mode": "default",
+                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+            },
+        )["launchRun"]
+        assert data["__typename"] == "LaunchRunSuccess", data
+        return str(data["run"]["runId"])
+
+    def launch_month(self, month: str) -> str:
+        """Launches the load of a month, given its partition key."""
+        return self.launch("ingestion_location", ["taxi_trips"], **{"dagster/partition": month})
+
+    def backfill(self, assets: list[str], partitions: list[str]) -> str:
+        """Asks for partitions of assets as the UI does, and returns the backfill's id."""
+        data = self.ask(
+            """
+            mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename
+              ... on LaunchBackfillSuccess { backfillId }
+              ... on PythonError { message } } }
+            """,
+            params={"assetSelection": [{"path": [asset]} for asset in assets], "partitionNames": partitions},
+        )["launchPartitionBackfill"]
+        assert data["__typename"] == "LaunchBackfillSuccess", data
+        return str(data["backfillId"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A run: its status, tags, and the messages of its failures."""
+        data = self.ask(
+            """
+            query ($id: ID!) { runOrError(runId: $id) { ... on Run {
+              status tags { key value }
+              eventConnection { events { __typename
+                ... on ExecutionStepFailureEvent { failureMetadata { description } error { message } }
+                ... on RunFailureEvent { message error { message } } } } } } }
+            """,
+            id=run_id,
+        )["runOrError"]
+        data["tags"] = {tag["key"]: tag["value"] for tag in data["tags"]}
+        return dict(data)
+
+    def finished(self, run_id: str, seconds: float = 180) -> dict[str, Any]:
+        """Waits for the end of a run and returns it."""
+
+        def look() -> dict[str, Any] | None:
+            run = self.run(run_id)
+            return run if run["status"] in FINISHED else None
+
+        return wait_for(f"end of run {run_id}", seconds, look)
+
+    def backfill_runs(self, backfill_id: str, seconds: float = 240) -> list[dict[str, Any]]:
+        """Waits for the end of a backfill and returns its runs."""
+
+        def look() -> list[dict[str, Any]] | None:
+            data = self.ask(
+                """
+                query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
+                  status error { message } runs(limit: 200) { runId status } } } }
+                """,
+                id=backfill_id,
+            )["partitionBackfillOrError"]
+            assert data["status"] not in ("FAILED", "COMPLETED_FAILED"), data
+            return list(data["runs"]) if data["status"] in ("COMPLETED", "COMPLETED_SUCCESS") else None
+
+        return wait_for(f"end of backfill {backfill_id}", seconds, look)
+
+    def materialized_partitions(self, asset: str) -> int:
+        """How many partitions of an asset are materialized, as its page shows."""
+        data = self.ask(
+            "query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {"
+            " partitionStats { numMaterialized } } } }",
+            key={"path": [asset]},
+        )
+        return int(data["assetNodeOrError"]["partitionStats"]["numMaterialized"])
+
+    def run_count(self) -> int:
+        """Number of runs in the history."""
+        data = self.ask("query { runsOrError { ... on Runs { count } } }")
+        return int(data["runsOrError"]["count"])
