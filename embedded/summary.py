@@ -38,7 +38,11 @@ limit 5
 
 
 def measure(
-    connection: Connection, months: Sequence[str], days: Sequence[str], seconds: Mapping[str, float], source: str
+    connection: Connection,
+    months: Sequence[str],
+    days: Sequence[str],
+    seconds: Mapping[str, float],
+    source: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Reads from the warehouse what is there for these months and days.
 
@@ -47,7 +51,7 @@ def measure(
         months: partition keys of taxi_trips.
         days: partition keys of the daily models.
         seconds: wall-clock seconds per phase.
-        source: where the files came from.
+        source: ``source``, the root of the site; ``taxi_type``; ``sample``, whether the files are made up.
     """
     with connection.cursor() as cursor:
         cursor.execute(MONTHS, {"months": list(months)})
@@ -65,8 +69,7 @@ def measure(
             for row in cursor.fetchall()
         ]
     return {
-        "source": source,
-        "sample": source.startswith("file:") and source.endswith("/.demo/sample"),
+        **source,
         "months": by_month,
         "days": day_count,
         "trip_count": int(trip_count),

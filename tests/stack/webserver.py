@@ -115,6 +115,34 @@ class Webserver:
 
         return wait_for(f"end of run {run_id}", seconds, look)
 
+    def started(self, run_id: str, seconds: float = 60) -> None:
+        """Waits until a run executes."""
+        wait_for(f"start of run {run_id}", seconds, lambda: self.run(run_id)["status"] == "STARTED" or None)
+
+    def terminate(self, run_id: str) -> None:
+        """Terminates a run, as the button in the UI does."""
+        data = self.ask(
+            "mutation ($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }",
+            id=run_id,
+        )["terminateRun"]
+        assert data["__typename"] == "TerminateRunSuccess", data
+
+    def stderr(self, run_id: str) -> str:
+        """What a run's process wrote to stderr, as the run's page shows it."""
+        data = self.ask(
+            """
+            query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
+              ... on LogsCapturedEvent { fileKey } } } } } }
+            """,
+            id=run_id,
+        )["runOrError"]
+        (key,) = [event["fileKey"] for event in data["eventConnection"]["events"] if event]
+        logs = self.ask(
+            "query ($key: [String!]!) { capturedLogs(logKey: $key) { stderr } }",
+            key=[run_id, "compute_logs", key],
+        )
+        return str(logs["capturedLogs"]["stderr"])
+
     def backfill_runs(self, backfill_id: str, seconds: float = 240) -> list[dict[str, Any]]:
         """Waits for the end of a backfill and returns its runs."""
 

@@ -1,0 +1,182 @@
+"""`make demo` and its companions, run as a user runs them, on sample files in a folder of their own."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.workspace import ROOT
+from tests import warehouse_answers
+from tests.independent import RightAnswers
+from tests.rows import comparable, plain
+from tests.stack.webserver import Webserver, wait_for
+
+MONTHS = ("2023-01", "2023-02", "2023-03")
+TABLES = ("raw_taxis.trips", "raw_taxis.stray_trips", "raw_taxis.zones", "analytics.daily_metrics")
+TABLES += ("analytics.location_metrics", "metrics.manhattan_stats")
+
+
+class Demo:
+    """The demo with a state of its own."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_BASE_URL", "TLC_TAXI_TYPE"}
+        self.env = {name: value for name, value in os.environ.items() if name not in unset}
+        self.env["DEMO_STATE"] = str(state)
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", "--no-print-directory", *arguments], cwd=ROOT, env=self.env, capture_output=True, text=True
+        )
+
+    def query(self, statement: str) -> list[list[Any]]:
+        answer = self.make("query", f"SQL={statement}")
+        assert answer.returncode == 0, answer.stderr
+        rows = list(csv.reader(io.StringIO(answer.stdout)))[1:]
+        return [[_value(text) for text in row] for row in rows]
+
+    def contents(self) -> dict[str, Any]:
+        """A checksum of every table, whatever the order of its rows, and the number of runs in the history."""
+        checksums = " union all ".join(
+            f"select '{table}', count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) from {table} as t"
+            for table in TABLES
+        )
+        return {row[0]: row[1:] for row in self.query(checksums)}
+
+
+def _value(text: str) -> Any:
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    return float(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else text
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    demo = Demo(tmp_path_factory.mktemp("demo"))
+    ended = demo.make("demo")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (demo.state / "first.txt").write_text(ended.stdout)
+    return demo
+
+
+@pytest.fixture(scope="module")
+def right(demo: Demo) -> RightAnswers:
+    return RightAnswers(demo.state / "sample", "yellow", MONTHS)
+
+
+def summary(demo: Demo) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((demo.state / "summary.json").read_text())
+    return loaded
+
+
+def test_every_trip_of_the_files_is_a_trip_of_its_month_or_a_stray(demo: Demo, right: RightAnswers) -> None:
+    assert demo.query(warehouse_answers.MONTHS) == comparable(right.months())
+
+
+def test_daily_metrics_equal_the_independent_computation(demo: Demo, right: RightAnswers) -> None:
+    assert demo.query(warehouse_answers.DAILY_METRICS) == comparable(right.daily_metrics())
+
+
+def test_location_metrics_equal_the_independent_computation(demo: Demo, right: RightAnswers) -> None:
+    assert demo.query(warehouse_answers.LOCATION_METRICS) == comparable(right.location_metrics())
+
+
+def test_manhattan_stats_equal_the_independent_computation(demo: Demo, right: RightAnswers) -> None:
+    assert demo.query(warehouse_answers.MANHATTAN_STATS) == comparable(right.manhattan_stats())
+
+
+def test_all_265_zones_are_loaded_with_the_literal_na(demo: Demo) -> None:
+    assert demo.query("select count(*), count(*) filter (where borough = 'N/A') from raw_taxis.zones") == [[265, 1]]
+
+
+def test_the_summary_says_what_is_in_the_warehouse(demo: Demo, right: RightAnswers) -> None:
+    days = plain(right.daily_metrics())
+    said = summary(demo)
+    assert [[month["month"], month["rows"], month["strays"]] for month in said["months"]] == plain(right.months())
+    assert (said["days"], said["trip_count"]) == (90, sum(day[1] for day in days))
+    assert said["total_amount"] == pytest.approx(sum(day[4] for day in days))
+
+
+def test_the_output_says_that_the_data_is_made_up(demo: Demo) -> None:
+    assert "SAMPLE DATA, made up" in (demo.state / "first.txt").read_text()
+
+
+def test_a_second_demo_runs_nothing_and_changes_nothing(demo: Demo) -> None:
+    before = demo.contents()
+    ended = demo.make("demo")
+    assert (ended.returncode, "done in" in ended.stdout, demo.contents()) == (0, False, before)
+
+
+@pytest.fixture
+def dev(demo: Demo) -> Iterator[Webserver]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [ROOT / ".venv/bin/python", "-m", "embedded.dev", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=demo.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    webserver = Webserver(f"http://127.0.0.1:{port}")
+
+    def answers() -> bool | None:
+        assert process.poll() is None
+        try:
+            return bool(webserver.locations()) or None
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
+    wait_for("the UI of make dev", 90, answers)
+    yield webserver
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+
+
+def test_make_dev_serves_both_locations_on_the_state_of_the_demo(demo: Demo, dev: Webserver) -> None:
+    loaded = {name: location["__typename"] for name, location in dev.locations().items()}
+    assert loaded == {"ingestion_location": "RepositoryLocation", "dbt_location": "RepositoryLocation"}
+    assert (dev.materialized_partitions("taxi_trips"), dev.materialized_partitions("manhattan_stats")) == (3, 90)
+
+
+def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the_months(demo: Demo) -> None:
+    before = demo.contents()
+    empty = demo.state / "empty"
+    ended = demo.make("demo", f"TLC_BASE_URL={empty.as_uri()}")
+    assert ended.returncode != 0
+    assert f"make demo stopped: {empty.as_uri()}/misc/taxi_zone_lookup.csv: there is no such file" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert demo.contents() == before
+
+
+def test_a_wrong_setting_stops_the_demo_with_its_name(demo: Demo) -> None:
+    ended = demo.make("demo", "TLC_TAXI_TYPE=blue")
+    assert ended.returncode != 0
+    assert "TLC_TAXI_TYPE='blue' is not a taxi type. Set it to yellow or green." in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_make_assets_lists_every_asset_of_both_locations(demo: Demo) -> None:
+    lines = demo.make("assets").stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["daily_metrics", "dbt_location"],
+        ["location_metrics", "dbt_location"],
+        ["manhattan_stats", "dbt_location"],
+        ["stg_trips", "dbt_location"],
+        ["stg_zones", "dbt_location"],
+        ["taxi_trips", "ingestion_location"],
+        ["taxi_zones", "ingestion_location"],
+    ]
+
+
+def test_a_wrong_query_is_answered_in_one_line(demo: Demo) -> None:
+    ended = demo.make("query", "SQL=select * from raw_taxis.trip")
+    assert ended.returncode != 0
+    assert 'relation "raw_taxis.trip" does not exist' in ended.stderr

@@ -1,0 +1,71 @@
+"""The locations share nothing but the asset: no Python, no image, no setting that only one place knows."""
+
+import ast
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contract.workspace import LOCATIONS, ROOT
+
+PLATFORM = {"contract", "embedded", "sample", "tests", "warehouse", "benchmarks"}
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of all packages that a module imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_location_imports_nothing_of_the_others_or_of_the_platform(location: str) -> None:
+    foreign = (PLATFORM | set(LOCATIONS)) - {location, "warehouse"}
+    modules = list((ROOT / location / "src").rglob("*.py"))
+    assert modules
+    assert {path.name: imported(path) & foreign for path in modules if imported(path) & foreign} == {}
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_run_gets_the_settings_of_its_code_server(location: str) -> None:
+    environment = compose_file(location)["services"][location]["environment"]
+    context = json.loads(environment["DAGSTER_CONTAINER_CONTEXT"])
+    in_runs = dict(setting.split("=", 1) for setting in context["docker"]["env_vars"])
+    own = {"DAGSTER_CONTAINER_CONTEXT", "DAGSTER_CURRENT_IMAGE"}
+    assert in_runs == {name: value for name, value in environment.items() if name not in own}
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_location_is_listed_in_the_workspace_under_its_own_name(location: str) -> None:
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    assert {"grpc_server": {"host": location, "port": 4000, "location_name": location}} in workspace
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "dev.lock"])
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_the_locks_carry_a_hash_for_every_package(location: str, name: str) -> None:
+    requirements = (ROOT / location / name).read_text().replace("\\\n", "").splitlines()
+    assert requirements
+    assert [line.split()[0] for line in requirements if "--hash=sha256:" not in line] == []
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+@pytest.mark.parametrize("command", [("dagster", "definitions", "validate"), ("dg", "list", "defs", "--json")])
+def test_the_usual_commands_work_in_a_locations_folder(location: str, command: tuple[str, ...]) -> None:
+    folder = ROOT / location
+    ended = subprocess.run(
+        [folder / ".venv/bin" / command[0], *command[1:]], cwd=folder, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def compose_file(location: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / location / "compose.yaml").read_text())
+    return content

@@ -1,0 +1,266 @@
+"""The live compose stack, from `docker compose up` to `make destroy`; the tests build on one another, in this order."""
+
+import json
+import subprocess
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.workspace import LOCATIONS, ROOT
+from tests import warehouse_answers
+from tests.independent import RightAnswers
+from tests.rows import comparable
+from tests.stack.conftest import PROJECT, Stack
+
+MONTHS = ("2023-01", "2023-02", "2023-03")
+DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
+DAILY_ASSETS = ["stg_trips", "daily_metrics", "location_metrics", "manhattan_stats"]
+
+
+@pytest.fixture(scope="module")
+def right(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> RightAnswers:
+    folder = tmp_path_factory.mktemp("sample")
+    stack.command("docker", "compose", "cp", "sample:/opt/sample/files/.", str(folder))
+    return RightAnswers(Path(folder), "yellow", MONTHS)
+
+
+@pytest.fixture(scope="module")
+def loads(stack: Stack) -> list[dict[str, Any]]:
+    """The runs that load the zones and the three months, all launched at once."""
+    run_ids = [stack.webserver.launch("ingestion_location", ["taxi_zones"])]
+    run_ids += [stack.webserver.launch_month(f"{month}-01") for month in MONTHS]
+    return [{**stack.webserver.finished(run_id), "id": run_id} for run_id in run_ids]
+
+
+@pytest.fixture(scope="module")
+def build(stack: Stack, loads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs that come of asking for the zones' model and for all ninety days as the UI does."""
+    zones = stack.webserver.finished(stack.webserver.launch("dbt_location", ["stg_zones"]))
+    assert zones["status"] == "SUCCESS"
+    return stack.webserver.backfill_runs(stack.webserver.backfill(DAILY_ASSETS, DAYS))
+
+
+def test_every_service_is_healthy_and_migrate_has_finished(stack: Stack) -> None:
+    services = stack.services()
+    health = {name: service["Health"] or service["State"] for name, service in services.items()}
+    up = ("postgres", "webserver", "daemon", "docker-proxy", "sample", *LOCATIONS)
+    assert health == {**dict.fromkeys(up, "healthy"), "migrate": "exited"}
+    assert services["migrate"]["ExitCode"] == 0
+
+
+def test_both_locations_are_loaded_without_error(stack: Stack) -> None:
+    loaded = {name: location["__typename"] for name, location in stack.webserver.locations().items()}
+    assert loaded == dict.fromkeys(LOCATIONS, "RepositoryLocation")
+
+
+def test_only_the_webserver_is_published_and_only_on_the_loopback_address(stack: Stack) -> None:
+    published = [
+        (name, port["URL"], port["PublishedPort"])
+        for name, service in stack.services().items()
+        for port in service["Publishers"] or ()
+        if port["PublishedPort"]
+    ]
+    assert published == [("webserver", "127.0.0.1", stack.port)]
+
+
+def test_three_months_and_the_zones_load_at_once(loads: list[dict[str, Any]]) -> None:
+    assert [load["status"] for load in loads] == ["SUCCESS"] * 4
+
+
+def test_ninety_days_are_one_run(build: list[dict[str, Any]]) -> None:
+    assert [run["status"] for run in build] == ["SUCCESS"]
+
+
+def test_the_warehouse_holds_what_an_independent_computation_says(
+    stack: Stack, build: list[dict[str, Any]], right: RightAnswers
+) -> None:
+    assert build
+    assert stack.query(warehouse_answers.MONTHS) == comparable(right.months())
+    assert stack.query(warehouse_answers.DAILY_METRICS) == comparable(right.daily_metrics())
+    assert stack.query(warehouse_answers.LOCATION_METRICS) == comparable(right.location_metrics())
+    assert stack.query(warehouse_answers.MANHATTAN_STATS) == comparable(right.manhattan_stats())
+
+
+def test_the_ui_shows_every_partition_as_materialized(stack: Stack, build: list[dict[str, Any]]) -> None:
+    assert build
+    shown = {asset: stack.webserver.materialized_partitions(asset) for asset in ("taxi_trips", *DAILY_ASSETS)}
+    assert shown == {"taxi_trips": 3, **dict.fromkeys(DAILY_ASSETS, 90)}
+
+
+def test_each_run_is_a_container_of_its_locations_image(
+    stack: Stack, loads: list[dict[str, Any]], build: list[dict[str, Any]]
+) -> None:
+    images = [stack.run_container(load["id"])["Config"]["Image"] for load in loads]
+    images += [stack.run_container(run["runId"])["Config"]["Image"] for run in build]
+    assert images == ["ingestion_location:test"] * 4 + ["dbt_location:test"]
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_runs_container_carries_the_passwords_of_its_own_location_only(
+    stack: Stack, loads: list[dict[str, Any]], build: list[dict[str, Any]], location: str
+) -> None:
+    run_id = {"ingestion_location": loads[1]["id"], "dbt_location": build[0]["runId"]}[location]
+    container = stack.run_container(run_id)
+    volumes = {mount["Name"] for mount in container["Mounts"]}
+    passwords = all_passwords(stack)
+    assert volumes == {f"{PROJECT}_{location}_credentials", f"{PROJECT}_compute_logs"}
+    assert set(passwords_in(stack, location)) == {"dagster", location}
+    assert [role for role, password in passwords.items() if password in json.dumps(container)] == []
+
+
+def all_passwords(stack: Stack) -> dict[str, str]:
+    """Role and password, of all roles."""
+    return {role: password for location in LOCATIONS for role, password in passwords_in(stack, location).items()}
+
+
+def passwords_in(stack: Stack, location: str) -> dict[str, str]:
+    """Role and password, as the location's password file has them."""
+    content = stack.command("docker", "compose", "exec", "-T", location, "cat", "/run/credentials/pgpass")
+    return {line.split(":")[3]: line.split(":")[4] for line in content.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("location", "statement"),
+    [
+        ("dbt_location", "insert into raw_taxis.zones values (999, 'x', 'x', 'x')"),
+        ("dbt_location", "create table raw_taxis.mine (id int)"),
+        ("dbt_location", "drop table raw_taxis.trips"),
+        ("ingestion_location", "select count(*) from analytics.daily_metrics"),
+        ("ingestion_location", "create table metrics.mine (id int)"),
+        ("ingestion_location", "create schema mine"),
+    ],
+)
+def test_a_locations_role_is_refused_what_its_work_does_not_need(
+    stack: Stack, build: list[dict[str, Any]], location: str, statement: str
+) -> None:
+    assert build
+    with pytest.raises(AssertionError, match=r"permission denied|must be owner"):
+        as_role(stack, location, location, "warehouse", statement)
+
+
+@pytest.mark.parametrize(("location", "database"), [(location, "dagster") for location in LOCATIONS])
+def test_a_locations_role_may_not_enter_the_instances_database(stack: Stack, location: str, database: str) -> None:
+    with pytest.raises(AssertionError, match=r"no password supplied|permission denied"):
+        as_role(stack, location, location, database, "select 1")
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_no_location_can_log_in_as_superuser(stack: Stack, location: str) -> None:
+    with pytest.raises(AssertionError, match="no password supplied"):
+        as_role(stack, location, "postgres", "warehouse", "select 1")
+
+
+def as_role(stack: Stack, location: str, role: str, database: str, statement: str) -> None:
+    """Runs a statement from a location's container, with the passwords that are there."""
+    code = "import psycopg2, sys; c = psycopg2.connect(host='postgres', user=sys.argv[1], dbname=sys.argv[2])"
+    code += "; c.cursor().execute(sys.argv[3])"
+    stack.command("docker", "compose", "exec", "-T", location, "python", "-c", code, role, database, statement)
+
+
+@pytest.mark.parametrize(
+    ("location", "other", "foreign"),
+    [("ingestion_location", "dbt_location", "dbt"), ("dbt_location", "ingestion_location", "pyarrow")],
+)
+def test_a_locations_image_has_neither_code_nor_packages_of_the_other(
+    stack: Stack, location: str, other: str, foreign: str
+) -> None:
+    code = f"import importlib.util as u; print([n for n in ('{other}', '{foreign}', 'tests') if u.find_spec(n)])"
+    assert stack.command("docker", "run", "--rm", f"{location}:test", "python", "-c", code) == "[]\n"
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_location_cannot_reach_the_other_ones_network(stack: Stack, location: str) -> None:
+    (other,) = set(LOCATIONS) - {location}
+    (container,) = stack.inspect(stack.services()[other]["ID"])
+    (address,) = [network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values()]
+    code = f"import socket; socket.create_connection(('{address}', 4000), 3)"
+    with pytest.raises(AssertionError, match=r"TimeoutError|timed out|No route|unreachable"):
+        stack.command("docker", "compose", "exec", "-T", location, "python", "-c", code)
+
+
+@pytest.mark.parametrize("service", ["webserver", "daemon", *LOCATIONS])
+def test_a_service_does_not_run_as_root(stack: Stack, service: str) -> None:
+    assert stack.command("docker", "compose", "exec", "-T", service, "id", "-un") == "dagster\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/containers/json"), ("POST", "/containers/x/exec"), ("DELETE", "/containers/x"), ("POST", "/build")],
+)
+def test_the_docker_proxy_refuses_what_launching_a_run_does_not_need(stack: Stack, method: str, path: str) -> None:
+    code = (
+        "import http.client, sys; c = http.client.HTTPConnection('docker-proxy', 2375);"
+        "c.request(sys.argv[1], sys.argv[2]); print(c.getresponse().status)"
+    )
+    answer = stack.command("docker", "compose", "exec", "-T", "daemon", "python", "-c", code, method, path)
+    assert answer == "403\n"
+
+
+def test_a_month_that_the_source_lacks_fails_with_its_url_and_leaves_the_others(
+    stack: Stack, build: list[dict[str, Any]]
+) -> None:
+    assert build
+    before = stack.query(warehouse_answers.MONTHS)
+    path = "files/trip-data/yellow_tripdata_2023-03.parquet"
+    stack.command("docker", "compose", "exec", "-T", "sample", "mv", path, "files/away")
+    try:
+        run = stack.webserver.finished(stack.webserver.launch_month("2023-03-01"))
+    finally:
+        stack.command("docker", "compose", "exec", "-T", "sample", "mv", "files/away", path)
+    (failure,) = [event for event in run["eventConnection"]["events"] if event.get("failureMetadata")]
+    url = "http://sample:8000/trip-data/yellow_tripdata_2023-03.parquet"
+    assert failure["failureMetadata"]["description"].startswith(f"{url}: the source does not have this file (HTTP 404)")
+    assert stack.query(warehouse_answers.MONTHS) == before
+
+
+def test_a_run_can_be_terminated_from_the_ui(stack: Stack, build: list[dict[str, Any]]) -> None:
+    assert build
+    # The table's lock keeps the load waiting at its swap, for as long as this session sleeps.
+    lock = "begin; lock table raw_taxis.trips; select pg_sleep(120)"
+    psql = ("docker", "compose", "exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-c", lock)
+    holder = subprocess.Popen(psql, cwd=ROOT, env=stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        run_id = stack.webserver.launch_month("2023-01-01")
+        stack.webserver.started(run_id)
+        stack.webserver.terminate(run_id)
+        run = stack.webserver.finished(run_id)
+    finally:
+        stack.command(
+            *("docker", "compose", "exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-c"),
+            "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock%'",
+        )
+        holder.wait(timeout=30)
+    assert run["status"] == "CANCELED"
+
+
+def test_what_a_run_printed_is_readable_after_its_container_is_gone(stack: Stack, loads: list[dict[str, Any]]) -> None:
+    run_id = loads[1]["id"]
+    stack.command("docker", "rm", stack.run_container(run_id)["Id"])
+    assert "yellow_tripdata_2023-01.parquet" in stack.webserver.stderr(run_id)
+
+
+def test_data_and_run_history_survive_down_and_up(stack: Stack, build: list[dict[str, Any]]) -> None:
+    assert build
+    before = (stack.query(warehouse_answers.DAILY_METRICS), stack.webserver.run_count(), all_passwords(stack))
+    stack.command("make", "down")
+    assert stack.services() == {}
+    stack.up()
+    assert (stack.query(warehouse_answers.DAILY_METRICS), stack.webserver.run_count(), all_passwords(stack)) == before
+    assert stack.webserver.materialized_partitions("daily_metrics") == 90
+
+
+def test_a_restarted_stack_runs_the_next_month(stack: Stack, build: list[dict[str, Any]]) -> None:
+    assert build
+    assert stack.webserver.finished(stack.webserver.launch_month("2023-02-01"))["status"] == "SUCCESS"
+
+
+def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
+    stack.command("make", "destroy")
+    left = [
+        stack.command("docker", kind, "ls", "--quiet", *every, "--filter", f"name={PROJECT}").split()
+        for kind, every in (("container", ["--all"]), ("volume", []), ("network", []))
+    ]
+    runs = stack.command("docker", "ps", "--all", "--quiet", "--filter", f"label=project={PROJECT}").split()
+    assert (left, runs) == ([[], [], []], [])
