@@ -79,7 +79,7 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 .PHONY: test test-all lint format test-locations test-cross test-stack
 test: install-dev lint test-locations test-cross test-stack ## Run all checks and tests, the live compose stack included
 test-all: install-dev ## Run the long drills: a new user's first minutes, in a fresh clone
-	.venv/bin/pytest tests/fresh_clone
+	.venv/bin/pytest tests/drills
 test-locations: install-dev
 	cd ingestion_location && .venv/bin/pytest ../tests/ingestion_location
 	cd dbt_location && .venv/bin/pytest ../tests/dbt_location
@@ -90,7 +90,7 @@ test-stack: install-dev
 lint: install-dev ## Check format, lint, types and SQL
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy contract embedded sample warehouse tests/cross_location tests/stack tests/fresh_clone
+	.venv/bin/mypy contract embedded sample warehouse tests/cross_location tests/stack tests/drills
 	cd ingestion_location && .venv/bin/mypy --config-file ../mypy.ini src ../tests/ingestion_location
 	cd dbt_location && .venv/bin/mypy --config-file ../mypy.ini src ../tests/dbt_location
 	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \

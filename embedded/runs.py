@@ -31,7 +31,7 @@ def materialize(
         RunFailed: the run failed.
     """
     folder = ROOT / location
-    command = [folder / ".venv/bin/dagster", "asset", "materialize", "-m", f"{location}.definitions"]
+    command = [str(folder / ".venv/bin/dagster"), "asset", "materialize", "-m", f"{location}.definitions"]
     before = {record.dagster_run.run_id for record in instance.get_run_records(limit=50)}
     with log.open("w") as output:
         ended = subprocess.run(

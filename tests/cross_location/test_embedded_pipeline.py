@@ -22,8 +22,14 @@ from tests.rows import comparable, plain
 from tests.stack.webserver import Webserver, wait_for
 
 MONTHS = ("2023-01", "2023-02", "2023-03")
-TABLES = ("raw_taxis.trips", "raw_taxis.stray_trips", "raw_taxis.zones", "analytics.daily_metrics")
-TABLES += ("analytics.location_metrics", "metrics.manhattan_stats")
+TABLES = (
+    "raw_taxis.trips",
+    "raw_taxis.stray_trips",
+    "raw_taxis.zones",
+    "analytics.daily_metrics",
+    "analytics.location_metrics",
+    "metrics.manhattan_stats",
+)
 
 
 class Demo:
@@ -123,7 +129,7 @@ def dev(demo: Demo) -> Iterator[Webserver]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [ROOT / ".venv/bin/python", "-m", "embedded.dev", "--port", str(port)]
+    command = [str(ROOT / ".venv/bin/python"), "-m", "embedded.dev", "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=demo.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     webserver = Webserver(f"http://127.0.0.1:{port}")
 

@@ -1,0 +1,62 @@
+"""A new user's first minutes: a fresh clone, nothing but Python and make, nothing left over from other work."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.workspace import ROOT
+from tests.stack.conftest import NO_ENGINE, engine_answers
+
+
+def python_of(version: str) -> str | None:
+    """An executable of this Python version on this machine."""
+    for name in (f"python{version}", "python3"):
+        path = shutil.which(name)
+        code = f"import sys; sys.exit(sys.version_info[:2] != tuple(map(int, '{version}'.split('.'))))"
+        if path and subprocess.run([path, "-c", code], capture_output=True).returncode == 0:
+            return path
+    return None
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    folder = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
+    return folder
+
+
+PYTHONS = {version: python for version in ("3.11", "3.12", "3.13") if (python := python_of(version))}
+
+
+@pytest.mark.parametrize("python", PYTHONS.values(), ids=PYTHONS)
+def test_make_demo_works_in_a_fresh_clone_and_is_quick_the_second_time(python: str, clone: Path) -> None:
+    first = subprocess.run(["make", "demo", f"PYTHON={python}"], cwd=clone, capture_output=True, text=True)
+    assert first.returncode == 0, first.stdout + first.stderr
+    summary = json.loads((clone / ".demo/summary.json").read_text())
+    assert (len(summary["months"]), summary["days"]) == (3, 90)
+
+    second = subprocess.run(["make", "demo", f"PYTHON={python}"], cwd=clone, capture_output=True, text=True)
+    assert (second.returncode, "done in" in second.stdout) == (0, False)
+
+
+@pytest.fixture
+def default_stack(clone: Path) -> Iterator[Path]:
+    names = ("TAXI_START_DATE", "TAXI_END_DATE", "TLC_BASE_URL", "TLC_TAXI_TYPE")
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    # Only what keeps it apart from a stack that runs already.
+    env |= {"COMPOSE_PROJECT_NAME": "dagster-taxi-test", "WEBSERVER_PORT": "3901"}
+    try:
+        subprocess.run(["docker", "compose", "up", "-d", "--build", "--wait"], cwd=clone, env=env, check=True)
+        yield clone
+    finally:
+        subprocess.run(["make", "destroy"], cwd=clone, env=env, check=True)
+
+
+@pytest.mark.skipif(not os.environ.get("REQUIRE_DOCKER") and not engine_answers(), reason=NO_ENGINE)
+def test_docker_compose_up_works_in_a_fresh_clone_without_any_setting(default_stack: Path) -> None:
+    assert not (default_stack / ".env").exists()
