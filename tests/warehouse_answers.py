@@ -12,7 +12,7 @@ from analytics.location_metrics order by date_of_business, pickup_zone_id, desti
 """
 MANHATTAN_STATS = "select date_of_business, trips, revenue, average_duration from metrics.manhattan_stats order by 1"
 MONTHS = """
-select month, sum(trips)::bigint, sum(strays)::bigint from (
+select month, sum(trips)::bigint as trips, sum(strays)::bigint as strays from (
     select to_char(pickup_datetime, 'YYYY-MM') as month, count(*) as trips, 0 as strays from raw_taxis.trips group by 1
     union all
     select to_char(file_month, 'YYYY-MM'), 0, count(*) from raw_taxis.stray_trips group by 1

@@ -60,6 +60,12 @@ class Stack:
     def up(self) -> None:
         self.command("docker", "compose", "--profile", "sample", "up", "-d", "--build", "--wait")
 
+    def keep_logs(self) -> None:
+        """Writes what all services printed to a file, for whoever looks into a failure."""
+        logs = ROOT / ".demo/stack.log"
+        logs.parent.mkdir(exist_ok=True)
+        logs.write_text(self.command("docker", "compose", "--profile", "sample", "logs", "--no-color"))
+
     def services(self) -> dict[str, dict[str, Any]]:
         """Per service, its container as `docker compose ps` describes it."""
         lines = self.command("docker", "compose", "--profile", "sample", "ps", "--all", "--format", "json").splitlines()
@@ -92,7 +98,4 @@ def stack() -> Iterator[Stack]:
         stack.up()
         yield stack
     finally:
-        logs = ROOT / ".demo/stack.log"
-        logs.parent.mkdir(exist_ok=True)
-        logs.write_text(stack.command("docker", "compose", "--profile", "sample", "logs", "--no-color"))
         stack.command("make", "destroy")

@@ -19,7 +19,7 @@ def line_chart(title: str, unit: str, days: Sequence[date], values: Sequence[flo
         days: the days, in order.
         values: one value per day.
     """
-    figure = Figure(figsize=(6, 2.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(6, 2.2), dpi=80, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(date2num(days), values, color="#3d56b2", linewidth=1.4, marker="o", markersize=2.5)

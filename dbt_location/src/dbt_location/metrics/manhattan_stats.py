@@ -46,11 +46,14 @@ returning date_of_business, trips, revenue, average_duration
 Row = tuple[date, int, Decimal, Decimal | None]
 
 
-def replace_window(connection: Connection, start: date, end: date) -> list[Row]:
-    """Replaces the days ``[start, end)`` and returns them in order; the caller's transaction commits it.
+def replace_window(connection: Connection, start: date, end: date) -> tuple[list[Row], int]:
+    """Replaces the days ``[start, end)``; the caller's transaction commits it.
 
     Any order, repetition or overlap of builds leaves the same table, since a build replaces its whole window by what
     the mart says about it.
+
+    Returns:
+        The window's rows in order, and the number of rows in the whole table.
     """
     window = {"start": start, "end": end}
     with connection.cursor() as cursor:
@@ -60,7 +63,10 @@ def replace_window(connection: Connection, start: date, end: date) -> list[Row]:
         cursor.execute(LOCK)
         cursor.execute(DELETE, window)
         cursor.execute(INSERT, window)
-        return sorted(cursor.fetchall())
+        rows = sorted(cursor.fetchall())
+        cursor.execute("select count(*) from metrics.manhattan_stats")
+        ((row_count,),) = cursor.fetchall()
+        return rows, row_count
 
 
 @dg.asset(
@@ -79,8 +85,11 @@ def manhattan_stats(context: dg.AssetExecutionContext, warehouse: Warehouse) -> 
     """Trips, revenue and average duration of the trips picked up in Manhattan. Grain: one day."""
     window = context.partition_time_window
     with warehouse.transaction() as connection:
-        rows = replace_window(connection, window.start.date(), window.end.date())
-    metadata: dict[str, dg.MetadataValue] = {"rows_in_window": dg.MetadataValue.int(len(rows))}
+        rows, row_count = replace_window(connection, window.start.date(), window.end.date())
+    metadata: dict[str, dg.MetadataValue] = {
+        "dagster/row_count": dg.MetadataValue.int(row_count),
+        "rows_in_window": dg.MetadataValue.int(len(rows)),
+    }
     if rows:
         chart = line_chart(
             "Trips picked up in Manhattan", "trips per day", [row[0] for row in rows], [row[1] for row in rows]
