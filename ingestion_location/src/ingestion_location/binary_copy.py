@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg2 import sql
+from psycopg2.errors import QueryCanceled
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 
 
@@ -26,13 +27,18 @@ class _Reader(io.RawIOBase):
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._chunk = memoryview(b"")
+        self.error: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         while not self._chunk:
-            chunk = next(self._chunks, None)
+            try:
+                chunk = next(self._chunks, None)
+            except Exception as error:
+                self.error = error
+                raise
             if chunk is None:
                 return 0
             self._chunk = memoryview(chunk)
@@ -53,6 +59,10 @@ def copy_batches(
         batches: batches of exactly ``schema``.
         schema: Arrow types that correspond one to one to the columns' types.
         freeze: write the rows already frozen; only for a table created in the same transaction.
+
+    Raises:
+        psycopg2.Error: the server refused the rows.
+        Exception: whatever the batches raised.
     """
     statement = sql.SQL("copy {} ({}) from stdin (format binary{})").format(
         table,
@@ -60,5 +70,12 @@ def copy_batches(
         sql.SQL(", freeze") if freeze else sql.SQL(""),
     )
     # 1 MiB a read: psycopg2's default of 8 KiB costs a call into Python per 8 KiB.
-    cursor.copy_expert(statement, _Reader(encode(batches, schema)), size=1 << 20)
+    reader = _Reader(encode(batches, schema))
+    try:
+        cursor.copy_expert(statement, reader, size=1 << 20)
+    except QueryCanceled:
+        # psycopg2 reports what went wrong while it read as a cancelled COPY; the caller needs the error itself.
+        if reader.error is not None:
+            raise reader.error from None
+        raise
     return cursor.rowcount
