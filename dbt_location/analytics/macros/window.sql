@@ -5,7 +5,8 @@
     {%- if not execute -%}
         {{ return({'start': "'-infinity'", 'end': "'infinity'"}) }}
     {%- endif -%}
-    {%- for bound in [flags.EVENT_TIME_START, flags.EVENT_TIME_END] if bound -%}
+    {%- set options = invocation_args_dict -%}
+    {%- for bound in [options.get('event_time_start'), options.get('event_time_end')] if bound -%}
         {%- if bound.strftime('%H%M%S%f') | int != 0 -%}
             {{ exceptions.raise_compiler_error(
                 "The window's bound " ~ bound ~ " is not midnight. The models are built by whole days: give "
@@ -13,8 +14,8 @@
             ) }}
         {%- endif -%}
     {%- endfor -%}
-    {%- set start = flags.EVENT_TIME_START or env_var('TAXI_START_DATE', '2023-01-01') -%}
-    {%- set end = flags.EVENT_TIME_END or env_var('TAXI_END_DATE', '2023-04-01') or 'infinity' -%}
+    {%- set start = options.get('event_time_start') or env_var('TAXI_START_DATE', '2023-01-01') -%}
+    {%- set end = options.get('event_time_end') or env_var('TAXI_END_DATE', '2023-04-01') or 'infinity' -%}
     {{ return({'start': "'" ~ start ~ "'", 'end': "'" ~ end ~ "'"}) }}
 {% endmacro %}
 

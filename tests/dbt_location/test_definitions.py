@@ -1,0 +1,101 @@
+"""What the location offers to Dagster, and what it says that it needs."""
+
+import copy
+from typing import Any
+
+import dagster as dg
+import pytest
+from dbt_location.definitions import defs
+from dbt_location.project import manifest
+from dbt_location.sources import source_assets
+
+GRAPH = defs.resolve_asset_graph()
+DAILY = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
+
+
+def node(key: str) -> Any:
+    return GRAPH.get(dg.AssetKey(key))
+
+
+@pytest.mark.parametrize("key", DAILY)
+def test_what_hangs_on_the_trips_is_partitioned_by_day(key: str) -> None:
+    assert isinstance(node(key).partitions_def, dg.DailyPartitionsDefinition)
+
+
+@pytest.mark.parametrize("key", DAILY)
+def test_a_range_of_days_is_one_run(key: str) -> None:
+    assert node(key).backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_the_zones_have_no_partitions() -> None:
+    assert (node("taxi_zones").partitions_def, node("stg_zones").partitions_def) == (None, None)
+
+
+def test_taxi_trips_is_external_and_monthly() -> None:
+    trips = node("taxi_trips")
+    assert (trips.is_materializable, trips.partitions_def.get_partition_keys()) == (
+        False,
+        ["2023-01-01", "2023-02-01", "2023-03-01"],
+    )
+
+
+def test_taxi_trips_carries_the_columns_of_the_sources_file() -> None:
+    (trips,) = [spec for spec in source_assets(manifest()) if spec.key == dg.AssetKey("taxi_trips")]
+    columns = {column.name: column.type for column in trips.metadata["dagster/column_schema"].columns}
+    assert (columns["pickup_datetime"], columns["total_amount"]) == ("timestamp", "double precision")
+
+
+@pytest.mark.parametrize(
+    ("key", "upstream"),
+    [
+        ("stg_trips", ["taxi_trips"]),
+        ("stg_zones", ["taxi_zones"]),
+        ("daily_metrics", ["stg_trips"]),
+        ("location_metrics", ["stg_trips", "stg_zones"]),
+        ("manhattan_stats", ["location_metrics"]),
+    ],
+)
+def test_lineage_runs_from_the_sources_to_the_metrics(key: str, upstream: list[str]) -> None:
+    assert sorted(parent.to_user_string() for parent in node(key).parent_keys) == upstream
+
+
+def test_a_day_of_the_trips_depends_on_its_month() -> None:
+    mapping = GRAPH.get_partition_mapping(dg.AssetKey("stg_trips"), dg.AssetKey("taxi_trips"))
+    days = node("stg_trips").partitions_def.subset_with_partition_keys(["2023-01-31", "2023-02-01"])
+    months = mapping.get_upstream_mapped_partitions_result_for_partitions(
+        days, node("stg_trips").partitions_def, node("taxi_trips").partitions_def
+    )
+    assert sorted(months.partitions_subset.get_partition_keys()) == ["2023-01-01", "2023-02-01"]
+
+
+def test_dbt_tests_are_asset_checks() -> None:
+    names = {f"{key.asset_key.to_user_string()}: {key.name}" for key in GRAPH.asset_check_keys}
+    assert "daily_metrics: unique_daily_metrics_date_of_business" in names
+
+
+def test_a_source_that_names_no_asset_is_refused_by_name() -> None:
+    changed: dict[str, Any] = copy.deepcopy(dict(manifest()))
+    changed["sources"]["source.analytics.raw_taxis.trips"]["config"]["meta"] = {}
+    with pytest.raises(ValueError, match=r"The dbt source raw_taxis.trips names no asset"):
+        list(source_assets(changed))
+
+
+def test_a_source_with_unknown_partitions_is_refused_by_name() -> None:
+    changed: dict[str, Any] = copy.deepcopy(dict(manifest()))
+    changed["sources"]["source.analytics.raw_taxis.trips"]["config"]["meta"]["dagster"]["partitions"] = "hourly"
+    with pytest.raises(ValueError, match=r"raw_taxis.trips has partitions 'hourly'. Write one of daily, monthly"):
+        list(source_assets(changed))
+
+
+def test_every_incremental_model_reads_its_window_and_replaces_it() -> None:
+    models = [model for model in manifest()["nodes"].values() if model["config"]["materialized"] == "incremental"]
+    assert models
+    for model in models:
+        assert model["config"]["incremental_strategy"] == "window", model["name"]
+        assert "in_window('pickup_datetime')" in model["raw_code"], model["name"]
+
+
+def test_the_version_of_dbt_is_known_without_asking_the_network() -> None:
+    from importlib.metadata import version
+
+    assert str(defs.resources["dbt"]._cli_version) == version("dbt-core")  # type: ignore[index]

@@ -1,0 +1,37 @@
+"""Settings are checked before anything runs, and a wrong one is named."""
+
+from datetime import date
+
+import pytest
+from dbt_location.partitions import daily_partition
+from dbt_location.settings import SettingError, read_port, read_range
+
+
+def test_the_default_range_is_ninety_days() -> None:
+    keys = daily_partition.get_partition_keys()
+    assert (len(keys), keys[0], keys[-1]) == (90, "2023-01-01", "2023-03-31")
+
+
+def test_an_empty_end_is_an_open_end() -> None:
+    assert read_range({"TAXI_END_DATE": ""}) == (date(2023, 1, 1), None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"TAXI_END_DATE": "2023-01-01"}, "TAXI_END_DATE=2023-01-01 is not after TAXI_START_DATE=2023-01-01"),
+        ({"TAXI_START_DATE": "1.1.2023"}, "TAXI_START_DATE='1.1.2023' is not a date. Write it as YYYY-MM-DD"),
+        ({"TAXI_END_DATE": "2023-03-15"}, "TAXI_END_DATE=2023-03-15 is not the first of a month"),
+        ({"TAXI_START_DATE": ""}, "TAXI_START_DATE is empty"),
+    ],
+)
+def test_a_wrong_range_is_refused_with_the_settings_name(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        read_range(settings)
+    assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize("port", ["", "postgres", "0", "65536"])
+def test_a_wrong_port_is_refused_with_the_settings_name(port: str) -> None:
+    with pytest.raises(SettingError, match="WAREHOUSE_PORT"):
+        read_port("WAREHOUSE_PORT", "5432", {"WAREHOUSE_PORT": port})
