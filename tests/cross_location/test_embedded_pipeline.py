@@ -157,7 +157,7 @@ def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the
     empty = demo.state / "empty"
     ended = demo.make("demo", f"TLC_BASE_URL={empty.as_uri()}")
     assert ended.returncode != 0
-    assert f"make demo stopped: {empty.as_uri()}/misc/taxi_zone_lookup.csv: there is no such file" in ended.stderr
+    assert re.search(f"make demo stopped: {re.escape(empty.as_uri())}/.*: there is no such file", ended.stderr)
     assert "Traceback" not in ended.stderr
     assert demo.contents() == before
 
