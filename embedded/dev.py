@@ -37,12 +37,20 @@ def main() -> int:
         workspace = STATE / "workspace.yaml"
         write_workspace(workspace)
         dagster = Path(sys.executable).with_name("dagster")
+        processes: list[subprocess.Popen[bytes]] = []
+
+        def stop(*_: object) -> None:
+            for process in processes:
+                process.terminate()
+
+        # Set before dagster starts: a signal that this process was told to ignore, as a shell does for its background
+        # jobs, dagster would ignore too.
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
         # A session of its own: Ctrl-C reaches it once, from here, and the warehouse stays up until it has shut down.
-        process = subprocess.Popen(
-            [dagster, "dev", "--workspace", workspace, *sys.argv[1:]], env=env, start_new_session=True
-        )
-        for stop in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(stop, lambda *_: process.terminate())
+        command = [str(dagster), "dev", "--workspace", str(workspace), *sys.argv[1:]]
+        process = subprocess.Popen(command, env=env, start_new_session=True)
+        processes.append(process)
         return process.wait()
 
 
