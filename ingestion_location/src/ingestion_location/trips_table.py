@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime
 
 import pyarrow as pa
 from psycopg2 import sql
@@ -124,8 +124,3 @@ class _StraySpool:
         self._writer.close()
         self._file.seek(0)  # type: ignore[attr-defined]
         yield from pa.ipc.open_stream(pa.PythonFile(self._file, mode="r"))
-
-
-def month_window(month: date, next_month: date) -> tuple[datetime, datetime]:
-    """The half-open window of a month, in the wall-clock time that the TLC's files use."""
-    return datetime.combine(month, time()), datetime.combine(next_month, time())
