@@ -16,6 +16,19 @@ class LocationError(RuntimeError):
     """A location does not load; the message is what it said itself."""
 
 
+def check_settings(env: Mapping[str, str] | None = None) -> None:
+    """Checks the settings of all locations, each by its own rules.
+
+    Raises:
+        LocationError: a setting is wrong.
+    """
+    for location in LOCATIONS:
+        python = ROOT / location / ".venv/bin/python"
+        checked = subprocess.run([python, "-m", f"{location}.settings"], env=env, capture_output=True, text=True)
+        if checked.returncode != 0:
+            raise LocationError(checked.stderr.strip())
+
+
 def describe_location(location: str, env: Mapping[str, str] | None = None) -> list[Asset]:
     """Describes a location's assets by loading it in its own virtual environment.
 
@@ -31,9 +44,7 @@ def describe_location(location: str, env: Mapping[str, str] | None = None) -> li
         [python, ROOT / "contract/describe.py", location], cwd=ROOT / location, env=env, capture_output=True, text=True
     )
     if described.returncode != 0:
-        # The last line is the error itself; a stack trace of a wrong setting helps no one.
-        last_line = described.stderr.strip().splitlines()[-1]
-        raise LocationError(f"{location}: {last_line.removeprefix(f'{location}.settings.SettingError: ')}")
+        raise LocationError(f"{location}: its definitions do not load.\n{described.stderr.strip()}")
     assets: list[Asset] = json.loads(described.stdout.splitlines()[-1])
     return assets
 
@@ -60,6 +71,7 @@ def _table(assets: list[Asset]) -> str:
 
 if __name__ == "__main__":
     try:
+        check_settings()
         workspace = describe_workspace()
     except LocationError as error:
         sys.exit(str(error))

@@ -18,7 +18,7 @@ import dagster as dg
 import psycopg2
 from dagster import DagsterEventType, DagsterInstance
 
-from contract.workspace import LocationError, describe_workspace
+from contract.workspace import LocationError, check_settings, describe_workspace
 from embedded.postgres import ROOT, STATE, running
 from embedded.runs import RunFailed, materialize
 from embedded.summary import measure, render
@@ -163,6 +163,7 @@ def main() -> None:
     taxi_type = os.environ.get("TLC_TAXI_TYPE") or "yellow"
     base_url = os.environ.get("TLC_BASE_URL", "").rstrip("/") or SAMPLE.as_uri()
     source = {"source": base_url, "taxi_type": taxi_type, "sample": base_url == SAMPLE.as_uri()}
+    check_settings()
     say("Starting the embedded Postgres")
     with running() as settings:
         env = {**settings, "TLC_BASE_URL": base_url, "TLC_TAXI_TYPE": taxi_type}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from contract.workspace import LOCATIONS, ROOT
+from contract.workspace import LOCATIONS, ROOT, LocationError, check_settings
 from embedded.postgres import STATE, running
 
 
@@ -55,4 +55,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    try:
+        check_settings()
+    except LocationError as error:
+        sys.exit(str(error))
     sys.exit(main())

@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 from ingestion_location.partitions import monthly_partition
-from ingestion_location.settings import SettingError, read_month_range, read_port
-from ingestion_location.source import DEFAULT_BASE_URL, TlcSource
+from ingestion_location.settings import DEFAULT_BASE_URL, SettingError, read_month_range, read_port
+from ingestion_location.source import TlcSource
 
 
 def test_the_default_range_is_three_months() -> None:

@@ -1,6 +1,7 @@
 """The live compose stack, from `docker compose up` to `make destroy`; the tests build on one another, in this order."""
 
 import json
+import subprocess
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,24 @@ def test_a_locations_image_has_neither_code_nor_packages_of_the_other(
 ) -> None:
     code = f"import importlib.util as u; print([n for n in ('{other}', '{foreign}', 'tests') if u.find_spec(n)])"
     assert stack.command("docker", "run", "--rm", f"{location}:test", "python", "-c", code) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("location", "setting", "message"),
+    [
+        ("ingestion_location", "TLC_TAXI_TYPE=blue", "TLC_TAXI_TYPE='blue' is not a taxi type. Set it to yellow or"),
+        ("dbt_location", "TAXI_END_DATE=2022-01-01", "TAXI_END_DATE=2022-01-01 is not after TAXI_START_DATE=2023-01-0"),
+    ],
+)
+def test_a_wrong_setting_ends_a_locations_start_with_its_message_alone(
+    stack: Stack, location: str, setting: str, message: str
+) -> None:
+    started = subprocess.run(
+        ["docker", "run", "--rm", "--env", setting, f"{location}:test"], capture_output=True, text=True, env=stack.env
+    )
+    assert started.returncode == 1
+    assert started.stderr.startswith(f"{location}: {message}")
+    assert len(started.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("location", LOCATIONS)

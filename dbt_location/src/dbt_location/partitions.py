@@ -1,8 +1,13 @@
 """The partitions that this location's assets are built by, and those of what it reads."""
 
+import warnings
+
 import dagster as dg
 
 from dbt_location.settings import read_range
+
+# BackfillPolicy is in beta in the release that the lock pins; without this every command would say so.
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
 
 _start_date, _end_date = read_range()
 _start = _start_date.isoformat()

@@ -1,6 +1,10 @@
-"""The location's settings, read from the environment and checked before anything else runs."""
+"""The location's settings, read from the environment and checked before anything else runs.
+
+As a command it only checks them: python -m dbt_location.settings
+"""
 
 import os
+import sys
 from collections.abc import Mapping
 from datetime import date
 
@@ -55,3 +59,11 @@ def read_port(name: str, default: str, env: Mapping[str, str] = os.environ) -> i
     if not value.isdecimal() or not 0 < int(value) < 65536:
         raise SettingError(f"{name}={value!r} is not a port. Set it to a number from 1 to 65535, usually {default}.")
     return int(value)
+
+
+if __name__ == "__main__":
+    try:
+        read_range()
+        read_port("WAREHOUSE_PORT", "5432")
+    except SettingError as error:
+        sys.exit(f"dbt_location: {error}")

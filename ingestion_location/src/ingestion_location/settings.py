@@ -1,8 +1,16 @@
-"""The location's settings, read from the environment and checked before anything else runs."""
+"""The location's settings, read from the environment and checked before anything else runs.
+
+As a command it only checks them: python -m ingestion_location.settings
+"""
 
 import os
+import sys
 from collections.abc import Mapping
 from datetime import date
+from urllib.parse import urlsplit
+
+DEFAULT_BASE_URL = "https://d37ci6vzurychx.cloudfront.net"
+TAXI_TYPES = ("yellow", "green")
 
 
 class SettingError(ValueError):
@@ -60,3 +68,27 @@ def read_port(name: str, default: str, env: Mapping[str, str] = os.environ) -> i
     if not value.isdecimal() or not 0 < int(value) < 65536:
         raise SettingError(f"{name}={value!r} is not a port. Set it to a number from 1 to 65535, usually {default}.")
     return int(value)
+
+
+def read_source(env: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Reads TLC_BASE_URL, without a trailing slash, and TLC_TAXI_TYPE; unset or empty is the default.
+
+    Raises:
+        SettingError: the URL is not one, or the taxi type is unknown.
+    """
+    base_url = (env.get("TLC_BASE_URL", "").strip() or DEFAULT_BASE_URL).rstrip("/")
+    if urlsplit(base_url).scheme not in ("http", "https", "file"):
+        raise SettingError(f"TLC_BASE_URL={base_url!r} is not a URL. It starts with https://, http:// or file://.")
+    taxi_type = env.get("TLC_TAXI_TYPE", "").strip() or "yellow"
+    if taxi_type not in TAXI_TYPES:
+        raise SettingError(f"TLC_TAXI_TYPE={taxi_type!r} is not a taxi type. Set it to yellow or green.")
+    return base_url, taxi_type
+
+
+if __name__ == "__main__":
+    try:
+        read_month_range()
+        read_source()
+        read_port("WAREHOUSE_PORT", "5432")
+    except SettingError as error:
+        sys.exit(f"ingestion_location: {error}")

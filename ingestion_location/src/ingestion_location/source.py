@@ -13,10 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from ingestion_location.settings import SettingError
-
-DEFAULT_BASE_URL = "https://d37ci6vzurychx.cloudfront.net"
-TAXI_TYPES = ("yellow", "green")
+from ingestion_location.settings import read_source
 
 # Seconds to connect, and to wait for the next bytes.
 TIMEOUT = (10, 60)
@@ -46,12 +43,7 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             SettingError: the URL is not one, or the taxi type is unknown.
         """
-        base_url = (env.get("TLC_BASE_URL", "").strip() or DEFAULT_BASE_URL).rstrip("/")
-        if urlsplit(base_url).scheme not in ("http", "https", "file"):
-            raise SettingError(f"TLC_BASE_URL={base_url!r} is not a URL. It starts with https://, http:// or file://.")
-        taxi_type = env.get("TLC_TAXI_TYPE", "").strip() or "yellow"
-        if taxi_type not in TAXI_TYPES:
-            raise SettingError(f"TLC_TAXI_TYPE={taxi_type!r} is not a taxi type. Set it to yellow or green.")
+        base_url, taxi_type = read_source(env)
         return cls(base_url=base_url, taxi_type=taxi_type)
 
     def trips_url(self, month: date) -> str:
