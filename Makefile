@@ -79,7 +79,9 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-all lint format test-locations test-cross test-stack
-test: install-dev lint test-locations test-cross test-stack ## Run all checks and tests, the live compose stack included
+test: ## Run all checks and tests, the live compose stack included
+	@$(MAKE) --no-print-directory --jobs 3 install-dev
+	@$(MAKE) --no-print-directory lint test-locations test-cross test-stack
 test-all: install-dev ## Run the long drills: a new user's first minutes, in a fresh clone
 	.venv/bin/pytest tests/drills
 test-locations: install-dev

@@ -1,6 +1,5 @@
 """A build replaces its window and nothing else, so any order, repetition or overlap leaves the same tables."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -45,7 +44,7 @@ def test_a_day_that_lost_its_trips_loses_its_rows(add_trips: Any, build: Any, qu
 WINDOWS = [("2023-01-01", "2023-01-03"), ("2023-01-02", "2023-01-05"), ("2023-01-04", "2023-01-05")]
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)], ids=str)
 def test_overlapping_windows_in_any_order_leave_what_one_build_leaves(
     add_trips: Any, build: Any, query: Any, table: Any, order: tuple[int, ...]
 ) -> None:

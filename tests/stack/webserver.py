@@ -144,7 +144,7 @@ class Webserver:
         return str(logs["capturedLogs"]["stderr"])
 
     def backfill_runs(self, backfill_id: str, seconds: float = 240) -> list[dict[str, Any]]:
-        """Waits for the end of a backfill and returns its runs."""
+        """Waits for the end of the runs that a backfill asked for, and returns them."""
 
         def look() -> list[dict[str, Any]] | None:
             data = self.ask(
@@ -155,9 +155,11 @@ class Webserver:
                 id=backfill_id,
             )["partitionBackfillOrError"]
             assert data["status"] not in ("FAILED", "COMPLETED_FAILED"), data
-            return list(data["runs"]) if data["status"] in ("COMPLETED", "COMPLETED_SUCCESS") else None
+            runs: list[dict[str, Any]] = data["runs"]
+            # The backfill itself is marked as completed up to half a minute later, when the daemon looks again.
+            return runs if runs and all(run["status"] in FINISHED for run in runs) else None
 
-        return wait_for(f"end of backfill {backfill_id}", seconds, look)
+        return wait_for(f"end of the runs of backfill {backfill_id}", seconds, look)
 
     def materialized_partitions(self, asset: str) -> int:
         """How many partitions of an asset are materialized, as its page shows."""
