@@ -2,7 +2,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 LOCATIONS := ingestion_location dbt_location
-PROJECT := $(or $(COMPOSE_PROJECT_NAME),dagster-taxi)
 
 # The first Python of 3.11 to 3.13 on this machine; PYTHON=… chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -19,7 +18,7 @@ help: ## List the commands
 
 # --- virtual environments: one per location, from its own lock, and one for what they share -------------------------
 
-# $(call install,folder of the environment,lock[,package to install from that folder])
+# $(call install,folder of the environment,lock); a location's package is installed from its folder too
 define install
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or say make PYTHON=…"; exit 1; }
 	@echo "Installing $(2)" >&2
@@ -64,7 +63,9 @@ assets: ## List every asset of both locations with its location, partitions and 
 # --- the compose stack -----------------------------------------------------------------------------------------------
 
 .PHONY: up down destroy
-run_containers = $$(docker ps --all --quiet --filter label=project=$(PROJECT))
+# Compose itself says what the project is called: the name may come from .env.
+project = $$(docker compose config | sed -n 's/^name: //p')
+run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
 up: ## Build and start the compose stack, and wait until it is healthy
 	docker compose up --detach --build --wait
 down: ## Stop the compose stack and its runs; data and run history stay

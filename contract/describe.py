@@ -15,8 +15,8 @@ def describe(location: str, defs: dg.Definitions) -> list[dict[str, Any]]:
     """Describes every asset that the definitions name, their own ones and those that they need from outside.
 
     Returns:
-        One object per asset: ``key``, ``location``, ``materializable``, ``partition_keys`` (None where it has no
-        partitions), ``columns`` (name to type) and ``upstream`` (keys).
+        One object per asset: ``key``, ``location``, ``materializable``, ``partitions`` (``monthly``, ``daily``, …) and
+        ``partition_keys`` (both None where it has none), ``columns`` (name to type) and ``upstream`` (keys).
     """
     graph = defs.resolve_asset_graph()
     assets = []

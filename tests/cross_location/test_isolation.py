@@ -27,7 +27,7 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_a_location_imports_nothing_of_the_others_or_of_the_platform(location: str) -> None:
-    foreign = (PLATFORM | set(LOCATIONS)) - {location, "warehouse"}
+    foreign = (PLATFORM | set(LOCATIONS)) - {location}
     modules = list((ROOT / location / "src").rglob("*.py"))
     assert modules
     assert {path.name: imported(path) & foreign for path in modules if imported(path) & foreign} == {}
