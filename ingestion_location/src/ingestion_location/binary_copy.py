@@ -1,8 +1,9 @@
 """Streaming Arrow batches into a table with COPY … (FORMAT binary)."""
 
 import io
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
@@ -10,55 +11,86 @@ from psycopg2 import sql
 from psycopg2.errors import QueryCanceled
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 
+# Encoded batches that wait for the server, a megabyte or two each.
+AHEAD = 16
+# Handed to libpq at a time: psycopg2's default of 8 KiB costs a call into Python per 8 KiB.
+READ_BYTES = 1 << 20
 
-def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[bytes]:
-    """Yields the batches in Postgres's binary COPY format, header and trailer included."""
+Encoded = tuple[bytes, int]
+
+
+def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[Encoded]:
+    """Yields the batches in Postgres's binary COPY format, each with its number of rows; header and trailer too."""
     encoder = ArrowToPostgresBinaryEncoder(schema)
-    yield encoder.write_header()
+    yield encoder.write_header(), 0
     for batch in batches:
         if batch.num_rows:
-            yield encoder.write_batch(batch)
-    yield encoder.finish()
+            yield encoder.write_batch(batch), batch.num_rows
+    yield encoder.finish(), 0
+
+
+def ahead(items: Iterator[Encoded]) -> Generator[Encoded, None, None]:
+    """Yields the items, made by a thread of its own while the caller is busy with earlier ones.
+
+    The thread ends with the iteration, however that ends; at most ``AHEAD`` items wait.
+
+    Raises:
+        Exception: whatever the items raised.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="encode") as thread:
+        waiting: deque[Future[Encoded | None]] = deque(thread.submit(next, items, None) for _ in range(AHEAD))
+        try:
+            while (item := waiting.popleft().result()) is not None:
+                waiting.append(thread.submit(next, items, None))
+                yield item
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 class _Reader(io.RawIOBase):
-    """The chunks as the file that psycopg2 reads a COPY from."""
+    """The encoded batches as the file that psycopg2 reads a COPY from."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._chunk = memoryview(b"")
-        self.error: Exception | None = None
+    def __init__(self, items: Iterator[Encoded], on_rows: Callable[[int], None]) -> None:
+        self._items = items
+        self._on_rows = on_rows
+        self._rest = memoryview(b"")
+        self.error: BaseException | None = None
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._chunk:
-            try:
-                chunk = next(self._chunks, None)
-            except Exception as error:
-                self.error = error
-                raise
-            if chunk is None:
-                return 0
-            self._chunk = memoryview(chunk)
-        size = min(len(buffer), len(self._chunk))
-        buffer[:size] = self._chunk[:size]
-        self._chunk = self._chunk[size:]
-        return size
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            while not self._rest:
+                item = next(self._items, None)
+                if item is None:
+                    return b""
+                self._rest = memoryview(item[0])
+                self._on_rows(item[1])
+        except BaseException as error:
+            self.error = error
+            raise
+        chunk, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(chunk)
 
 
 def copy_batches(
-    cursor: Cursor, table: sql.Composable, batches: Iterable[pa.RecordBatch], schema: pa.Schema, *, freeze: bool = False
+    cursor: Cursor,
+    table: sql.Composable,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    *,
+    freeze: bool = False,
+    on_rows: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Copies the batches into the table's columns of the same names and returns the number of rows.
+
+    Decoding and encoding go on in a thread while the server works on what it has.
 
     Args:
         cursor: cursor of an open transaction.
         table: the target, quoted.
-        batches: batches of exactly ``schema``.
+        batches: batches of exactly ``schema``; they are made in another thread.
         schema: Arrow types that correspond one to one to the columns' types.
         freeze: write the rows already frozen; only for a table created in the same transaction.
+        on_rows: called with the number of rows of each batch as it is sent.
 
     Raises:
         psycopg2.Error: the server refused the rows.
@@ -69,13 +101,15 @@ def copy_batches(
         sql.SQL(", ").join(map(sql.Identifier, schema.names)),
         sql.SQL(", freeze") if freeze else sql.SQL(""),
     )
-    # 1 MiB a read: psycopg2's default of 8 KiB costs a call into Python per 8 KiB.
-    reader = _Reader(encode(batches, schema))
+    items = ahead(encode(batches, schema))
+    reader = _Reader(items, on_rows)
     try:
-        cursor.copy_expert(statement, reader, size=1 << 20)
+        cursor.copy_expert(statement, reader, size=READ_BYTES)
     except QueryCanceled:
         # psycopg2 reports what went wrong while it read as a cancelled COPY; the caller needs the error itself.
         if reader.error is not None:
             raise reader.error from None
         raise
+    finally:
+        items.close()
     return cursor.rowcount

@@ -1,8 +1,9 @@
 """Reading a TLC trip file as batches of canonical trips."""
 
+import os
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,8 +11,12 @@ import pyarrow.parquet as pq
 
 from ingestion_location.trip_schema import FileMapping, TripFileError, map_columns, to_canonical
 
-# Rows decoded at a time: large enough to keep the encoder busy, small enough that memory does not follow the file.
-BATCH_ROWS = 65_536
+# Rows decoded and encoded at a time. Encoding holds Python's lock, so a short batch lets the thread that feeds the
+# server go on soon.
+BATCH_ROWS = 8_192
+# Read from a column chunk at a time: a file whose rows are one single group does not have to fit into memory.
+BUFFER_BYTES = 1 << 18
+MAGIC = b"PAR1"
 
 
 class TripFile:
@@ -22,23 +27,23 @@ class TripFile:
         rows: number of trips.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str) -> None:
         """Opens the file.
 
         Args:
-            path: local parquet file.
+            file: parquet file, open for reading.
             name: what error messages call it, usually its URL.
 
         Raises:
             TripFileError: the file is not parquet, or a mandatory column is missing.
         """
+        _check_form(file, name)
         try:
-            self._parquet = pq.ParquetFile(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise TripFileError(
-                f"{name}: this is not a parquet file ({error}). Check TLC_BASE_URL and what the "
-                "source answers at this address, then launch the run again."
-            ) from error
+            self._parquet = pq.ParquetFile(
+                file, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise TripFileError(f"{name}: {_damaged(error)}") from error
         self.mapping: FileMapping = map_columns(name, self._parquet.schema_arrow.names)
         self.rows: int = self._parquet.metadata.num_rows
 
@@ -51,16 +56,45 @@ class TripFile:
         reader = self._parquet.iter_batches(
             batch_size=BATCH_ROWS, columns=sorted(set(self.mapping.source_by_name.values()))
         )
+        rows = 0
         while True:
             try:
                 batch = next(reader, None)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise TripFileError(
-                    f"{self.mapping.file}: the file is damaged ({error}). Nothing was loaded; launch the run again."
-                ) from error
+            except (pa.ArrowException, OSError) as error:
+                raise TripFileError(f"{self.mapping.file}: {_damaged(error)}") from error
             if batch is None:
-                return
-            yield to_canonical(batch, self.mapping)
+                break
+            yield to_canonical(batch, self.mapping, rows)
+            rows += batch.num_rows
+        if rows != self.rows:
+            raise TripFileError(f"{self.mapping.file}: {_damaged(f'{rows:,} rows decoded, {self.rows:,} announced')}")
+
+
+def _damaged(reason: object) -> str:
+    return f"the file is damaged ({reason}). Nothing was loaded; launch the run again to fetch it anew."
+
+
+def _check_form(file: IO[bytes], name: str) -> None:
+    """Tells the usual wrong answers apart before a parser stumbles over them."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(256)
+    file.seek(max(size - len(MAGIC), 0))
+    tail = file.read()
+    file.seek(0)
+    if not head:
+        raise TripFileError(f"{name}: the file is empty. Nothing was loaded; launch the run again later.")
+    if not head.startswith(MAGIC):
+        what = "a web page" if head.lstrip().startswith(b"<") else "something else"
+        raise TripFileError(
+            f"{name}: this is not a parquet file but {what}, beginning {head[:40]!r}. Check TLC_BASE_URL and what the "
+            "source answers at this address, then launch the run again."
+        )
+    if tail != MAGIC:
+        raise TripFileError(
+            f"{name}: the file is cut off: its {size:,} bytes do not end as a parquet file does. Nothing was loaded; "
+            "launch the run again to fetch it anew."
+        )
 
 
 def split_strays(batch: pa.RecordBatch, start: datetime, end: datetime) -> tuple[pa.RecordBatch, pa.RecordBatch]:

@@ -5,6 +5,7 @@ name and one type; nothing else in this location knows how a file spells it.
 """
 
 from dataclasses import dataclass
+from datetime import date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,9 @@ import pyarrow.compute as pc
 
 class TripFileError(ValueError):
     """A trip file that cannot be loaded; the message names the file, the column and the next step."""
+
+    # Whether another run may succeed without anyone changing anything.
+    retry = False
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Column:
         source_names: names in TLC files of any era, in lower case.
         description: meaning and unit, after the TLC's data dictionary.
         mandatory: whether a file without it is refused.
+        taxi_types: whose files have it.
+        since: first month whose file has it; None where every file of the range 2019 and later does.
     """
 
     name: str
@@ -33,6 +39,12 @@ class Column:
     source_names: tuple[str, ...]
     description: str
     mandatory: bool = False
+    taxi_types: tuple[str, ...] = ("yellow", "green")
+    since: date | None = None
+
+    def expected(self, taxi_type: str, month: date) -> bool:
+        """Whether the TLC's file of this month has the column."""
+        return taxi_type in self.taxi_types and (self.since is None or month >= self.since)
 
 
 _TIME = (pa.timestamp("us"), "timestamp")
@@ -71,13 +83,30 @@ COLUMNS: tuple[Column, ...] = (
     Column("improvement_surcharge", *_REAL, ("improvement_surcharge",), "Improvement surcharge, US dollars."),
     Column("total_amount", *_REAL, ("total_amount",), "Total charged, US dollars; negative in a reversal.", True),
     Column("congestion_surcharge", *_REAL, ("congestion_surcharge",), "State congestion surcharge, US dollars."),
-    Column("airport_fee", *_REAL, ("airport_fee",), "Airport pickup fee, US dollars; yellow only."),
-    Column("cbd_congestion_fee", *_REAL, ("cbd_congestion_fee",), "MTA congestion zone charge, US dollars; from 2025."),
-    Column("ehail_fee", *_REAL, ("ehail_fee",), "E-hail fee, US dollars; green only."),
-    Column("trip_type", *_CODE, ("trip_type",), "Street-hail (1) or dispatch (2); green only."),
+    Column(
+        "airport_fee",
+        *_REAL,
+        ("airport_fee",),
+        "Airport pickup fee, US dollars; yellow only.",
+        taxi_types=("yellow",),
+    ),
+    Column(
+        "cbd_congestion_fee",
+        *_REAL,
+        ("cbd_congestion_fee",),
+        "MTA congestion zone charge, US dollars; from 2025.",
+        since=date(2025, 1, 1),
+    ),
+    Column("ehail_fee", *_REAL, ("ehail_fee",), "E-hail fee, US dollars; green only.", taxi_types=("green",)),
+    Column("trip_type", *_CODE, ("trip_type",), "Street-hail (1) or dispatch (2); green only.", taxi_types=("green",)),
 )
 
 ARROW_SCHEMA = pa.schema([pa.field(column.name, column.arrow) for column in COLUMNS])
+
+
+_TIMES = tuple(column.name for column in COLUMNS if column.postgres == "timestamp")
+# Postgres could keep more, but nothing that reads from it could.
+EARLIEST, LATEST = datetime.min, datetime.max
 
 
 @dataclass(frozen=True)
@@ -94,17 +123,29 @@ class FileMapping:
     source_by_name: dict[str, str]
     unknown: tuple[str, ...]
 
+    def missing(self, taxi_type: str, month: date) -> tuple[str, ...]:
+        """The canonical columns that a file of this month should have and this one lacks."""
+        return tuple(
+            column.name
+            for column in COLUMNS
+            if column.expected(taxi_type, month) and column.name not in self.source_by_name
+        )
+
 
 def map_columns(file: str, names: list[str]) -> FileMapping:
     """Finds the canonical columns among a file's column names, whatever their case and era.
 
     Raises:
-        TripFileError: a mandatory column is missing.
+        TripFileError: a mandatory column is missing, or two columns would become the same one.
     """
-    by_lower_case = {name.lower(): name for name in names}
     source_by_name = {}
     for column in COLUMNS:
-        found = [by_lower_case[name] for name in column.source_names if name in by_lower_case]
+        found = [name for name in names if name.lower() in column.source_names]
+        if len(found) > 1:
+            raise TripFileError(
+                f"{file}: the columns {' and '.join(found)} would both become {column.name}. Nothing was loaded; "
+                "compare the file with the TLC's."
+            )
         if found:
             source_by_name[column.name] = found[0]
         elif column.mandatory:
@@ -117,11 +158,16 @@ def map_columns(file: str, names: list[str]) -> FileMapping:
     return FileMapping(file, source_by_name, tuple(name for name in names if name not in known))
 
 
-def to_canonical(batch: pa.RecordBatch, mapping: FileMapping) -> pa.RecordBatch:
+def to_canonical(batch: pa.RecordBatch, mapping: FileMapping, rows_before: int = 0) -> pa.RecordBatch:
     """Returns the batch with exactly the canonical columns; those that the file lacks are null.
 
+    Args:
+        batch: a batch of the file.
+        mapping: the file's columns.
+        rows_before: number of the file's rows before this batch, for the row number in an error.
+
     Raises:
-        TripFileError: a value does not fit the canonical type, or a column is not of a kind that can be cast.
+        TripFileError: a value does not fit the canonical type, or a column is of another kind.
     """
     arrays: list[pa.Array] = []
     for column in COLUMNS:
@@ -129,12 +175,77 @@ def to_canonical(batch: pa.RecordBatch, mapping: FileMapping) -> pa.RecordBatch:
         if source is None:
             arrays.append(pa.nulls(batch.num_rows, column.arrow))
             continue
-        try:
-            # A safe cast: a fraction in a count or a number that is too large is an error, never rounded away.
-            arrays.append(pc.cast(batch.column(source), column.arrow, safe=True))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        array = batch.column(source)
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if not _convertible(array.type, column.arrow):
             raise TripFileError(
-                f"{mapping.file}: column {source} ({column.name}, {column.postgres}) holds a value that does not fit: "
-                f"{error}. Nothing was loaded; compare the file with the TLC's and load the month again."
-            ) from error
+                f"{mapping.file}: column {source} ({column.name}) is of type {array.type}, which does not become "
+                f"{column.postgres}. Nothing was loaded; compare the file with the TLC's and load the month again."
+            )
+        try:
+            arrays.append(_cast(array, column.arrow))
+        except _Misfit as misfit:
+            raise TripFileError(
+                f"{mapping.file}: column {source} ({column.name}, {column.postgres}), row "
+                f"{rows_before + misfit.index + 1:,}: the value {misfit.value} does not fit. Nothing was loaded; "
+                "compare the file with the TLC's and load the month again."
+            ) from None
     return pa.RecordBatch.from_arrays(arrays, schema=ARROW_SCHEMA)
+
+
+class _Misfit(ValueError):  # noqa: N818, it says what is the case
+    """The first value that does not fit: its index and itself."""
+
+    def __init__(self, index: int, value: str) -> None:
+        super().__init__(index, value)
+        self.index = index
+        self.value = value
+
+
+def _convertible(source: pa.DataType, to: pa.DataType) -> bool:
+    if pa.types.is_null(source) or pa.types.is_string(source) or pa.types.is_large_string(source):
+        return True
+    if pa.types.is_timestamp(to):
+        # A time with a zone is an instant; the trips' times are what a clock on the wall says.
+        return bool(pa.types.is_timestamp(source) and source.tz is None)
+    if pa.types.is_string(to):
+        return bool(pa.types.is_string_view(source))
+    return any(of(source) for of in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
+
+
+def _cast(array: pa.Array, to: pa.DataType) -> pa.Array:
+    """Casts without loss: a fraction in a count or a number that is too large is a misfit, never rounded away."""
+    try:
+        cast = pc.cast(array, to, safe=True)
+    except pa.ArrowInvalid:
+        index = _first_misfit(array, to)
+        raise _Misfit(index, _text(array, index)) from None
+    if pa.types.is_timestamp(to) and len(cast) > cast.null_count:
+        outside = pc.or_(pc.less(cast, pa.scalar(EARLIEST, to)), pc.greater(cast, pa.scalar(LATEST, to)))
+        if pc.any(outside).as_py():
+            index = pc.index(outside, True).as_py()
+            raise _Misfit(index, _text(array, index))
+    return cast
+
+
+def _first_misfit(array: pa.Array, to: pa.DataType) -> int:
+    """Index of the first value that cannot be cast, found by halving."""
+    low, high = 0, len(array)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            pc.cast(array.slice(low, middle - low), to, safe=True)
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return low
+
+
+def _text(array: pa.Array, index: int) -> str:
+    """The value as text; a time that no calendar has, as its number."""
+    value = array[index]
+    try:
+        return repr(value.as_py()) if pa.types.is_string(array.type) else str(value.as_py())
+    except (ValueError, OverflowError):
+        return f"{value.value} ({array.type})"

@@ -6,9 +6,17 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 import psycopg2
+from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
 from ingestion_location.settings import read_port
+
+# A backend whose client is gone ends within seconds, also while it waits for a lock: by asking the socket, and over a
+# network that swallowed the goodbye, by keepalives.
+_SESSION = (
+    "-c client_connection_check_interval=5s"
+    " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+)
 
 
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -54,9 +62,30 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             password=self.password,
             application_name="ingestion_location",
             connect_timeout=10,
+            options=_SESSION,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
         )
         try:
             with connection:
                 yield connection
         finally:
             connection.close()
+
+    def explain(self, error: psycopg2.Error) -> str:
+        """Says what an error of the server or the connection means and what to do."""
+        said = str(error).strip().splitlines()
+        where = f"the warehouse {self.host}:{self.port}"
+        if isinstance(error, errors.DiskFull):
+            return (
+                f"{where} has no room left on its disk ({said[0]}). What was there stays. Make room, then launch the "
+                "run again."
+            )
+        if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+            return (
+                f"{where} cannot be reached, or the connection to it was lost ({said[0] if said else 'closed'}). What "
+                "is there is the old or the new content, never a part. Check WAREHOUSE_HOST and the server, then "
+                "launch the run again."
+            )
+        return f"{where} refused ({' '.join(said)}). What was there stays."

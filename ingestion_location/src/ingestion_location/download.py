@@ -1,0 +1,342 @@
+"""Getting one file from a web server or a folder, whole or not at all."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+from typing import IO, Protocol
+from urllib.parse import unquote, urlsplit
+
+import requests
+import urllib3
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from urllib3.util.retry import Retry
+
+from ingestion_location.progress import Progress, Say
+
+CHUNK_BYTES = 1 << 20
+# Answers of a server that is busy or broken for the moment.
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+
+
+class SourceError(RuntimeError):
+    """A file could not be fetched; the message names its URL and the next step.
+
+    Attributes:
+        retry: whether another run may succeed without anyone changing anything.
+    """
+
+    retry = True
+
+
+class FileUnavailable(SourceError):  # noqa: N818, it says what is the case
+    """The source does not have the file."""
+
+    retry = False
+
+
+class SourceRefused(SourceError):  # noqa: N818
+    """The source answers in a way that another attempt does not change."""
+
+    retry = False
+
+
+class Unchanged(Exception):  # noqa: N818, not an error
+    """The source still has the file that is known already."""
+
+
+class _Transient(Exception):  # noqa: N818
+    """An attempt failed in a way that the next one may not."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class Known(Protocol):
+    """What an earlier fetch of the same URL saw."""
+
+    @property
+    def etag(self) -> str | None:
+        """The server's ETag."""
+
+    @property
+    def last_modified(self) -> str | None:
+        """The server's Last-Modified."""
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the content, in hex."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A fetched file, open for reading and gone when it is closed.
+
+    Attributes:
+        url: where it came from.
+        file: the content; it has no name on disk, so that a killed run leaves nothing behind.
+        bytes: size of the content.
+        sha256: checksum of the content, in hex.
+        etag: the server's ETag, or None.
+        last_modified: the server's Last-Modified (of a file URL, the file's own time), or None.
+    """
+
+    url: str
+    file: IO[bytes]
+    bytes: int
+    sha256: str
+    etag: str | None
+    last_modified: str | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long and how often a download is tried.
+
+    Attributes:
+        connect_seconds: to get a connection.
+        read_seconds: without a byte arriving.
+        total_seconds: for the file, all attempts together.
+        attempts: in a row that bring no new bytes.
+        longest_wait_seconds: between two attempts. A server that asks for a longer one gets none: the run fails.
+    """
+
+    connect_seconds: float = 10
+    read_seconds: float = 60
+    total_seconds: float = 1800
+    attempts: int = 5
+    longest_wait_seconds: float = 120
+
+
+@contextlib.contextmanager
+def fetch(
+    url: str, limits: Limits, say: Say, *, forbidden: Callable[[], str | None], known: Known | None = None
+) -> Iterator[SourceFile]:
+    """Yields the whole content of ``url``.
+
+    Args:
+        url: http, https or file URL.
+        limits: how long and how often to try.
+        say: takes a line about the progress.
+        forbidden: called when the server answers 403; returns why the file is not there, or None where the server
+            only refuses for now.
+        known: what an earlier fetch saw; where the content is still the same, nothing is yielded.
+
+    Raises:
+        Unchanged: the content is the known one.
+        FileUnavailable: the source does not have the file.
+        SourceError: the source cannot be reached, refuses, or sent only a part of the file.
+    """
+    parts = urlsplit(url)
+    with contextlib.ExitStack() as stack:
+        if parts.scheme == "file":
+            fetched = stack.enter_context(_opened(url, Path(unquote(parts.path))))
+        else:
+            file = stack.enter_context(tempfile.TemporaryFile(prefix="tlc-"))
+            try:
+                fetched = _Download(url, file, limits, say, forbidden).run(known)
+            except OSError as error:  # requests' own errors have become SourceError
+                raise SourceError(
+                    f"{url}: cannot be kept in {tempfile.gettempdir()} ({error}). Make room there, or set TMPDIR to "
+                    "another folder, then launch the run again."
+                ) from error
+        if known is not None and fetched.sha256 == known.sha256:
+            raise Unchanged(url)
+        yield fetched
+
+
+@contextlib.contextmanager
+def _opened(url: str, path: Path) -> Iterator[SourceFile]:
+    if not path.is_file():
+        raise FileUnavailable(f"{url}: there is no such file. Check TLC_BASE_URL, or choose a month that it has.")
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        yield SourceFile(url, file, status.st_size, sha256, None, formatdate(status.st_mtime, usegmt=True))
+
+
+@dataclass
+class _Download:
+    """One file on its way, over as many connections as it takes."""
+
+    url: str
+    file: IO[bytes]
+    limits: Limits
+    say: Say
+    forbidden: Callable[[], str | None]
+    received: int = 0
+    longest: int = 0
+    fruitless: int = 0
+    validator: str | None = None
+
+    def __post_init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self.deadline = time.monotonic() + self.limits.total_seconds
+        self.backoff = wait_exponential_jitter(initial=0.5, max=self.limits.longest_wait_seconds)
+
+    def run(self, known: Known | None) -> SourceFile:
+        retrying = Retrying(
+            retry=retry_if_exception_type(_Transient),
+            wait=self._wait,
+            stop=self._stop,
+            before_sleep=self._before_sleep,
+            reraise=True,
+        )
+        with requests.Session() as session:
+            try:
+                return retrying(self._attempt, session, known)
+            except _Transient as error:
+                raise SourceError(
+                    f"{self.url}: {error}. Gave up after {retrying.statistics['attempt_number']} attempts; nothing was "
+                    "loaded. Check the network and TLC_BASE_URL, or launch the run again later."
+                ) from error
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, _Transient) else None
+        return self.backoff(state) if asked is None else asked
+
+    def _stop(self, state: RetryCallState) -> bool:
+        if self.received > self.longest:
+            self.longest, self.fruitless = self.received, 0
+        else:
+            self.fruitless += 1
+        wait = state.upcoming_sleep
+        return (
+            self.fruitless >= self.limits.attempts
+            or wait > self.limits.longest_wait_seconds
+            or time.monotonic() + wait > self.deadline
+        )
+
+    def _before_sleep(self, state: RetryCallState) -> None:
+        assert state.outcome is not None
+        assert state.next_action is not None
+        self.say(f"{self.url}: {state.outcome.exception()}; trying again in {state.next_action.sleep:.1f} s")
+
+    def _attempt(self, session: requests.Session, known: Known | None) -> SourceFile:
+        try:
+            with session.get(
+                self.url,
+                stream=True,
+                timeout=(self.limits.connect_seconds, self.limits.read_seconds),
+                headers=self._headers(known),
+            ) as response:
+                self._check_status(response)
+                total = self._start_body(response)
+                self._receive(response, total)
+        except (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise SourceRefused(
+                f"{self.url}: the source redirects without an end or to no address ({error}). Check TLC_BASE_URL."
+            ) from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _Transient(f"the source cannot be reached or broke off ({_reason(error)})") from error
+        if total is not None and self.received != total:
+            raise _Transient(f"only {self.received:,} of {total:,} bytes arrived")
+        self.file.seek(0)
+        headers = response.headers
+        return SourceFile(
+            self.url,
+            self.file,
+            self.received,
+            self.sha256.hexdigest(),
+            headers.get("ETag"),
+            headers.get("Last-Modified"),
+        )
+
+    def _headers(self, known: Known | None) -> dict[str, str]:
+        # identity: with a transfer encoding the length could not be checked against what arrived.
+        headers = {"Accept-Encoding": "identity"}
+        if self.received and self.validator:
+            # If-Range: where the file changed meanwhile, the server sends the new one from its start.
+            headers |= {"Range": f"bytes={self.received}-", "If-Range": self.validator}
+        elif known is not None and known.etag:
+            headers["If-None-Match"] = known.etag
+        elif known is not None and known.last_modified:
+            headers["If-Modified-Since"] = known.last_modified
+        return headers
+
+    def _check_status(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status in (200, 206):
+            return
+        if status == 304:
+            raise Unchanged(self.url)
+        if status == 416:
+            self._restart()
+            raise _Transient("the source does not go on where it broke off (HTTP 416)")
+        if status in (404, 410):
+            raise FileUnavailable(
+                f"{self.url}: the source does not have this file (HTTP {status}). The TLC publishes a month about two "
+                "months late: choose a published month, or check TLC_BASE_URL and TLC_TAXI_TYPE."
+            )
+        if status == 403:
+            why = self.forbidden()
+            if why is not None:
+                raise FileUnavailable(f"{self.url}: {why}")
+            raise _Transient("the source refuses every file for now (HTTP 403), as it does when throttling")
+        if status in TRANSIENT:
+            asked = response.headers.get("Retry-After")
+            seconds = None
+            if asked:
+                with contextlib.suppress(urllib3.exceptions.InvalidHeader):
+                    seconds = Retry().parse_retry_after(asked)
+            wish = f" and asks for {seconds:,.0f} s of patience" if seconds else ""
+            raise _Transient(f"the source answered HTTP {status}{wish}", seconds)
+        raise SourceRefused(
+            f"{self.url}: the source answered HTTP {status}. Check TLC_BASE_URL, then launch the run again."
+        )
+
+    def _start_body(self, response: requests.Response) -> int | None:
+        """Returns how long the whole file is, and drops what arrived of another version of it."""
+        headers = response.headers
+        if response.status_code == 206:
+            unit, _, value = headers.get("Content-Range", "").partition(" ")
+            span, _, whole = value.partition("/")
+            if unit != "bytes" or not span.startswith(f"{self.received}-"):
+                self._restart()
+                raise _Transient(f"the source sent another part than asked for ({headers.get('Content-Range')})")
+            total = int(whole) if whole.isdecimal() else None
+        else:
+            self._restart()
+            length = headers.get("Content-Length", "")
+            total = int(length) if length.isdecimal() else None
+        etag = headers.get("ETag")
+        # A weak ETag does not promise the same bytes.
+        self.validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+        return total
+
+    def _restart(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.sha256 = hashlib.sha256()
+        self.received = 0
+
+    def _receive(self, response: requests.Response, total: int | None) -> None:
+        progress = Progress(self.say, "downloaded", "bytes", total)
+        progress.add(self.received)
+        # read1: it returns what is there, so that the deadline is looked at however slowly the bytes trickle.
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+            self.file.write(chunk)
+            self.sha256.update(chunk)
+            self.received += len(chunk)
+            progress.add(len(chunk))
+            if time.monotonic() > self.deadline:
+                of = f" of {total:,}" if total else ""
+                raise SourceError(
+                    f"{self.url}: too slow: {self.received:,}{of} bytes in {self.limits.total_seconds:,.0f} s. Nothing "
+                    "was loaded; launch the run again later."
+                )
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason, without the names of Python objects."""
+    inner = getattr(error.args[0], "reason", error) if error.args else error
+    text = str(inner)
+    return text.split("object at 0x")[-1].partition(": ")[2] or text

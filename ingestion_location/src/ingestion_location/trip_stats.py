@@ -1,0 +1,56 @@
+"""What a month's trips look like, counted while they stream by."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion_location.trip_schema import COLUMNS
+
+_EPOCH = date(1970, 1, 1)
+_DAY = timedelta(days=1) // timedelta(microseconds=1)
+
+
+class TripStats:
+    """Counts over the trips of a month.
+
+    Attributes:
+        rows: number of trips.
+        nulls: number of nulls per column that can have some.
+        first_pickup, last_pickup: None where there are no trips.
+    """
+
+    def __init__(self) -> None:
+        """Starts with no trips."""
+        self.rows = 0
+        self.nulls = {column.name: 0 for column in COLUMNS if column.name != "pickup_datetime"}
+        self.first_pickup: datetime | None = None
+        self.last_pickup: datetime | None = None
+        self._by_day: Counter[int] = Counter()
+
+    def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yields the batches as they are and counts them; every trip has a pickup."""
+        for batch in batches:
+            if batch.num_rows:
+                self._add(batch)
+            yield batch
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        self.rows += batch.num_rows
+        for name in self.nulls:
+            self.nulls[name] += batch.column(name).null_count
+        pickup = batch.column("pickup_datetime")
+        ends = pc.min_max(pickup)
+        first, last = ends["min"].as_py(), ends["max"].as_py()
+        self.first_pickup = first if self.first_pickup is None else min(self.first_pickup, first)
+        self.last_pickup = last if self.last_pickup is None else max(self.last_pickup, last)
+        # A month of the year 1970 or later: before it the division would round towards the wrong day.
+        for count in pc.value_counts(pc.divide(pickup.cast(pa.int64()), _DAY)):
+            self._by_day[count["values"].as_py()] += count["counts"].as_py()
+
+    def by_day(self, start: date, end: date) -> dict[date, int]:
+        """Trips per day of ``[start, end)``, zero where there are none."""
+        days = ((start - _EPOCH).days, (end - _EPOCH).days)
+        return {_EPOCH + timedelta(days=day): self._by_day[day] for day in range(*days)}
