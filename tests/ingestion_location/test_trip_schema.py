@@ -1,11 +1,13 @@
 """Whatever a file of any era calls its columns and whatever types it gives them, the trips come out in one schema."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 import pyarrow as pa
 import pytest
 from ingestion_location.trip_file import split_strays
 from ingestion_location.trip_schema import ARROW_SCHEMA, TripFileError, map_columns, to_canonical
+
+from tests.ingestion_location.eras import ERAS, Era, table_of, trip_of
 
 MANDATORY = ["tpep_pickup_datetime", "tpep_dropoff_datetime", "PULocationID", "DOLocationID", "total_amount"]
 NOON = datetime(2023, 1, 1, 12)
@@ -51,24 +53,40 @@ def test_a_column_that_no_one_knows_is_reported_and_left_out() -> None:
     assert (mapping.unknown, "mood_of_driver" in mapping.source_by_name) == (("mood_of_driver",), False)
 
 
-def test_a_canonical_column_that_the_file_lacks_is_null() -> None:
-    assert canonical(one_trip()).column("cbd_congestion_fee").to_pylist() == [None]
+@pytest.mark.parametrize(("taxi_type", "month"), ERAS)
+def test_a_file_of_every_era_says_the_same_trip(taxi_type: str, month: str) -> None:
+    era = ERAS[taxi_type, month]
+    (batch,) = table_of(era).to_batches()
+    (trip,) = to_canonical(batch, map_columns("file", batch.schema.names)).to_pylist()
+    assert dict.fromkeys(ARROW_SCHEMA.names) | trip == trip_of(era)
 
 
-@pytest.mark.parametrize("identifier", [pa.int32(), pa.int64(), pa.float64()])
-@pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
-def test_the_types_of_every_era_give_the_same_trip(identifier: pa.DataType, text: pa.DataType) -> None:
-    batch = canonical(
-        one_trip(
-            PULocationID=pa.array([7], identifier),
-            passenger_count=pa.array([2], identifier),
-            store_and_fwd_flag=pa.array(["N"]).cast(text),
-            ehail_fee=pa.nulls(1),
-        )
-    )
-    assert batch.schema == ARROW_SCHEMA
-    names = ("pickup_zone_id", "passenger_count", "store_and_fwd_flag", "ehail_fee")
-    assert [batch.column(name).to_pylist() for name in names] == [[7], [2], ["N"], [None]]
+@pytest.mark.parametrize(("taxi_type", "month"), ERAS)
+def test_a_file_of_every_era_has_the_columns_that_are_expected_of_it(taxi_type: str, month: str) -> None:
+    names = [spelled for spelled, _ in ERAS[taxi_type, month].values()]
+    assert map_columns("file", names).missing(taxi_type, date.fromisoformat(f"{month}-01")) == ()
+
+
+def test_a_column_that_a_later_file_no_longer_has_is_reported() -> None:
+    later: Era = {name: column for name, column in ERAS["yellow", "2025-01"].items() if name != "extra"}
+    names = [spelled for spelled, _ in later.values()]
+    assert map_columns("file", names).missing("yellow", date(2025, 2, 1)) == ("extra",)
+
+
+def test_two_columns_that_would_become_the_same_one_are_an_error_that_names_both() -> None:
+    with pytest.raises(TripFileError, match="^file: the columns airport_fee and Airport_fee would both become airport"):
+        map_columns("file", [*MANDATORY, "airport_fee", "Airport_fee"])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int8(), pa.int64())],
+)
+def test_a_dictionary_or_a_large_string_is_what_it_stands_for(kind: pa.DataType) -> None:
+    is_number = pa.types.is_dictionary(kind) and pa.types.is_integer(kind.value_type)
+    name, value = ("passenger_count", 3) if is_number else ("store_and_fwd_flag", "N")
+    array = pa.array([value]).cast(kind) if not is_number else pa.array([value], pa.int64()).dictionary_encode()
+    assert canonical(one_trip(**{name: array})).column(name).to_pylist() == [value]
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.null()])
@@ -76,13 +94,42 @@ def test_a_missing_value_stays_missing_whatever_its_type(kind: pa.DataType) -> N
     assert canonical(one_trip(passenger_count=pa.array([None], kind))).column("passenger_count").to_pylist() == [None]
 
 
+MISFITS = {
+    "a fraction in a count": ("passenger_count", pa.array([1.0, 1.5]), "1.5"),
+    "not a number": ("passenger_count", pa.array([1.0, float("nan")]), "nan"),
+    "too large for its type": ("VendorID", pa.array([1, 70_000]), "70000"),
+    "text for a number": ("RatecodeID", pa.array(["1", "one"]), "'one'"),
+    "a time before all calendars": ("tpep_pickup_datetime", pa.array([0, -(2**62)], pa.timestamp("us")), str(-(2**62))),
+    "a time after all calendars": ("tpep_dropoff_datetime", pa.array([0, 2**62], pa.timestamp("s")), str(2**62)),
+    "text for a time": ("tpep_pickup_datetime", pa.array(["2023-01-01 00:00:00", "noon"]), "'noon'"),
+}
+
+
+@pytest.mark.parametrize(("column", "values", "shown"), MISFITS.values(), ids=MISFITS)
+def test_a_value_that_does_not_fit_is_an_error_with_its_column_row_and_value(
+    column: str, values: pa.Array, shown: str
+) -> None:
+    two = pa.table({name: pa.concat_arrays([array, array]) for name, array in one_trip().items()}).to_pydict()
+    batch = pa.RecordBatch.from_pydict(two | {column: values})
+    with pytest.raises(TripFileError) as refused:
+        to_canonical(batch, map_columns("file", batch.schema.names), rows_before=16_384)
+    assert str(refused.value).startswith(f"file: column {column} (")
+    assert f", row 16,386: the value {shown}" in str(refused.value)
+
+
 @pytest.mark.parametrize(
-    ("column", "values"),
-    [("passenger_count", pa.array([1.5])), ("VendorID", pa.array([70_000])), ("RatecodeID", pa.array(["one"]))],
+    ("column", "array"),
+    [
+        ("tpep_pickup_datetime", pa.array([NOON], pa.timestamp("us", tz="UTC"))),
+        ("tpep_pickup_datetime", pa.array([1_672_531_200])),
+        ("total_amount", pa.array([[1.0]])),
+        ("passenger_count", pa.array([True])),
+    ],
 )
-def test_a_value_that_does_not_fit_is_an_error_that_names_its_column(column: str, values: pa.Array) -> None:
-    with pytest.raises(TripFileError, match=f"^file: column {column} .* holds a value that does not fit"):
-        canonical(one_trip(**{column: values}))
+def test_a_column_of_another_kind_is_an_error_that_names_its_type(column: str, array: pa.Array) -> None:
+    with pytest.raises(TripFileError, match=f"^file: column {column} .* is of type ") as refused:
+        canonical(one_trip(**{column: array}))
+    assert str(array.type) in str(refused.value)
 
 
 @pytest.mark.parametrize(

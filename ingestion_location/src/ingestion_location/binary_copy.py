@@ -11,10 +11,10 @@ from psycopg2 import sql
 from psycopg2.errors import QueryCanceled
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 
-# Encoded batches that wait for the server, a megabyte or two each.
-AHEAD = 16
-# Handed to libpq at a time: psycopg2's default of 8 KiB costs a call into Python per 8 KiB.
-READ_BYTES = 1 << 20
+# Encoded batches that wait for the server, some megabytes each.
+AHEAD = 8
+# Handed to libpq at a time, more than a batch has: psycopg2's default of 8 KiB costs a call into Python per 8 KiB.
+READ_BYTES = 8 << 20
 
 Encoded = tuple[bytes, int]
 
@@ -53,7 +53,7 @@ class _Reader(io.RawIOBase):
     def __init__(self, items: Iterator[Encoded], on_rows: Callable[[int], None]) -> None:
         self._items = items
         self._on_rows = on_rows
-        self._rest = memoryview(b"")
+        self._rest = b""
         self.error: BaseException | None = None
 
     def read(self, size: int = -1, /) -> bytes:
@@ -62,13 +62,13 @@ class _Reader(io.RawIOBase):
                 item = next(self._items, None)
                 if item is None:
                     return b""
-                self._rest = memoryview(item[0])
+                self._rest = item[0]
                 self._on_rows(item[1])
         except BaseException as error:
             self.error = error
             raise
         chunk, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(chunk)
+        return chunk
 
 
 def copy_batches(

@@ -77,7 +77,7 @@ def load_month(
         say(f"{url}: {file.rows:,} rows, {fetched.bytes:,} bytes")
         connection = stack.enter_context(warehouse.transaction())
         progress = Progress(say, "loaded", "rows", file.rows)
-        stats, strays = replace_month(connection, file.batches(), start, end, phases, progress.add)
+        stats, strays = replace_month(connection, file.batches(), file.mapping.schema, start, end, phases, progress.add)
         record = TripFileRecord(
             month=month,
             url=url,

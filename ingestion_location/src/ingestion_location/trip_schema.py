@@ -123,6 +123,11 @@ class FileMapping:
     source_by_name: dict[str, str]
     unknown: tuple[str, ...]
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The canonical columns that the file has. The others stay null in the warehouse, where they cost nothing."""
+        return pa.schema([ARROW_SCHEMA.field(name) for name in self.source_by_name])
+
     def missing(self, taxi_type: str, month: date) -> tuple[str, ...]:
         """The canonical columns that a file of this month should have and this one lacks."""
         return tuple(
@@ -159,7 +164,7 @@ def map_columns(file: str, names: list[str]) -> FileMapping:
 
 
 def to_canonical(batch: pa.RecordBatch, mapping: FileMapping, rows_before: int = 0) -> pa.RecordBatch:
-    """Returns the batch with exactly the canonical columns; those that the file lacks are null.
+    """Returns the batch with the canonical columns that the file has, in the mapping's schema.
 
     Args:
         batch: a batch of the file.
@@ -173,7 +178,6 @@ def to_canonical(batch: pa.RecordBatch, mapping: FileMapping, rows_before: int =
     for column in COLUMNS:
         source = mapping.source_by_name.get(column.name)
         if source is None:
-            arrays.append(pa.nulls(batch.num_rows, column.arrow))
             continue
         array = batch.column(source)
         if pa.types.is_dictionary(array.type):
@@ -191,7 +195,7 @@ def to_canonical(batch: pa.RecordBatch, mapping: FileMapping, rows_before: int =
                 f"{rows_before + misfit.index + 1:,}: the value {misfit.value} does not fit. Nothing was loaded; "
                 "compare the file with the TLC's and load the month again."
             ) from None
-    return pa.RecordBatch.from_arrays(arrays, schema=ARROW_SCHEMA)
+    return pa.RecordBatch.from_arrays(arrays, schema=mapping.schema)
 
 
 class _Misfit(ValueError):  # noqa: N818, it says what is the case

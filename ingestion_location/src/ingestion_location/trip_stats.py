@@ -39,8 +39,9 @@ class TripStats:
 
     def _add(self, batch: pa.RecordBatch) -> None:
         self.rows += batch.num_rows
+        present = set(batch.schema.names)
         for name in self.nulls:
-            self.nulls[name] += batch.column(name).null_count
+            self.nulls[name] += batch.column(name).null_count if name in present else batch.num_rows
         pickup = batch.column("pickup_datetime")
         ends = pc.min_max(pickup)
         first, last = ends["min"].as_py(), ends["max"].as_py()

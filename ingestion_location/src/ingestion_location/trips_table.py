@@ -14,13 +14,12 @@ from ingestion_location import locks, trip_files
 from ingestion_location.binary_copy import copy_batches
 from ingestion_location.progress import Phases
 from ingestion_location.trip_file import split_strays
-from ingestion_location.trip_schema import ARROW_SCHEMA, COLUMNS
+from ingestion_location.trip_schema import COLUMNS
 from ingestion_location.trip_stats import TripStats
 
 SCHEMA = "raw_taxis"
 TRIPS = sql.Identifier(SCHEMA, "trips")
 STRAY_TRIPS = sql.Identifier(SCHEMA, "stray_trips")
-STRAY_SCHEMA = ARROW_SCHEMA.insert(0, pa.field("file_month", pa.date32()))
 
 _COLUMN_DEFINITIONS = sql.SQL(", ").join(
     sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.postgres)) for column in COLUMNS
@@ -58,6 +57,7 @@ def create_tables(cursor: Cursor) -> None:
 def replace_month(
     connection: Connection,
     batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
     start: datetime,
     end: datetime,
     phases: Phases,
@@ -70,7 +70,8 @@ def replace_month(
 
     Args:
         connection: open connection, no work done on it yet.
-        batches: the whole file in the canonical schema.
+        batches: the whole file.
+        schema: the batches' columns, all or some of the canonical ones; the others become null.
         start: first moment of the month.
         end: first moment of the next month.
         phases: measures ``copy``, ``index`` and ``swap``.
@@ -92,7 +93,7 @@ def replace_month(
     connection.commit()
 
     with connection.cursor() as cursor, tempfile.TemporaryFile() as spool:
-        strays = _StraySpool(spool, month)
+        strays = _StraySpool(spool, schema, month)
         stats = TripStats()
         with phases.phase("copy"):
             # Two loads of one month take turns, so each of them replaces a whole month by a whole month.
@@ -118,7 +119,7 @@ def replace_month(
                 cursor,
                 new,
                 stats.watch(strays.divert(batches, start, end)),
-                ARROW_SCHEMA,
+                schema,
                 freeze=True,
                 on_rows=on_rows,
             )
@@ -129,7 +130,7 @@ def replace_month(
             cursor.execute(sql.SQL("analyze {}").format(new))
         with phases.phase("swap"):
             cursor.execute(sql.SQL("delete from {} where file_month = %s").format(STRAY_TRIPS), (month,))
-            stray_count = copy_batches(cursor, STRAY_TRIPS, strays.batches(), STRAY_SCHEMA)
+            stray_count = copy_batches(cursor, STRAY_TRIPS, strays.batches(), strays.schema)
             # From here to the commit readers of the parent wait, and other loads: changes of the catalog only, no data.
             # A reader sees the old month or the new one, never none: the lock keeps it out while there is neither.
             cursor.execute("select to_regclass(%s)", (f"{SCHEMA}.{partition}",))
@@ -168,9 +169,10 @@ def trips_by_day(cursor: Cursor, start: datetime, end: datetime) -> dict[date, i
 class _StraySpool:
     """Keeps the strays aside, in a file, while the other trips stream into their partition."""
 
-    def __init__(self, file: IO[bytes], month: date) -> None:
+    def __init__(self, file: IO[bytes], schema: pa.Schema, month: date) -> None:
+        self.schema = schema.insert(0, pa.field("file_month", pa.date32()))
         self._sink = pa.PythonFile(file, mode="w")
-        self._writer = pa.ipc.new_stream(self._sink, STRAY_SCHEMA)
+        self._writer = pa.ipc.new_stream(self._sink, self.schema)
         self._file = file
         self._month = month
 
@@ -179,7 +181,7 @@ class _StraySpool:
             inside, strays = split_strays(batch, start, end)
             if strays.num_rows:
                 months = pa.array([self._month] * strays.num_rows, pa.date32())
-                self._writer.write_batch(pa.RecordBatch.from_arrays([months, *strays.columns], schema=STRAY_SCHEMA))
+                self._writer.write_batch(pa.RecordBatch.from_arrays([months, *strays.columns], schema=self.schema))
             yield inside
 
     def batches(self) -> Iterator[pa.RecordBatch]:
