@@ -101,8 +101,8 @@ lint: install-dev ## Check format, lint, types and SQL
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy contract embedded sample warehouse tests/cross_location tests/stack tests/drills
-	cd ingestion_location && MYPYPATH=src .venv/bin/mypy --config-file ../mypy.ini src ../tests/ingestion_location
-	cd dbt_location && MYPYPATH=src .venv/bin/mypy --config-file ../mypy.ini src ../tests/dbt_location
+	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini src ../tests/ingestion_location
+	cd dbt_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini src ../tests/dbt_location
 	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
 	dbt_location/.venv/bin/sqlfluff lint --config warehouse/.sqlfluff warehouse

@@ -74,7 +74,9 @@ def test_a_column_that_a_later_file_no_longer_has_is_reported() -> None:
 
 
 def test_two_columns_that_would_become_the_same_one_are_an_error_that_names_both() -> None:
-    with pytest.raises(TripFileError, match="^file: the columns airport_fee and Airport_fee would both become airport"):
+    with pytest.raises(
+        TripFileError, match=r"^file: the columns airport_fee and Airport_fee would both become airport"
+    ):
         map_columns("file", [*MANDATORY, "airport_fee", "Airport_fee"])
 
 

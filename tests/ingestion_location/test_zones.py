@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 import shapefile
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
-from ingestion_location.zone_shapes import read_shapes
-from ingestion_location.zones import ZoneFileError, read_zones, replace_zones, taxi_zones
+from ingestion_location.zone_shapes import ZoneFileError, read_shapes
+from ingestion_location.zones import read_zones, replace_zones, taxi_zones
 from pyproj import CRS
 
 HEADER = '"LocationID","Borough","Zone","service_zone"\n'
@@ -72,7 +73,7 @@ def test_a_shape_comes_out_in_degrees_with_its_outer_ring_against_the_clock() ->
     assert geometry["type"] == "Polygon"
     (ring,) = geometry["coordinates"]
     assert all(-73.99 < longitude < -73.98 and 40.75 < latitude < 40.76 for longitude, latitude in ring)
-    area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(ring, ring[1:], strict=False))
+    area = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
     assert area > 0
 
 

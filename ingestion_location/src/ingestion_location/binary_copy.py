@@ -11,9 +11,11 @@ from psycopg2 import sql
 from psycopg2.errors import QueryCanceled
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 
-# Encoded batches that wait for the server, some megabytes each.
+# Rows encoded at a time. Encoding holds Python's lock, so short pieces let the thread that feeds the server go on soon.
+ENCODE_ROWS = 2_048
+# Encoded pieces that wait for the server, some hundred kilobytes each.
 AHEAD = 8
-# Handed to libpq at a time, more than a batch has: psycopg2's default of 8 KiB costs a call into Python per 8 KiB.
+# Handed to libpq at a time, more than a piece has: psycopg2's default of 8 KiB costs a call into Python per 8 KiB.
 READ_BYTES = 8 << 20
 
 Encoded = tuple[bytes, int]
@@ -24,8 +26,9 @@ def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[Enc
     encoder = ArrowToPostgresBinaryEncoder(schema)
     yield encoder.write_header(), 0
     for batch in batches:
-        if batch.num_rows:
-            yield encoder.write_batch(batch), batch.num_rows
+        for first in range(0, batch.num_rows, ENCODE_ROWS):
+            piece = batch.slice(first, ENCODE_ROWS)
+            yield encoder.write_batch(piece), piece.num_rows
     yield encoder.finish(), 0
 
 
@@ -90,7 +93,7 @@ def copy_batches(
         batches: batches of exactly ``schema``; they are made in another thread.
         schema: Arrow types that correspond one to one to the columns' types.
         freeze: write the rows already frozen; only for a table created in the same transaction.
-        on_rows: called with the number of rows of each batch as it is sent.
+        on_rows: called with the number of rows of each piece as it is sent.
 
     Raises:
         psycopg2.Error: the server refused the rows.

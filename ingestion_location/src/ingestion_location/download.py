@@ -138,8 +138,8 @@ def fetch(
         if parts.scheme == "file":
             fetched = stack.enter_context(_opened(url, Path(unquote(parts.path))))
         else:
-            file = stack.enter_context(tempfile.TemporaryFile(prefix="tlc-"))
             try:
+                file = stack.enter_context(tempfile.TemporaryFile(prefix="tlc-"))
                 fetched = _Download(url, file, limits, say, forbidden).run(known)
             except OSError as error:  # requests' own errors have become SourceError
                 raise SourceError(
@@ -179,7 +179,7 @@ class _Download:
     def __post_init__(self) -> None:
         self.sha256 = hashlib.sha256()
         self.deadline = time.monotonic() + self.limits.total_seconds
-        self.backoff = wait_exponential_jitter(initial=0.5, max=self.limits.longest_wait_seconds)
+        self.backoff = wait_exponential_jitter(multiplier=0.5, max=self.limits.longest_wait_seconds)
 
     def run(self, known: Known | None) -> SourceFile:
         retrying = Retrying(

@@ -29,7 +29,6 @@ def take(
     arguments: tuple[Any, ...] | None,
     what: str,
     say: Say,
-    give_up_seconds: float = GIVE_UP_SECONDS,
 ) -> None:
     """Executes a statement that takes a lock until the end of the transaction, in short attempts.
 
@@ -41,12 +40,11 @@ def take(
         arguments: of the statement.
         what: whom the lock waits for, for the log and the error.
         say: takes a line when the wait begins.
-        give_up_seconds: the longest wait in all.
 
     Raises:
-        LockError: the lock was not free within ``give_up_seconds``.
+        LockError: the lock was not free within ``GIVE_UP_SECONDS``.
     """
-    deadline = time.monotonic() + give_up_seconds
+    deadline = time.monotonic() + GIVE_UP_SECONDS
     said = False
     cursor.execute("set local lock_timeout = %s", (round(ATTEMPT_SECONDS * 1000),))
     cursor.execute("savepoint before_lock")
@@ -58,7 +56,7 @@ def take(
             cursor.execute("rollback to savepoint before_lock")
         if time.monotonic() > deadline:
             raise LockError(
-                f"waited {give_up_seconds:,.0f} s for {what}. The month that was there stays. pg_stat_activity and "
+                f"waited {GIVE_UP_SECONDS:,.0f} s for {what}. The month that was there stays. pg_stat_activity and "
                 "pg_locks show who it is; end that session, or launch the run again later."
             )
         if not said:

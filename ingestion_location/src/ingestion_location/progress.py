@@ -12,7 +12,7 @@ INTERVAL = 5.0
 class Progress:
     """Says every few seconds how far a piece of work is."""
 
-    def __init__(self, say: Say, done: str, unit: str, total: int | None, interval: float = INTERVAL) -> None:
+    def __init__(self, say: Say, done: str, unit: str, total: int | None) -> None:
         """Starts the clock.
 
         Args:
@@ -20,13 +20,11 @@ class Progress:
             done: what was done to them, for example ``loaded``.
             unit: what is counted, for example ``rows``.
             total: how many there are in all; None where it is not known.
-            interval: seconds between two lines.
         """
         self._say = say
         self._done = done
         self._unit = unit
         self._total = total
-        self._interval = interval
         self._count = 0
         self._start = self._said = time.monotonic()
 
@@ -34,7 +32,7 @@ class Progress:
         """Counts some more, and says so where the last line is long enough ago."""
         self._count += count
         now = time.monotonic()
-        if now - self._said < self._interval:
+        if now - self._said < INTERVAL:
             return
         self._said = now
         of = f" of {self._total:,} {self._unit} ({self._count / self._total:.0%})" if self._total else f" {self._unit}"

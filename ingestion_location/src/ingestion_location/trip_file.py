@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 
 from ingestion_location.trip_schema import FileMapping, TripFileError, map_columns, to_canonical
 
-# Rows decoded and encoded at a time. Encoding holds Python's lock, so a short batch lets the thread that feeds the
-# server go on soon.
+# Rows decoded and cast at a time.
 BATCH_ROWS = 16_384
 # Read from a column chunk at a time: a file whose rows are one single group does not have to fit into memory.
 BUFFER_BYTES = 1 << 18

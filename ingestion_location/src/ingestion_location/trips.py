@@ -63,7 +63,7 @@ def taxi_trips(
     try:
         try:
             loaded = load_month(
-                tlc, warehouse, start, end, context.run_id, context.log.info, skip_unchanged=config.skip_unchanged
+                tlc, warehouse, start, end, context.run.run_id, context.log.info, skip_unchanged=config.skip_unchanged
             )
         except Unchanged as unchanged:
             context.log.info(f"{unchanged}: unchanged since it was loaded; nothing to do")

@@ -75,7 +75,7 @@ def replace_month(
         start: first moment of the month.
         end: first moment of the next month.
         phases: measures ``copy``, ``index`` and ``swap``.
-        on_rows: called with the number of trips of each batch as it is sent.
+        on_rows: called with the number of trips that were sent since the last call.
 
     Returns:
         Counts over the month's trips, and the number of strays.
