@@ -41,8 +41,9 @@ def say(text: str) -> None:
 
 
 def write_sample(taxi_type: str, months: list[str]) -> None:
-    """Writes the sample files of these months where they are missing."""
+    """Writes the zones and the sample files of these months where some are missing."""
     wanted = [SAMPLE / f"trip-data/{taxi_type}_tripdata_{month[:7]}.parquet" for month in months]
+    wanted.append(SAMPLE / "misc/taxi_zones.zip")
     if not all(path.exists() for path in wanted):
         end = (date.fromisoformat(months[-1]) + timedelta(days=31)).replace(day=1)
         python = ROOT / "ingestion_location/.venv/bin/python"

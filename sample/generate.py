@@ -1,20 +1,24 @@
 """Writes sample files in the form of the TLC's: made up, the same at every run, and laid out as on the TLC's site.
 
 They look like the real ones where it matters to a loader: the types of the columns change in February 2023, some
-trips lie outside their file's month, nulls come in blocks, reversals cancel trips, a dropoff may precede its pickup.
+trips lie outside their file's month, nulls come in blocks, reversals cancel trips, a dropoff may precede its pickup,
+some zones have no shape and one has two.
 
 usage: generate.py FOLDER yellow|green 2023-01-01 2023-04-01
 """
 
 import csv
+import io
 import random
 import sys
+import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import shapefile
 
 LABEL = "SAMPLE DATA, made up. Not trips of the NYC Taxi & Limousine Commission."
 TRIPS_PER_DAY = 1_000
@@ -22,6 +26,28 @@ STRAYS = 7
 
 BOROUGHS = ("Manhattan", "Queens", "Brooklyn", "Bronx", "Staten Island")
 AIRPORTS = {1: ("EWR", "Newark Airport"), 132: ("Queens", "JFK Airport"), 138: ("Queens", "LaGuardia Airport")}
+
+# Where each borough's zones lie, squares in a block: south-west corner in feet of the State Plane; and the airports.
+BLOCKS = {
+    "Manhattan": (975_000, 200_000),
+    "Queens": (1_015_000, 190_000),
+    "Brooklyn": (985_000, 160_000),
+    "Bronx": (1_000_000, 240_000),
+    "Staten Island": (930_000, 140_000),
+}
+AIRPORT_CORNERS = {1: (925_000, 190_000), 132: (1_045_000, 170_000), 138: (1_018_000, 218_000)}
+SIDE, BLOCK_COLUMNS = 3_000, 8
+# As in the TLC's shapefile: the squares of these zones carry another zone's number.
+MISNUMBERED = {57: 56, 104: 103, 105: 103}
+# The TLC's: State Plane, New York Long Island, US survey feet.
+PROJECTION = (
+    'PROJCS["NAD_1983_StatePlane_New_York_Long_Island_FIPS_3104_Feet",GEOGCS["GCS_North_American_1983",'
+    'DATUM["D_North_American_1983",SPHEROID["GRS_1980",6378137.0,298.257222101]],PRIMEM["Greenwich",0.0],'
+    'UNIT["Degree",0.0174532925199433]],PROJECTION["Lambert_Conformal_Conic"],PARAMETER["False_Easting",984250.0],'
+    'PARAMETER["False_Northing",0.0],PARAMETER["Central_Meridian",-74.0],PARAMETER["Standard_Parallel_1",'
+    '41.0333333333333],PARAMETER["Standard_Parallel_2",40.6666666666667],PARAMETER["Latitude_Of_Origin",'
+    '40.1666666666667],UNIT["US survey foot",0.304800609601219]]'
+)
 
 # Types of the columns up to 2023-01 and from 2023-02, as they changed in the real files.
 FIRST = {"id": pa.int64(), "code": pa.float64(), "text": pa.string(), "ehail": pa.null()}
@@ -44,6 +70,36 @@ def zones() -> Iterator[tuple[int, str, str, str]]:
             )
     yield 264, "Unknown", "N/A", "N/A"
     yield 265, "N/A", "Outside of NYC", "N/A"
+
+
+def corner(number: int, borough: str) -> tuple[int, int]:
+    """South-west corner of a zone's square."""
+    if number in AIRPORT_CORNERS:
+        return AIRPORT_CORNERS[number]
+    x, y = BLOCKS[borough]
+    row, column = divmod(number // len(BOROUGHS), BLOCK_COLUMNS)
+    return x + SIDE * column, y + SIDE * row
+
+
+def write_shapes(path: Path) -> None:
+    """Writes the zipped shapefile of the zones; the last two have no shape."""
+    parts = {suffix: io.BytesIO() for suffix in ("shp", "shx", "dbf")}
+    with shapefile.Writer(**parts, shapeType=shapefile.POLYGON) as writer:
+        writer.field("zone", "C", 60)
+        writer.field("LocationID", "N", 9)
+        writer.field("borough", "C", 60)
+        for number, borough, name, _ in zones():
+            if number > 263:
+                continue
+            x, y = corner(number, borough)
+            writer.poly([[(x, y), (x, y + SIDE), (x + SIDE, y + SIDE), (x + SIDE, y), (x, y)]])
+            writer.record(name, MISNUMBERED.get(number, number), borough)
+    contents = {suffix: part.getvalue() for suffix, part in parts.items()}
+    # The day of its making, which is in a table's header, would make every run's file another one.
+    contents["dbf"] = contents["dbf"][:1] + bytes((123, 1, 1)) + contents["dbf"][4:]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for suffix, content in {**contents, "prj": PROJECTION.encode()}.items():
+            archive.writestr(zipfile.ZipInfo(f"taxi_zones/taxi_zones.{suffix}"), content)
 
 
 def trips(month: date, next_month: date, draw: random.Random) -> Iterator[dict[str, object]]:
@@ -133,7 +189,7 @@ def write_month(path: Path, taxi_type: str, month: date, next_month: date) -> No
 
 
 def generate(folder: Path, taxi_type: str, start: date, end: date) -> None:
-    """Writes the zone lookup and the trip files of all months from ``start`` to before ``end``.
+    """Writes the zone lookup, the zones' shapes and the trip files of all months from ``start`` to before ``end``.
 
     Args:
         folder: stands in for the root of the TLC's site; created where it is missing.
@@ -148,6 +204,7 @@ def generate(folder: Path, taxi_type: str, start: date, end: date) -> None:
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(("LocationID", "Borough", "Zone", "service_zone"))
         writer.writerows(zones())
+    write_shapes(folder / "misc/taxi_zones.zip")
     month = start
     while month < end:
         next_month = date(month.year + month.month // 12, month.month % 12 + 1, 1)
