@@ -101,7 +101,7 @@ lint: install-dev ## Check format, lint, types and SQL
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy contract embedded sample warehouse tests/cross_location tests/stack tests/drills
-	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini src ../tests/ingestion_location
+	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini src ../tests/ingestion_location ../benchmarks
 	cd dbt_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini src ../tests/dbt_location
 	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
@@ -111,6 +111,21 @@ format: install-dev ## Format Python and SQL
 	.venv/bin/ruff format .
 	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff fix --force models'
+
+# --- measurements ----------------------------------------------------------------------------------------------------
+
+benchmarks/.venv/.run: benchmarks/requirements.lock ingestion_location/requirements.lock
+	@test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
+	@benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--requirement ingestion_location/requirements.lock --requirement $<
+	@benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --no-index --editable ingestion_location
+	@touch $@
+
+.PHONY: bench bench-ingest
+bench: bench-ingest ## Measure beside the machine's limit and other ways, into benchmarks/results.json
+bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
+	benchmarks/.venv/bin/python -m benchmarks.ingest
 
 # --- locks -----------------------------------------------------------------------------------------------------------
 
@@ -122,3 +137,5 @@ lock: ## Compile the hash-pinned locks anew (needs uv)
 		&& $(compile) pyproject.toml --constraint ../requirements/platform.lock --output-file requirements.lock \
 		&& $(compile) pyproject.toml --extra dev --constraint requirements.lock --output-file dev.lock) || exit 1; done
 	cd sample && $(compile) requirements.in --output-file requirements.lock
+	cd benchmarks && $(compile) requirements.in --constraint ../ingestion_location/requirements.lock \
+		--output-file requirements.lock
