@@ -9,12 +9,14 @@ import psycopg2
 
 from embedded.server import start_server
 
-# Room for the write-ahead log of some loads, so that no checkpoint falls into one measurement and not into another.
+# Room for the write-ahead log of some loads, so that no checkpoint falls into one measurement and not into another; nor
+# an autovacuum of what the measurement before has left.
 SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "8GB",
     "min_wal_size": "4GB",
     "checkpoint_timeout": "30min",
+    "autovacuum": "off",
     "max_parallel_workers_per_gather": "0",
 }
 
