@@ -15,8 +15,9 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own c
 ENCODE_ROWS = 2_048
 # Encoded pieces that wait for the server, some hundred kilobytes each.
 AHEAD = 8
-# Handed to libpq at a time, more than a piece has: psycopg2's default of 8 KiB costs a call into Python per 8 KiB.
-READ_BYTES = 8 << 20
+# Handed to libpq at a time: with less the calls into Python cost, with more the server runs dry while libpq refills the
+# socket.
+READ_BYTES = 1 << 16
 
 Encoded = tuple[bytes, int]
 
