@@ -233,7 +233,7 @@ def peak_mb(site: Path, socket: str) -> float:
             "WAREHOUSE_DATABASE": "postgres",
             "WAREHOUSE_USER": "postgres",
         }
-        dagster = Path(sys.executable).with_name("dagster")
+        dagster = str(Path(sys.executable).with_name("dagster"))
         peak = [sys.executable, "-m", "benchmarks.peak", dagster, *COMMAND]
         return float(subprocess.run(peak, env=env, stdout=subprocess.PIPE, check=True).stdout)
 

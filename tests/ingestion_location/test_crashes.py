@@ -164,7 +164,12 @@ def test_a_run_killed_while_it_waits_for_a_reader_does_not_keep_the_next_one_out
 
 def at(phase: str, act: Callable[[], object]) -> Say:
     """Does something when a phase begins."""
-    return lambda line: act() if line == f"phase {phase}" else None
+
+    def say(line: str) -> None:
+        if line == f"phase {phase}":
+            act()
+
+    return say
 
 
 @pytest.mark.parametrize("phase", PHASES[1:])
@@ -287,7 +292,7 @@ def small_disk() -> Iterator[Warehouse]:
     docker("run", *options, "--env", "POSTGRES_PASSWORD=test", "postgres:17")
     try:
         port = int(docker("port", name, "5432").rpartition(":")[2])
-        address = {"host": "127.0.0.1", "port": port, "user": "postgres", "password": "test"}
+        address: dict[str, Any] = {"host": "127.0.0.1", "port": port, "user": "postgres", "password": "test"}
 
         def connect(database: str) -> Any:
             with contextlib.suppress(psycopg2.OperationalError):

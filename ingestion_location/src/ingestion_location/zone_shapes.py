@@ -13,8 +13,8 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry import MultiPolygon, Polygon, shape
 
-# Decimals of a degree: a tenth of a metre.
-DECIMALS = 6
+# Decimals of a degree: a centimetre. With six, the shore of a zone of the TLC's would touch itself.
+DECIMALS = 7
 
 
 class ZoneFileError(ValueError):
