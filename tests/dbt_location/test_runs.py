@@ -59,6 +59,15 @@ def test_a_failed_dbt_test_is_a_failed_check_of_its_model(
     assert failed == {"unique_stg_zones_zone_id"}
 
 
+def test_a_run_of_days_whose_month_is_not_loaded_fails_with_the_month(
+    query: Any, materialize: Callable[..., dg.ExecuteInProcessResult]
+) -> None:
+    query("delete from raw_taxis.trip_files where month = '2023-02-01'")
+    result = materialize(get_dbt_partitioned_models(), days=("2023-01-31", "2023-02-01"))
+    (failed,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert "months of taxi_trips that are not loaded: 2023-02. Nothing was built." in str(failed.error)
+
+
 LOCATION_METRICS = """
 create table analytics.location_metrics as
 select * from (values

@@ -14,6 +14,9 @@ from dbt_location.translator import AnalyticsTranslator
 # What hangs on the trips has days; a rule, not a tag, so that no new model can be left out.
 DAILY = "source:raw_taxis.trips+"
 
+# The unit tests hold or not whatever the data is, so they belong to CI, not to every run.
+BUILD = ("build", "--exclude-resource-type", "unit_test")
+
 # One dbt run at a time: two would create the same views and temporary tables.
 POOL = "dbt"
 
@@ -34,7 +37,7 @@ def get_dbt_partitioned_models() -> dg.AssetsDefinition:
     def dbt_partitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
         window = context.partition_time_window
         # dbt's own options for a window: unlike --vars, they do not make dbt parse the project again.
-        args = ["build", "--event-time-start", f"{window.start:%Y-%m-%d}", "--event-time-end", f"{window.end:%Y-%m-%d}"]
+        args = [*BUILD, "--event-time-start", f"{window.start:%Y-%m-%d}", "--event-time-end", f"{window.end:%Y-%m-%d}"]
         yield from dbt.cli(args, context=context).stream()
 
     return dbt_partitioned_models
@@ -52,6 +55,6 @@ def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
         pool=POOL,
     )
     def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
-        yield from dbt.cli(["build"], context=context).stream()
+        yield from dbt.cli([*BUILD], context=context).stream()
 
     return dbt_unpartitioned_models

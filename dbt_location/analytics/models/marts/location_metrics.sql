@@ -4,7 +4,16 @@ with
 
 trips as (
 
-    select * from {{ ref('stg_trips') }}
+    select
+        date_of_business,
+        -- 264 is the TLC's Unknown.
+        coalesce(pickup_zone_id, cast(264 as smallint)) as pickup_zone_id,
+        dropoff_zone_id,
+        trip_distance,
+        duration,
+        total_amount
+
+    from {{ ref('stg_trips') }}
     where {{ in_window('pickup_datetime') }}
 
 ),

@@ -1,0 +1,17 @@
+"""dbt's own unit tests of the models' logic, beside the models, hold."""
+
+from typing import Any
+
+
+def test_every_model_has_unit_tests_and_all_of_them_pass(query: Any, dbt: Any, build: Any) -> None:
+    # dbt takes the types of a unit test's input from the tables that are there.
+    build("2023-01-01", "2023-01-02")
+    result = dbt("test", "--select", "test_type:unit")
+    ran = [r for r in result.result.results if r.node.resource_type == "unit_test"]
+    assert [f"{r.node.name}: {r.message}" for r in ran if r.status != "pass"] == []
+    assert {r.node.tested_node_unique_id.rpartition(".")[2] for r in ran} == {
+        "stg_trips",
+        "stg_zones",
+        "daily_metrics",
+        "location_metrics",
+    }
