@@ -85,12 +85,13 @@ test: ## Run all checks and tests, the live compose stack included
 	@$(MAKE) --no-print-directory lint
 	@echo "Running the tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-stack test-embedded
-test-all: install-dev ## Run the long drills: crashes at every moment of a load, a new user's first minutes in a fresh clone
+test-all: install-dev ## Run the long drills: crashes at every moment of a load, builds in any order, a fresh clone
 	cd ingestion_location && .venv/bin/pytest -m drill ../tests/ingestion_location
+	cd dbt_location && .venv/bin/pytest -m drill ../tests/dbt_location
 	.venv/bin/pytest tests/drills
 test-locations: install-dev
 	cd ingestion_location && .venv/bin/pytest -m 'not drill' ../tests/ingestion_location
-	cd dbt_location && .venv/bin/pytest ../tests/dbt_location
+	cd dbt_location && .venv/bin/pytest -m 'not drill' ../tests/dbt_location
 test-embedded: install-dev
 	@$(MAKE) --no-print-directory test-locations
 	@$(MAKE) --no-print-directory test-cross
