@@ -1,4 +1,7 @@
-"""The ledger ``raw_taxis.trip_files``: which file each loaded month came from."""
+"""The ledger ``raw_taxis.trip_files``: which file each loaded month came from.
+
+Whoever builds on the trips reads here which months are loaded: the column ``month`` is theirs too.
+"""
 
 from dataclasses import astuple, dataclass, fields
 from datetime import date
