@@ -184,8 +184,8 @@ def test_a_server_that_crashes_leaves_the_old_month_and_the_next_load_is_right(
 
     with pytest.raises(psycopg2.Error) as failed:
         january.load(at(phase, crash))
-    assert "cannot be reached, or the connection to it was lost (" in january.warehouse.explain(failed.value)
     wait_until(lambda: is_up(server))
+    assert "cannot be reached, or the connection to it was lost (" in january.warehouse.explain(failed.value)
     assert january.content() == content_of(*OLD)
     january.load()
     assert january.content() == content_of(*NEW)

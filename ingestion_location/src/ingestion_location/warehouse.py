@@ -82,7 +82,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"{where} has no room left on its disk ({said[0]}). What was there stays. Make room, then launch the "
                 "run again."
             )
-        if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        # A plain DatabaseError without a code is libpq's own: a connection that was lost during the commit.
+        lost = type(error) is psycopg2.DatabaseError and error.pgcode is None
+        if lost or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
             return (
                 f"{where} cannot be reached, or the connection to it was lost ({said[0] if said else 'closed'}). What "
                 "is there is the old or the new content, never a part. Check WAREHOUSE_HOST and the server, then "
