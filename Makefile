@@ -46,7 +46,7 @@ install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that d
 
 # --- the pipeline without Docker -------------------------------------------------------------------------------------
 
-.PHONY: demo dev query assets
+.PHONY: demo dev query assets dbt-docs
 demo: ## Load three months and build ninety days on an embedded Postgres (TLC_BASE_URL=https://… for real files)
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m embedded.demo
@@ -56,6 +56,11 @@ dev: ## Serve Dagster's UI on the state of the demo, both locations loaded
 query: ## Print rows of the demo's warehouse as CSV (SQL="select …")
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m embedded.query "$$SQL"
+dbt-docs: ## Write dbt's documentation of the models as one page, .demo/dbt_docs/static_index.html
+	@$(MAKE) --no-print-directory --jobs 3 install
+	@.venv/bin/python -m embedded.run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
+		--static --target-path "$$DEMO_STATE/dbt_docs"'
+	@echo "Written: $${DEMO_STATE:-.demo}/dbt_docs/static_index.html"
 assets: ## List every asset of both locations with its location, partitions and upstream keys
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m contract.workspace

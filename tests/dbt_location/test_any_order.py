@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.drill
 
 BOROUGHS = {1: "EWR", 4: "Manhattan", 7: "Queens", 265: "N/A"}
-FIRST, LAST = date(2023, 2, 1), date(2023, 3, 31)
-# The ends of both months, and the day on which a clock on the wall skips the hour from two to three.
-DAYS = [FIRST, date(2023, 2, 2), date(2023, 2, 28), date(2023, 3, 1), date(2023, 3, 12), LAST]
-TIMES = [time(), time(2, 30), time(12), time(23, 59, 59, 999_999)]
+FIRST, LAST = date(2024, 2, 1), date(2024, 3, 31)
+# The ends of both months, a leap year's own day, and the day on which a clock on the wall skips the hour from two to
+# three. The hour from one to two of LATER it repeats.
+DAYS = [FIRST, date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1), date(2024, 3, 10), LAST]
+LATER = date(2024, 11, 3)
+MONTHS = {2: DAYS[:3], 3: DAYS[3:], 11: [LATER]}
+TIMES = [time(), time(1, 30), time(2, 30), time(23, 59, 59, 999_999)]
 
 
 class Trip(NamedTuple):
@@ -48,7 +51,7 @@ def trips(month: int) -> st.SearchStrategy[Trip]:
     return st.builds(
         Trip,
         st.builds(
-            datetime.combine, st.sampled_from([day for day in DAYS if day.month == month]), st.sampled_from(TIMES)
+            datetime.combine, st.sampled_from(MONTHS[month]), st.sampled_from(TIMES)
         ),
         st.sampled_from([None, -1, 0, 61, 1_799, 1_800, 1_801, 90_000]),
         st.sampled_from([Decimal("12.34"), Decimal("-12.34"), Decimal("0.1"), Decimal("0.2")]),
@@ -57,8 +60,8 @@ def trips(month: int) -> st.SearchStrategy[Trip]:
     )
 
 
-reloads = st.sampled_from([2, 3]).flatmap(lambda month: st.builds(Reload, st.just(month), st.lists(trips(month))))
-single_days = st.sampled_from(DAYS).map(lambda day: Build(day, day + timedelta(days=1)))
+reloads = st.sampled_from(list(MONTHS)).flatmap(lambda month: st.builds(Reload, st.just(month), st.lists(trips(month))))
+single_days = st.sampled_from([*DAYS, LATER]).map(lambda day: Build(day, day + timedelta(days=1)))
 ranges = st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS)).map(
     lambda ends: Build(min(ends), max(ends) + timedelta(days=1))
 )
@@ -129,10 +132,12 @@ def test_any_sequence_of_builds_and_reloads_leaves_every_built_day_as_its_trips_
 ) -> None:
     query("truncate raw_taxis.trips")
     query("drop table if exists analytics.daily_metrics, analytics.location_metrics")
-    loaded: dict[int, list[Trip]] = {2: [], 3: []}
+    query("insert into raw_taxis.trip_files values ('2024-02-01'), ('2024-03-01'), ('2024-11-01') on conflict do nothing")
+    loaded: dict[int, list[Trip]] = {month: [] for month in MONTHS}
     current: set[date] = set()
     # What a build that never came after a reload has left may be anything; here it is what a day without trips leaves.
-    for step in [Build(FIRST, LAST + timedelta(days=1)), *steps]:
+    first = [Build(FIRST, LAST + timedelta(days=1)), Build(LATER, LATER + timedelta(days=1))]
+    for step in [*first, *steps]:
         if isinstance(step, Reload):
             reload(query, step)
             loaded[step.month] = step.trips

@@ -22,6 +22,10 @@ class AnalyticsTranslator(DagsterDbtTranslator):
         """The folder of a model: staging or marts."""
         return str(dbt_resource_props["fqn"][1])
 
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
+        """dbt's own tags, and the layer, which every location's assets have."""
+        return {**super().get_tags(dbt_resource_props), "layer": self.get_group_name(dbt_resource_props)}
+
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         """The team of this location."""
         return ["team:analytics"]

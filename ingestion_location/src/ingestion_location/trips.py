@@ -40,6 +40,7 @@ class TripsConfig(dg.Config):
     group_name="raw_taxis",
     kinds={"parquet", "postgres"},
     owners=["team:ingestion"],
+    tags={"layer": "raw"},
     metadata={
         "dagster/column_schema": COLUMN_SCHEMA,
         "dagster/table_name": "warehouse.raw_taxis.trips",

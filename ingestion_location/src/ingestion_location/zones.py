@@ -117,6 +117,7 @@ def fetch_zones(tlc: TlcSource, say: Say) -> tuple[list[Zone], dict[int, str] | 
     group_name="raw_taxis",
     kinds={"csv", "postgres"},
     owners=["team:ingestion"],
+    tags={"layer": "raw"},
     metadata={
         "dagster/column_schema": dg.TableSchema(
             columns=[*(dg.TableColumn(name, kind, description) for name, kind, _, description in COLUMNS), GEOMETRY]

@@ -1,3 +1,5 @@
+{{ config(window_column='pickup_datetime') }}
+
 with
 
 source as (
