@@ -50,9 +50,7 @@ def trips(month: int) -> st.SearchStrategy[Trip]:
     """Trips of a month, at the moments and with the values where something could go wrong."""
     return st.builds(
         Trip,
-        st.builds(
-            datetime.combine, st.sampled_from(MONTHS[month]), st.sampled_from(TIMES)
-        ),
+        st.builds(datetime.combine, st.sampled_from(MONTHS[month]), st.sampled_from(TIMES)),
         st.sampled_from([None, -1, 0, 61, 1_799, 1_800, 1_801, 90_000]),
         st.sampled_from([Decimal("12.34"), Decimal("-12.34"), Decimal("0.1"), Decimal("0.2")]),
         st.sampled_from([1, 4, 7, 999, None]),
@@ -132,7 +130,9 @@ def test_any_sequence_of_builds_and_reloads_leaves_every_built_day_as_its_trips_
 ) -> None:
     query("truncate raw_taxis.trips")
     query("drop table if exists analytics.daily_metrics, analytics.location_metrics")
-    query("insert into raw_taxis.trip_files values ('2024-02-01'), ('2024-03-01'), ('2024-11-01') on conflict do nothing")
+    query(
+        "insert into raw_taxis.trip_files values ('2024-02-01'), ('2024-03-01'), ('2024-11-01') on conflict do nothing"
+    )
     loaded: dict[int, list[Trip]] = {month: [] for month in MONTHS}
     current: set[date] = set()
     # What a build that never came after a reload has left may be anything; here it is what a day without trips leaves.

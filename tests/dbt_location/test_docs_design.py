@@ -1,4 +1,4 @@
-"""What the design that this one comes from, that of Dagster's own documentation, got wrong on 9.4 million real trips."""
+"""What the design that this one comes from, that of Dagster's documentation, got wrong on 9.4 million real trips."""
 
 from datetime import date
 from typing import Any

@@ -33,11 +33,21 @@ class AnalyticsDbt(DbtCliResource):
 def manifest() -> Mapping[str, Any]:
     """The parsed dbt project.
 
-    The image brings it along; a fresh clone has none yet, so there dbt parses the project once.
+    The image brings it along; in a clone that has none yet, or one from before a change, dbt parses the project first.
 
     Raises:
         dagster_dbt.DagsterDbtError: dbt cannot parse the project.
     """
-    if not analytics_project.manifest_path.exists():
+    if _is_stale(analytics_project.manifest_path):
         analytics_project.preparer.prepare(analytics_project)
     return dict(json.loads(analytics_project.manifest_path.read_text()))
+
+
+def _is_stale(manifest_path: Path) -> bool:
+    """Whether the manifest is missing, or older than a file that it was made from."""
+    if not manifest_path.exists():
+        return True
+    made = manifest_path.stat().st_mtime
+    folder = Path(analytics_project.project_dir)
+    files = [*folder.glob("*.yml"), *folder.glob("models/**/*.*"), *folder.glob("macros/**/*.*")]
+    return any(file.stat().st_mtime > made for file in files)
