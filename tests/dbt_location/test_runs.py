@@ -68,6 +68,49 @@ def test_a_run_of_days_whose_month_is_not_loaded_fails_with_the_month(
     assert "months of taxi_trips that are not loaded: 2023-02. Nothing was built." in str(failed.error)
 
 
+def test_a_model_says_how_many_rows_it_wrote(
+    add_trips: Any, materialize: Callable[..., dg.ExecuteInProcessResult]
+) -> None:
+    add_trips("2023-01-01 12:00", "2023-01-01 12:00", "2023-01-02 12:00", zone=4)
+    assert materialize(get_dbt_unpartitioned_models()).success
+    result = materialize(get_dbt_partitioned_models(), days=("2023-01-01", "2023-01-01"))
+    assert {
+        asset: (metadata.get("rows_written"), metadata.get("dagster/partition_row_count"))
+        for asset, metadata in recorded(result).items()
+    } == {"stg_trips": (None, None), "daily_metrics": (1, 1), "location_metrics": (1, 1)}
+    result = materialize(get_dbt_partitioned_models(), days=("2023-01-01", "2023-01-02"))
+    assert recorded(result)["daily_metrics"]["rows_written"] == 2
+    assert "dagster/partition_row_count" not in recorded(result)["daily_metrics"]
+
+
+def recorded(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    """Metadata of the materializations, the last one of each asset, by asset key."""
+    return {
+        event.asset_key.to_user_string(): {
+            name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+
+
+def test_a_column_shows_the_columns_that_it_comes_from_across_the_locations(
+    add_trips: Any, materialize: Callable[..., dg.ExecuteInProcessResult]
+) -> None:
+    add_trips("2023-01-01 12:00")
+    assert materialize(get_dbt_unpartitioned_models()).success
+    lineage = {
+        f"{asset}.{column}": sorted(f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in deps)
+        for asset, metadata in recorded(
+            materialize(get_dbt_partitioned_models(), days=("2023-01-01", "2023-01-01"))
+        ).items()
+        for column, deps in metadata["dagster/column_lineage"].deps_by_column.items()
+    }
+    assert lineage["stg_trips.duration"] == ["taxi_trips.dropoff_datetime", "taxi_trips.pickup_datetime"]
+    assert lineage["daily_metrics.pct_over_30_min"] == ["stg_trips.duration"]
+    assert lineage["location_metrics.destination_borough"] == ["stg_zones.borough"]
+
+
 LOCATION_METRICS = """
 create table analytics.location_metrics as
 select * from (values

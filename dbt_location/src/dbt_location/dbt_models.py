@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import dbt_assets
 
+from dbt_location.dbt_events import stream
 from dbt_location.partitions import daily_partition
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
 from dbt_location.translator import AnalyticsTranslator
@@ -38,7 +39,7 @@ def get_dbt_partitioned_models() -> dg.AssetsDefinition:
         window = context.partition_time_window
         # dbt's own options for a window: unlike --vars, they do not make dbt parse the project again.
         args = [*BUILD, "--event-time-start", f"{window.start:%Y-%m-%d}", "--event-time-end", f"{window.end:%Y-%m-%d}"]
-        yield from dbt.cli(args, context=context).stream()
+        yield from stream(dbt.cli(args, context=context), len(context.partition_keys))
 
     return dbt_partitioned_models
 
@@ -55,6 +56,6 @@ def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
         pool=POOL,
     )
     def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
-        yield from dbt.cli([*BUILD], context=context).stream()
+        yield from stream(dbt.cli([*BUILD], context=context), partitions=1)
 
     return dbt_unpartitioned_models
