@@ -59,8 +59,8 @@ query: ## Print rows of the demo's warehouse as CSV (SQL="select …")
 dbt-docs: ## Write dbt's documentation of the models as one page, .demo/dbt_docs/static_index.html
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m embedded.run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
-		--static --target-path "$$DEMO_STATE/dbt_docs"'
-	@echo "Written: $${DEMO_STATE:-.demo}/dbt_docs/static_index.html"
+		--static --target-path "$(abspath $(or $(DEMO_STATE),.demo))/dbt_docs"'
+	@echo "Written: $(or $(DEMO_STATE),.demo)/dbt_docs/static_index.html"
 assets: ## List every asset of both locations with its location, partitions and upstream keys
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m contract.workspace
