@@ -46,6 +46,8 @@ class TripsConfig(dg.Config):
         "dagster/table_name": "warehouse.raw_taxis.trips",
     },
     check_specs=CHECKS,
+    # Loads run side by side, but not so many that they wait for one server's disk.
+    pool="loading",
     # A range that has ended gets no new month.
     freshness_policy=FRESHNESS if monthly_partition.end is None else None,
     # Nothing is recorded for a month that is skipped.
