@@ -38,10 +38,14 @@ def canvas(width: float, height: float) -> "Figure":
     return figure
 
 
-def plain_axes(axes: "Axes", title: str) -> None:
-    """Draws the axes in ink, without ground, with a title."""
+def heading(figure: "Figure", title: str) -> None:
+    """Writes a title over the whole figure."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK, fontweight="bold")
+
+
+def plain_axes(axes: "Axes") -> None:
+    """Draws the axes in ink, without ground."""
     axes.patch.set_alpha(0)
-    axes.set_title(title, loc="left", fontsize=10, color=INK, fontweight="bold")
     axes.tick_params(labelsize=8, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
@@ -68,31 +72,37 @@ def lines_by_day(days: Sequence[date], panels: Sequence[Panel], *, legend: bool 
     """Draws charts of one value per day and line, two beside one another; the first line is in front.
 
     Args:
-        days: the days, in order.
+        days: the days, in order; at least one.
         panels: what to draw, left to right and down.
         legend: whether to say which line is which.
     """
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, DayLocator, date2num
 
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = canvas(4.2 * columns, 2.3 * rows)
     for position, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, position)
-        plain_axes(axes, panel.title)
+        plain_axes(axes)
+        axes.set_title(panel.title, loc="left", fontsize=10, color=INK, fontweight="bold")
         for order, (name, values) in enumerate(panel.lines.items()):
             numbers = [float("nan") if value is None else float(value) for value in values]
             dots = {"marker": "o", "markersize": 2.4} if len(days) <= 31 else {}
             axes.plot(
                 date2num(days), numbers, color=(BLUE, AMBER)[order], linewidth=1.6, label=name, zorder=3 - order, **dots
             )
+        axes.set_xlim(date2num(days[0]) - 0.5, date2num(days[-1]) + 0.5)
+        axes.margins(y=0.1)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(panel.number)
         axes.grid(axis="y", linewidth=0.5, color=FAINT)
         axes.set_axisbelow(True)
-        locator = AutoDateLocator(minticks=2, maxticks=7)
+        # Of few days the automatic ticks would be hours.
+        locator = DayLocator() if len(days) < 7 else AutoDateLocator(minticks=2, maxticks=7)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(
+            DateFormatter("%b %d\n%Y") if len(days) < 7 else ConciseDateFormatter(locator)
+        )
         axes.xaxis.get_offset_text().set(color=INK, fontsize=8)
     if legend:
         handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbt_location.metrics.chart import BLUE, FAINT, INK, canvas, plain_axes
+from dbt_location.metrics.chart import BLUE, FAINT, INK, canvas, heading, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,16 +76,18 @@ def _map(title: str, unit: str, zones: Sequence[Zone], narrow: bool) -> "Figure"
     }
     city = list(range(len(zones)))
     manhattan = [index for index in city if zones[index].borough == "Manhattan"]
-    parts = [part for part in ([city, manhattan] if narrow else [manhattan, city]) if part]
-    bounds = [_bounds([paths[index] for index in part]) for part in parts]
+    named = [("Manhattan", manhattan), ("New York City", city)]
+    parts = [(name, part) for name, part in (reversed(named) if narrow else named) if part]
+    bounds = [_bounds([paths[index] for index in part]) for _, part in parts]
     width, boxes, height = _arrange([each.width_by_height for each in bounds], narrow)
     top = TITLE if title else MARGIN
     total = BAR + height + top
     figure = canvas(width, total)
     figure.set_layout_engine("none")
     figure.text(MARGIN / width, 1 - MARGIN / total, title, va="top", fontsize=11, color=INK, fontweight="bold")
-    for part, extent, (x, y, w, h) in zip(parts, bounds, boxes, strict=True):
+    for (name, part), extent, (x, y, w, h) in zip(parts, bounds, boxes, strict=True):
         axes = figure.add_axes((x / width, (BAR + y) / total, w / width, h / total))
+        axes.text(0, 1, name, transform=axes.transAxes, va="top", fontsize=9, color=INK)
         shapes = _draw(axes, [paths[index] for index in part], [zones[index] for index in part], extent, scale)
     bar_axes = figure.add_axes((0.5 - 1.9 / width, (BAR - 0.25) / total, 3.8 / width, 0.12 / total))
     bar = figure.colorbar(shapes, cax=bar_axes, orientation="horizontal", format="{x:,.0f}")
@@ -129,7 +131,7 @@ def _draw(
     axes.set_aspect(extent.stretch)
     used = [(path, zone.number) for path, zone in zip(paths, zones, strict=True) if zone.number]
     unused = [PathPatch(path) for path, zone in zip(paths, zones, strict=True) if not zone.number]
-    axes.add_collection(PatchCollection(unused, facecolor="none", edgecolor=FAINT, linewidth=0.5))
+    axes.add_collection(PatchCollection(unused, facecolor="none", edgecolor=INK, linewidth=0.4))
     shapes = PatchCollection([PathPatch(path) for path, _ in used], edgecolor=INK, linewidth=0.3, **scale)
     shapes.set_array([number for _, number in used])
     axes.add_collection(shapes)
@@ -169,10 +171,11 @@ def _bounds(paths: Sequence["Path"]) -> _Bounds:
 
 
 def _bars(title: str, unit: str, zones: Sequence[Zone], width: float) -> "Figure":
-    top = sorted(zones, key=lambda zone: zone.number)[-15:]
+    top = sorted((zone for zone in zones if zone.number), key=lambda zone: zone.number)[-15:]
     figure = canvas(width, 4.4)
     axes = figure.add_subplot()
-    plain_axes(axes, title)
+    heading(figure, title)
+    plain_axes(axes)
     axes.barh([f"{zone.name} ({zone.borough})" for zone in top], [zone.number for zone in top], color=BLUE)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(unit, fontsize=8, color=INK)

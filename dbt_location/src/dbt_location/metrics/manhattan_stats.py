@@ -60,7 +60,7 @@ def panels(rows: Sequence[Any]) -> list[Panel]:
         Panel("Trips per day", lines("trips")),
         Panel("Revenue per day, US dollars", lines("revenue")),
         Panel("Average duration, minutes", lines("average_duration")),
-        Panel("Trips over 30 minutes", lines("pct_over_30_min"), "{x:.0%}"),
+        Panel("Share of trips over 30 minutes", lines("pct_over_30_min"), "{x:.0%}"),
     ]
 
 

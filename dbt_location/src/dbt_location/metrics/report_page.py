@@ -53,26 +53,35 @@ class Month:
 
 
 class Measure(NamedTuple):
-    """A number of the month: what it is called, whether it is shown large, how it is got, written and compared."""
+    """A number of the month: what it is called, how it is got and written, and how it is compared."""
 
     label: str
-    headline: bool
+    # From a row of `monthly_report` and the days of its month.
     of: Callable[[Any, int], Any]
     number: str
     # How the difference to the month before is written; empty is in percent of what it was before.
     change: str = ""
+    # The same number per something, shown with it.
+    part: "Measure | None" = None
 
 
-# Each from a row of `monthly_report` and the days of its month.
 MEASURES = (
-    Measure("Trips", True, lambda month, days: month.trips, "{:,.0f}"),
-    Measure("Trips per day", False, lambda month, days: month.trips / days, "{:,.0f}"),
-    Measure("Revenue", True, lambda month, days: month.revenue, "${:,.0f}"),
-    Measure("Revenue per trip", False, lambda month, days: month.trips and month.revenue / month.trips, "${:,.2f}"),
-    Measure("Average duration", True, lambda month, days: month.average_duration, "{:.1f} min", "{:+.1f} min"),
-    Measure("Trips over 30 minutes", True, lambda month, days: month.pct_over_30_min, "{:.1%}", "points"),
-    Measure("Picked up in Manhattan", True, lambda month, days: month.manhattan_share, "{:.1%}", "points"),
-    Measure("Picked up at an airport", True, lambda month, days: month.airport_share, "{:.1%}", "points"),
+    Measure(
+        "Trips",
+        lambda month, days: month.trips,
+        "{:,.0f}",
+        part=Measure("per day", lambda month, days: month.trips / days, "{:,.0f}"),
+    ),
+    Measure(
+        "Revenue",
+        lambda month, days: month.revenue,
+        "${:,.0f}",
+        part=Measure("per trip", lambda month, days: month.revenue / month.trips if month.trips else None, "${:,.2f}"),
+    ),
+    Measure("Average duration", lambda month, days: month.average_duration, "{:.1f} min", "{:+.1f} min"),
+    Measure("Trips over 30 minutes", lambda month, days: month.pct_over_30_min, "{:.1%}", "points"),
+    Measure("Picked up in Manhattan", lambda month, days: month.manhattan_share, "{:.1%}", "points"),
+    Measure("Picked up at an airport", lambda month, days: month.airport_share, "{:.1%}", "points"),
 )
 
 
@@ -80,15 +89,14 @@ def render_month(month: Month) -> str:
     """The page of a month, with its pictures inside; the same rows always give the same page."""
     days = [row.date_of_business for row in month.by_day]
     name, before = f"{month.start:%B %Y}", f"{month.before:%B %Y}"
-    length, length_before = (month.end - month.start).days, (month.start - month.before).days
     title = map_title(name, month.pickups)
     order = boroughs_of(month.flows)
     return _template("month.html.j2").render(
         name=name,
         name_before=before if month.numbers_before else None,
-        days=length,
-        days_before=length_before,
-        measures=[_measured(each, month, length, length_before) for each in MEASURES],
+        days=(month.end - month.start).days,
+        days_before=(month.start - month.before).days,
+        measures=[_measured(measure, month) for measure in MEASURES],
         colours=(BLUE, AMBER),
         charts=[
             {"title": panel.title, "picture": data_url(png(lines_by_day(days, [panel]), REPORT_DPI))}
@@ -148,20 +156,25 @@ def _difference(now: Any, before: Any, form: str) -> str:
         return MISSING
     difference = float(now) - float(before)
     if form == "points":
-        return _text(100 * difference, "{:+.1f} points")
-    return _text(difference, form) if form else _text(difference / float(before), "{:+.1%}")
+        text = _text(100 * difference, "{:+.1f} points")
+    else:
+        text = _text(difference, form) if form else _text(difference / float(before), "{:+.1%}")
+    # Whatever is less than half of the last digit, plus or minus, is none.
+    return text if any(digit in text for digit in "123456789") else "unchanged"
 
 
-def _measured(measure: Measure, month: Month, days: int, days_before: int) -> dict[str, Any]:
-    now = measure.of(month.numbers, days)
-    written = {"label": measure.label, "headline": measure.headline, "now": _text(now, measure.number)}
-    if month.numbers_before is None:
-        return {**written, "before": MISSING, "change": ""}
-    before = measure.of(month.numbers_before, days_before)
+def _measured(measure: Measure, month: Month) -> dict[str, Any]:
+    """A measure as text: now, before, and the change, which is empty where no month before is built."""
+    now = measure.of(month.numbers, (month.end - month.start).days)
+    compared = {"before": MISSING, "change": ""}
+    if month.numbers_before is not None:
+        before = measure.of(month.numbers_before, (month.start - month.before).days)
+        compared = {"before": _text(before, measure.number), "change": _difference(now, before, measure.change)}
     return {
-        **written,
-        "before": _text(before, measure.number),
-        "change": _difference(now, before, measure.change),
+        "label": measure.label,
+        "now": _text(now, measure.number),
+        **compared,
+        "part": _measured(measure.part, month) if measure.part else None,
     }
 
 
