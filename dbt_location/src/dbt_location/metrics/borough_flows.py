@@ -67,6 +67,7 @@ def borough_flows(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg
     start, end = whole_month(context, ["location_metrics"])
     with replaced_window(warehouse, TABLE, start, end) as window:
         metadata = window.metadata
-    title = f"Trips from borough (down) to borough (across), {start:%B %Y}"
-    metadata["borough_flows"] = dg.MetadataValue.md(markdown(title, flows_chart(title, window.rows)))
+    if window.rows:
+        title = f"Trips from borough (down) to borough (across), {start:%B %Y}"
+        metadata["borough_flows"] = dg.MetadataValue.md(markdown(title, flows_chart(title, window.rows)))
     return dg.MaterializeResult(metadata=metadata)

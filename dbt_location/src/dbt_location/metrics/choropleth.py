@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # From dark to bright with more hue than lightness: each end stands out from a white page and from a black one.
 COLOURS = ("#4a55a8", "#3f84bd", "#3fae9d", "#86c25a", "#e3b23c", "#e8743b", "#d6403f")
-# Inches: of the page, of a phone; around each map; below for the colours, above for the title.
-WIDTH, NARROW, MARGIN, BAR, TITLE = 8.4, 4.2, 0.12, 0.75, 0.55
+# Inches: of the page, of a phone; around each map; below for the colours, above for the title and for a map's name.
+WIDTH, NARROW, MARGIN, BAR, TITLE, NAME = 8.4, 4.2, 0.12, 0.75, 0.35, 0.25
 
 
 class Zone(NamedTuple):
@@ -66,12 +66,14 @@ def zone_chart(
 
 
 def _map(title: str, unit: str, zones: Sequence[Zone], narrow: bool) -> "Figure":
-    from matplotlib.colors import LinearSegmentedColormap, LogNorm
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
     paths = [_path(json.loads(zone.geometry or "")) for zone in zones]
+    numbers = [zone.number for zone in zones if zone.number] or [1]
+    # Logarithmic, for a few zones usually have thousands of times the pickups of most.
+    norm = LogNorm if max(numbers) >= 10 * min(numbers) else Normalize
     scale = {
-        # Logarithmic: a few zones have thousands of times the pickups of most.
-        "norm": LogNorm(1, max(10, *(zone.number for zone in zones))),
+        "norm": norm(min(numbers), max(numbers)),
         "cmap": LinearSegmentedColormap.from_list("zones", COLOURS),
     }
     city = list(range(len(zones)))
@@ -87,7 +89,7 @@ def _map(title: str, unit: str, zones: Sequence[Zone], narrow: bool) -> "Figure"
     figure.text(MARGIN / width, 1 - MARGIN / total, title, va="top", fontsize=11, color=INK, fontweight="bold")
     for (name, part), extent, (x, y, w, h) in zip(parts, bounds, boxes, strict=True):
         axes = figure.add_axes((x / width, (BAR + y) / total, w / width, h / total))
-        axes.text(0, 1, name, transform=axes.transAxes, va="top", fontsize=9, color=INK)
+        axes.text(0, 1, name, transform=axes.transAxes, va="bottom", fontsize=9, color=INK)
         shapes = _draw(axes, [paths[index] for index in part], [zones[index] for index in part], extent, scale)
     bar_axes = figure.add_axes((0.5 - 1.9 / width, (BAR - 0.25) / total, 3.8 / width, 0.12 / total))
     bar = figure.colorbar(shapes, cax=bar_axes, orientation="horizontal", format="{x:,.0f}")
@@ -104,17 +106,17 @@ def _arrange(shapes: Sequence[float], narrow: bool) -> tuple[float, list[tuple[f
         The width of the whole, in inches; left, bottom, width and height of each box; the height of the whole.
     """
     if narrow:
-        width = NARROW
         # Each as wide as there is room, unless it would be much higher than that.
-        heights = [min((width - 2 * MARGIN) / shape, 1.3 * width) for shape in shapes]
+        heights = [min((NARROW - 2 * MARGIN) / shape, 1.3 * NARROW) for shape in shapes]
         boxes = [
-            ((width - shape * height) / 2, sum(heights[below + 1 :]) + MARGIN * (len(shapes) - 1 - below), shape * height, height)
-            for below, (shape, height) in enumerate(zip(shapes, heights, strict=True))
+            ((NARROW - shape * height) / 2, sum(heights[row + 1 :]) + NAME * (len(shapes) - 1 - row), shape * height, height)
+            for row, (shape, height) in enumerate(zip(shapes, heights, strict=True))
         ]
-        return width, boxes, sum(heights) + MARGIN * (len(shapes) - 1)
+        return NARROW, boxes, sum(heights) + NAME * len(shapes)
     height = (WIDTH - MARGIN * (len(shapes) + 1)) / sum(shapes)
     lefts = [MARGIN * (index + 1) + height * sum(shapes[:index]) for index in range(len(shapes))]
-    return WIDTH, [(left, 0, shape * height, height) for left, shape in zip(lefts, shapes, strict=True)], height
+    boxes = [(left, 0.0, shape * height, height) for left, shape in zip(lefts, shapes, strict=True)]
+    return WIDTH, boxes, height + NAME
 
 
 def _draw(
@@ -140,9 +142,9 @@ def _draw(
             box = path.get_extents()
             axes.annotate(
                 zone.name.removesuffix(" Airport"),
-                ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2),
+                ((box.x0 + box.x1) / 2, box.y0),
                 ha="center",
-                va="center",
+                va="top",
                 fontsize=8,
                 fontweight="bold",
                 color="white",

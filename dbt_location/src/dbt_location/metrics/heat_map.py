@@ -17,21 +17,21 @@ def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], numbers: M
 
     Args:
         title: what is shown, and which way to read it.
-        rows: names, top down.
-        columns: names, left to right.
+        rows: names, top down; at least one.
+        columns: names, left to right; at least one.
         numbers: per row and column; a pair that is not there is none.
     """
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
     from matplotlib.patches import Rectangle
 
-    figure = canvas(8.4, 1.0 + 0.42 * max(len(rows), 1))
+    figure = canvas(8.4, 1.0 + 0.42 * len(rows))
     axes = figure.add_subplot()
     heading(figure, title)
     plain_axes(axes)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=9, top=True, labeltop=True, bottom=False, labelbottom=False)
     # Logarithmic: most trips stay within a borough, and the others would all look alike.
-    scale = LogNorm(1, max(10, *numbers.values()))
+    scale = LogNorm(1, max([10, *numbers.values()]))
     colour = LinearSegmentedColormap.from_list("cells", COLOURS)
     for y, row in enumerate(rows):
         for x, column in enumerate(columns):

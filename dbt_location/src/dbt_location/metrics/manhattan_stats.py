@@ -25,6 +25,7 @@ TABLE = MetricsTable(
         dg.TableColumn("city_average_duration", "numeric", "Minutes per trip picked up anywhere."),
         dg.TableColumn("city_pct_over_30_min", "numeric", "Share of trips picked up anywhere that took over 30 minutes."),
     ),
+    # numeric, not integers: their division would round every share down to zero.
     query="""
         select
             date_of_business,
@@ -32,12 +33,12 @@ TABLE = MetricsTable(
             sum(fare) filter (where in_manhattan) as revenue,
             sum(total_duration) filter (where in_manhattan)
             / nullif(sum(timed_trips) filter (where in_manhattan), 0) as average_duration,
-            sum(trips_over_30_min) filter (where in_manhattan)
+            cast(sum(trips_over_30_min) filter (where in_manhattan) as numeric)
             / sum(trips) filter (where in_manhattan) as pct_over_30_min,
             sum(trips) as city_trips,
             sum(fare) as city_revenue,
             sum(total_duration) / nullif(sum(timed_trips), 0) as city_average_duration,
-            sum(trips_over_30_min) / sum(trips) as city_pct_over_30_min
+            cast(sum(trips_over_30_min) as numeric) / sum(trips) as city_pct_over_30_min
         from analytics.location_metrics
         cross join lateral (select pickup_borough = 'Manhattan' as in_manhattan) as place
         where date_of_business >= %(start)s and date_of_business < %(end)s

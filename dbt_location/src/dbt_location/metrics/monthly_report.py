@@ -25,17 +25,19 @@ TABLE = MetricsTable(
         dg.TableColumn("airport_share", "numeric", "Share of the trips picked up at an airport, from 0 to 1."),
         not_null("file_name", "text", "The report, in the folder that the setting REPORTS_DIR names."),
     ),
-    # Without a group by: a month without trips has a row too, and a page.
+    # Without a group by: a month without trips has a row too, and a page. numeric, not integers: their division would
+    # round every share down to zero.
     query="""
         select
             cast(%(start)s as date) as month,
             coalesce(sum(trips), 0) as trips,
             coalesce(sum(fare), 0) as revenue,
             sum(total_duration) / nullif(sum(timed_trips), 0) as average_duration,
-            sum(trips_over_30_min) / nullif(sum(trips), 0) as pct_over_30_min,
-            coalesce(sum(trips) filter (where pickup_borough = 'Manhattan'), 0)
+            cast(sum(trips_over_30_min) as numeric) / nullif(sum(trips), 0) as pct_over_30_min,
+            cast(coalesce(sum(trips) filter (where pickup_borough = 'Manhattan'), 0) as numeric)
             / nullif(sum(trips), 0) as manhattan_share,
-            coalesce(sum(trips) filter (where from_airport), 0) / nullif(sum(trips), 0) as airport_share,
+            cast(coalesce(sum(trips) filter (where from_airport), 0) as numeric)
+            / nullif(sum(trips), 0) as airport_share,
             to_char(cast(%(start)s as date), 'YYYY-MM') || '.html' as file_name
         from analytics.location_metrics
         where date_of_business >= %(start)s and date_of_business < %(end)s
