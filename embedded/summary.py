@@ -100,7 +100,7 @@ def render(summary: Mapping[str, Any]) -> str:
             for day in summary["first_days"]
         ),
         "",
-        f"A report per month, {len(summary['reports'])} in all: {Path(summary['reports'][0]).with_name('index.html').as_uri()}",
+        f"Reports of {len(summary['reports'])} months: " + Path(summary["reports"][0]).with_name("index.html").as_uri(),
         "",
         "Seconds: " + ", ".join(f"{phase} {value}" for phase, value in summary["seconds"].items()),
     ]

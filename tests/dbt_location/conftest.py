@@ -10,7 +10,7 @@ import dagster as dg
 import psycopg2
 import pytest
 from dbt_location.project import AnalyticsDbt, analytics_project
-from dbt_location.reports import Reports
+from dbt_location.report_folder import Reports
 from dbt_location.warehouse import Warehouse
 
 from embedded.server import start_server
@@ -154,9 +154,7 @@ def materialize(
 ) -> Callable[..., dg.ExecuteInProcessResult]:
     """Materializes assets in one run, over a range of partitions or of one, where such are given."""
 
-    def run(
-        *assets: Any, days: tuple[str, str] | None = None, month: str | None = None
-    ) -> dg.ExecuteInProcessResult:
+    def run(*assets: Any, days: tuple[str, str] | None = None, month: str | None = None) -> dg.ExecuteInProcessResult:
         return dg.materialize(
             list(assets),
             partition_key=month,

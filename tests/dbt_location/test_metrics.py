@@ -157,7 +157,9 @@ def test_a_build_that_waited_for_another_reads_what_the_mart_says_after_the_wait
 def test_a_missing_model_is_named_with_what_to_do(query: Any, materialize: Materialize) -> None:
     query("drop view analytics.stg_zones")
     said = failure(materialize(zone_map, month="2023-01-01"))
-    assert said.startswith('metrics.zone_map: relation "analytics.stg_zones" does not exist. Materialize the dbt models')
+    assert said.startswith(
+        'metrics.zone_map: relation "analytics.stg_zones" does not exist. Materialize the dbt models'
+    )
 
 
 def test_zone_map_counts_a_months_pickups_by_zone_and_those_without_a_shape(

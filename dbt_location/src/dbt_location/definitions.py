@@ -8,7 +8,7 @@ from dbt_location.metrics.manhattan_stats import manhattan_stats
 from dbt_location.metrics.monthly_report import monthly_report
 from dbt_location.metrics.zone_map import zone_map
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
-from dbt_location.reports import Reports
+from dbt_location.report_folder import Reports
 from dbt_location.sources import source_assets
 from dbt_location.warehouse import Warehouse
 

@@ -64,7 +64,7 @@ def read_port(name: str, default: str, env: Mapping[str, str] = os.environ) -> i
 
 
 def read_reports(env: Mapping[str, str] = os.environ) -> tuple[Path, str]:
-    """Reads REPORTS_DIR, the folder of the monthly reports, and REPORTS_URL, where that folder is read, without a slash.
+    """Reads REPORTS_DIR, the folder of the monthly reports, and REPORTS_URL, where it is read, without a last slash.
 
     Unset or empty, the folder is the images' own, and the URL is the folder's.
 

@@ -86,10 +86,15 @@ def lines_by_day(days: Sequence[date], panels: Sequence[Panel], *, legend: bool 
         plain_axes(axes)
         axes.set_title(panel.title, loc="left", fontsize=10, color=INK, fontweight="bold")
         for order, (name, values) in enumerate(panel.lines.items()):
-            numbers = [float("nan") if value is None else float(value) for value in values]
-            dots = {"marker": "o", "markersize": 2.4} if len(days) <= 31 else {}
             axes.plot(
-                date2num(days), numbers, color=(BLUE, AMBER)[order], linewidth=1.6, label=name, zorder=3 - order, **dots
+                date2num(days),
+                [float("nan") if value is None else float(value) for value in values],
+                color=(BLUE, AMBER)[order],
+                linewidth=1.6,
+                marker="o" if len(days) <= 31 else "",
+                markersize=2.4,
+                label=name,
+                zorder=3 - order,
             )
         axes.set_xlim(date2num(days[0]) - 0.5, date2num(days[-1]) + 0.5)
         axes.margins(y=0.1)
@@ -100,9 +105,7 @@ def lines_by_day(days: Sequence[date], panels: Sequence[Panel], *, legend: bool 
         # Of few days the automatic ticks would be hours.
         locator = DayLocator() if len(days) < 7 else AutoDateLocator(minticks=2, maxticks=7)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(
-            DateFormatter("%b %d\n%Y") if len(days) < 7 else ConciseDateFormatter(locator)
-        )
+        axes.xaxis.set_major_formatter(DateFormatter("%b %d\n%Y") if len(days) < 7 else ConciseDateFormatter(locator))
         axes.xaxis.get_offset_text().set(color=INK, fontsize=8)
     if legend:
         handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -47,9 +47,7 @@ class _Bounds(NamedTuple):
         return (self.east - self.west) / self.stretch / (self.north - self.south)
 
 
-def zone_chart(
-    title: str, unit: str, zones: Sequence[Zone], *, narrow: bool = False, titled: bool = True
-) -> "Figure":
+def zone_chart(title: str, unit: str, zones: Sequence[Zone], *, narrow: bool = False, titled: bool = True) -> "Figure":
     """Draws the zones on the map, Manhattan larger, or the busiest as bars where no zone has a shape: it says so then.
 
     Args:
@@ -109,7 +107,12 @@ def _arrange(shapes: Sequence[float], narrow: bool) -> tuple[float, list[tuple[f
         # Each as wide as there is room, unless it would be much higher than that.
         heights = [min((NARROW - 2 * MARGIN) / shape, 1.3 * NARROW) for shape in shapes]
         boxes = [
-            ((NARROW - shape * height) / 2, sum(heights[row + 1 :]) + NAME * (len(shapes) - 1 - row), shape * height, height)
+            (
+                (NARROW - shape * height) / 2,
+                sum(heights[row + 1 :]) + NAME * (len(shapes) - 1 - row),
+                shape * height,
+                height,
+            )
             for row, (shape, height) in enumerate(zip(shapes, heights, strict=True))
         ]
         return NARROW, boxes, sum(heights) + NAME * len(shapes)

@@ -9,7 +9,7 @@ TRIPS = dg.AssetKey("taxi_trips")
 
 
 def ranges(days: Iterable[date]) -> str:
-    """Days, in order, as text in which consecutive ones are a range, such as ``2023-01-01 to 2023-01-05, 2023-01-09``."""
+    """Days, in order, as text in which consecutive ones are a range: ``2023-01-01 to 2023-01-05, 2023-01-09``."""
     found: list[tuple[date, date]] = []
     for day in days:
         if found and day == found[-1][1] + timedelta(days=1):
@@ -46,9 +46,7 @@ def month_gaps(instance: dg.DagsterInstance, models: Sequence[str], start: date,
     days = [start + timedelta(days=day) for day in range((end - start).days)]
     loaded = _latest(instance, TRIPS, [f"{start}"]).get(f"{start}")
     keys = [f"{day}" for day in days]
-    return [
-        gap for model in models for gap in gaps(model, days, _latest(instance, dg.AssetKey(model), keys), loaded)
-    ]
+    return [gap for model in models for gap in gaps(model, days, _latest(instance, dg.AssetKey(model), keys), loaded)]
 
 
 def whole_month(context: dg.AssetExecutionContext, models: Sequence[str]) -> tuple[date, date]:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 COLOURS = ("#7f8aa1", "#5474cf", "#2440a8")
 
 
-def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], numbers: Mapping[tuple[str, str], int]) -> "Figure":
+def heat_map(
+    title: str, rows: Sequence[str], columns: Sequence[str], numbers: Mapping[tuple[str, str], int]
+) -> "Figure":
     """Draws a number per row and column.
 
     Args:
@@ -41,7 +43,7 @@ def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], numbers: M
             axes.text(
                 x,
                 y,
-                f"{number:,}" if number else "–",
+                f"{number:,}" if number else "\N{EN DASH}",
                 ha="center",
                 va="center",
                 fontsize=9,

@@ -23,7 +23,9 @@ TABLE = MetricsTable(
         dg.TableColumn("city_trips", "bigint", "Trips picked up anywhere."),
         dg.TableColumn("city_revenue", "numeric", "Total charged for trips picked up anywhere, US dollars."),
         dg.TableColumn("city_average_duration", "numeric", "Minutes per trip picked up anywhere."),
-        dg.TableColumn("city_pct_over_30_min", "numeric", "Share of trips picked up anywhere that took over 30 minutes."),
+        dg.TableColumn(
+            "city_pct_over_30_min", "numeric", "Share of trips picked up anywhere that took over 30 minutes."
+        ),
     ),
     # numeric, not integers: their division would round every share down to zero.
     query="""

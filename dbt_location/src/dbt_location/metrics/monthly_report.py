@@ -9,7 +9,7 @@ from dbt_location.metrics.complete_months import month_gaps, whole_month
 from dbt_location.metrics.report_page import Month, render_index, render_month
 from dbt_location.metrics.tables import MetricsTable, not_null, read_window, replaced_window
 from dbt_location.partitions import monthly_partition
-from dbt_location.reports import Reports, ReportsError
+from dbt_location.report_folder import Reports, ReportsError
 from dbt_location.warehouse import Warehouse
 
 TABLE = MetricsTable(

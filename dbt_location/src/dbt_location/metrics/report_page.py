@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 TOP_ZONES = 10
-MISSING = "–"
+MISSING = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _template(name: str) -> "Template":
 
 def _text(number: Any, form: str) -> str:
     """A number as text, with a real minus sign; a dash where there is none."""
-    return MISSING if number is None else form.format(float(number)).replace("-", "−")
+    return MISSING if number is None else form.format(float(number)).replace("-", "\N{MINUS SIGN}")
 
 
 def _difference(now: Any, before: Any, form: str) -> str:

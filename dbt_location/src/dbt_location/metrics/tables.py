@@ -47,7 +47,7 @@ class MetricsTable:
 
 
 class Window(NamedTuple):
-    """A window that was replaced: its rows in order, the rows of the whole table, and the transaction it was done in."""
+    """A window that was replaced: its rows in order, how many the whole table has, and the open transaction."""
 
     rows: list[Any]
     row_count: int
@@ -86,27 +86,23 @@ def replaced_window(warehouse: Warehouse, table: MetricsTable, start: date, end:
             _create(connection, table)
         with warehouse.transaction() as connection:
             connection.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ)
-            with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
+            window = {"start": start, "end": end}
+            with connection.cursor() as cursor:
                 # As the first statement, so that the moment of which everything is read lies after the wait for it.
                 # Readers of the table do not wait.
                 cursor.execute(sql.SQL("lock table {} in share row exclusive mode").format(table.identifier))
-                window = {"start": start, "end": end}
                 cursor.execute(
                     sql.SQL("delete from {} where {day} >= %(start)s and {day} < %(end)s").format(
                         table.identifier, day=sql.Identifier(table.key[0])
                     ),
                     window,
                 )
-                columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
-                cursor.execute(
-                    sql.SQL("insert into {} ({columns}) {} returning {columns}").format(
-                        table.identifier, sql.SQL(table.query), columns=columns
-                    ),
-                    window,
-                )
-                rows = sorted(cursor.fetchall())
-                cursor.execute(sql.SQL("select count(*) from {}").format(table.identifier))
-                ((row_count,),) = cursor.fetchall()
+            columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
+            insert = sql.SQL("insert into {} ({columns}) {} returning {columns}").format(
+                table.identifier, sql.SQL(table.query), columns=columns
+            )
+            rows = sorted(rows_of(connection, insert, window))
+            ((row_count,),) = rows_of(connection, sql.SQL("select count(*) from {}").format(table.identifier))
             yield Window(rows, row_count, connection)
     except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
         raise dg.Failure(
@@ -118,17 +114,24 @@ def replaced_window(warehouse: Warehouse, table: MetricsTable, start: date, end:
 
 def read_window(connection: Connection, table: MetricsTable, start: date, end: date) -> list[Any]:
     """The rows that the table's query gives for ``[start, end)`` by the marts, in order; the table is not touched."""
+    # In the types of the table, as its own rows are.
+    typed = sql.SQL(", ").join(
+        sql.SQL("cast({name} as {}) as {name}").format(sql.SQL(column.type), name=sql.Identifier(column.name))
+        for column in table.columns
+    )
+    statement = sql.SQL("select {} from ({}) as rows").format(typed, sql.SQL(table.query))
+    return sorted(rows_of(connection, statement, {"start": start, "end": end}))
+
+
+def rows_of(
+    connection: Connection, statement: str | sql.Composable, parameters: Mapping[str, Any] | None = None
+) -> list[Any]:
+    """Runs a statement and returns its rows, in which a column is an attribute."""
+    # Any: the names of the attributes are the statement's.
+    cursor: Any
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
-        # In the types of the table, as its own rows are.
-        typed = sql.SQL(", ").join(
-            sql.SQL("cast({} as {})").format(sql.Identifier(column.name), sql.SQL(column.type))
-            + sql.SQL(" as {}").format(sql.Identifier(column.name))
-            for column in table.columns
-        )
-        cursor.execute(
-            sql.SQL("select {} from ({}) as rows").format(typed, sql.SQL(table.query)), {"start": start, "end": end}
-        )
-        return sorted(cursor.fetchall())
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
 
 
 def _create(connection: Connection, table: MetricsTable) -> None:
@@ -149,9 +152,7 @@ def _create(connection: Connection, table: MetricsTable) -> None:
             )
         for column in table.columns:
             if there and column.name not in there:
-                cursor.execute(
-                    sql.SQL("alter table {} add column {}").format(table.identifier, _definition(column))
-                )
+                cursor.execute(sql.SQL("alter table {} add column {}").format(table.identifier, _definition(column)))
 
 
 def _definition(column: dg.TableColumn) -> sql.Composed:

@@ -5,12 +5,11 @@ from typing import Any
 
 import dagster as dg
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
-from psycopg2.extras import NamedTupleCursor
 
 from dbt_location.metrics.chart import markdown
 from dbt_location.metrics.choropleth import Zone, zone_chart
 from dbt_location.metrics.complete_months import whole_month
-from dbt_location.metrics.tables import MetricsTable, not_null, replaced_window
+from dbt_location.metrics.tables import MetricsTable, not_null, replaced_window, rows_of
 from dbt_location.partitions import monthly_partition
 from dbt_location.warehouse import Warehouse
 
@@ -61,12 +60,10 @@ ZONES = "select zone_id, zone_name, borough, is_airport, geometry from analytics
 def read_zones(connection: Connection, rows: Sequence[Any]) -> list[Zone]:
     """Reads all zones, each with its pickups in these rows of the table."""
     pickups = {row.zone_id: row.pickups for row in rows}
-    with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
-        cursor.execute(ZONES)
-        return [
-            Zone(zone.zone_name, zone.borough, zone.is_airport, pickups.get(zone.zone_id, 0), zone.geometry)
-            for zone in cursor
-        ]
+    return [
+        Zone(zone.zone_name, zone.borough, zone.is_airport, pickups.get(zone.zone_id, 0), zone.geometry)
+        for zone in rows_of(connection, ZONES)
+    ]
 
 
 def without_shape(rows: Sequence[Any]) -> tuple[int, int]:
@@ -99,7 +96,6 @@ def zone_map(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mate
     start, end = whole_month(context, ["location_metrics"])
     with replaced_window(warehouse, TABLE, start, end) as window:
         zones = read_zones(window.connection, window.rows)
-    hidden_zones, hidden_pickups = without_shape(window.rows)
     title = map_title(f"{start:%B %Y}", window.rows)
     return dg.MaterializeResult(
         metadata={
@@ -108,6 +104,6 @@ def zone_map(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Mate
             "drawn_as": "map" if any(zone.geometry for zone in zones) else "bars, as no zone has a shape",
             "pickups": sum(row.pickups for row in window.rows),
             "zones_without_shape": sum(zone.geometry is None for zone in zones),
-            "pickups_without_shape": hidden_pickups,
+            "pickups_without_shape": without_shape(window.rows)[1],
         }
     )

@@ -60,8 +60,9 @@ class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
                 _replace(folder / "index.html", index(pages))
         except OSError as error:
             raise ReportsError(
-                f"{error.filename2 or error.filename or folder}: the report cannot be written ({error.strerror}). Let REPORTS_DIR name a "
-                "folder that this process may write to, with room in it, then build the month again."
+                f"{error.filename2 or error.filename or folder}: the report cannot be written ({error.strerror}). "
+                "Let REPORTS_DIR name a folder that this process may write to, with room in it, then build the month "
+                "again."
             ) from error
         return folder / name
 
