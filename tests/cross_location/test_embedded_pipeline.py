@@ -184,10 +184,14 @@ def dev(demo: Demo) -> Iterator[Webserver]:
     process.wait(timeout=60)
 
 
-def test_make_dev_serves_both_locations_on_the_state_of_the_demo(demo: Demo, dev: Webserver) -> None:
+def test_make_dev_serves_both_locations_and_the_links_to_the_reports_on_the_state_of_the_demo(
+    demo: Demo, dev: Webserver
+) -> None:
     loaded = {name: location["__typename"] for name, location in dev.locations().items()}
     assert loaded == {"ingestion_location": "RepositoryLocation", "dbt_location": "RepositoryLocation"}
     assert (dev.materialized_partitions("taxi_trips"), dev.materialized_partitions("manhattan_stats")) == (3, 90)
+    report = demo.state / "reports/2023-02.html"
+    assert dev.metadata_url("monthly_report", "2023-02-01", "report") == report.as_uri()
 
 
 def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the_months(demo: Demo) -> None:
