@@ -1,4 +1,4 @@
-"""`make demo`: loads the months, builds the days and the metrics, and says what came of it.
+"""`make demo`: loads the months, builds the days and the months' metrics, and says what came of it.
 
 It asks Dagster what is there already and runs only what is missing or older than what it is made from, so a second run
 changes nothing.
@@ -9,22 +9,25 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import date, timedelta
+from pathlib import Path
+from typing import NamedTuple
 
 import dagster as dg
 import psycopg2
 from dagster import DagsterEventType, DagsterInstance
 
 from contract.workspace import LocationError, check_settings, describe_workspace
-from embedded.postgres import ROOT, STATE, running
+from embedded.postgres import REPORTS, ROOT, STATE, running
 from embedded.runs import RunFailed, materialize
 from embedded.summary import measure, render
 
 SAMPLE = STATE / "sample"
 DAILY_ASSETS = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
+MONTHLY_ASSETS = ("zone_map", "borough_flows", "monthly_report")
 
 
 NEXT = """
@@ -79,6 +82,20 @@ def windows(days: list[str]) -> Iterator[tuple[str, str]]:
         yield f"{start}", f"{previous}"
 
 
+def report_path(month: str) -> Path:
+    """Where the report of a month is, given its partition key."""
+    return REPORTS / f"{month[:7]}.html"
+
+
+class Job(NamedTuple):
+    """A run of assets of a location, by the name that its log has, with the options that choose partitions."""
+
+    name: str
+    location: str
+    assets: Sequence[str]
+    partition: Sequence[str] = ()
+
+
 class Demo:
     """One run of the demo: what it works on, and the seconds that its phases took."""
 
@@ -102,28 +119,17 @@ class Demo:
     def load(self, base_url: str, taxi_type: str) -> None:
         """Loads the zones and the months that did not come from this source yet, two at a time."""
         zones_url = f"{base_url}/misc/taxi_zone_lookup.csv"
-        jobs: list[tuple[str, str, list[str]]] = []
+        jobs: list[Job] = []
         if not loaded_from(self.instance, "taxi_zones", None, zones_url):
-            jobs.append(("taxi_zones", "taxi_zones", []))
+            jobs.append(Job("taxi_zones", "ingestion_location", ["taxi_zones"]))
         for month in self.months:
             url = f"{base_url}/trip-data/{taxi_type}_tripdata_{month[:7]}.parquet"
             if loaded_from(self.instance, "taxi_trips", month, url):
                 say(f"  taxi_trips {month[:7]}: loaded already")
             else:
-                jobs.append((f"taxi_trips {month[:7]}", "taxi_trips", ["--partition", month]))
-
-        def run(job: tuple[str, str, list[str]]) -> None:
-            name, asset, partition = job
-            self._materialize("ingestion_location", [asset], name, *partition)
-
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            running_jobs = [pool.submit(run, job) for job in jobs]
-            try:
-                for job in as_completed(running_jobs):
-                    job.result()
-            except RunFailed:
-                pool.shutdown(cancel_futures=True)
-                raise
+                name = f"taxi_trips {month[:7]}"
+                jobs.append(Job(name, "ingestion_location", ["taxi_trips"], ("--partition", month)))
+        self._run(jobs)
 
     def build(self) -> None:
         """Builds the zones' model and the days that are missing or older than their month."""
@@ -131,7 +137,7 @@ class Demo:
         model = self.instance.get_latest_materialization_event(dg.AssetKey("stg_zones"))
         zones_changed = model is None or zones is None or model.timestamp < zones.timestamp
         if zones_changed:
-            self._materialize("dbt_location", ["stg_zones"], "stg_zones")
+            self._run([Job("stg_zones", "dbt_location", ["stg_zones"])])
         months = latest(self.instance, "taxi_trips")
         built = [latest(self.instance, asset) for asset in DAILY_ASSETS]
         stale = [
@@ -142,14 +148,41 @@ class Demo:
         if not stale:
             say(f"  {len(self.days)} days: built already")
         for first, last in windows(stale):
-            name = f"days {first} to {last}"
-            self._materialize("dbt_location", DAILY_ASSETS, name, "--partition-range", f"{first}...{last}")
+            partition = ("--partition-range", f"{first}...{last}")
+            self._run([Job(f"days {first} to {last}", "dbt_location", DAILY_ASSETS, partition)])
 
-    def _materialize(self, location: str, assets: list[str] | tuple[str, ...], name: str, *partition: str) -> None:
-        start = time.monotonic()
-        log = self.logs / f"{name.replace(' ', '_')}.log"
-        materialize(location, assets, self.env, *partition, log=log, instance=self.instance)
-        say(f"  {name}: done in {time.monotonic() - start:.1f} s")
+    def report(self) -> None:
+        """Builds the metrics of the months that are missing or older than their days, two at a time."""
+        days = latest(self.instance, "location_metrics")
+        built = [latest(self.instance, asset) for asset in MONTHLY_ASSETS]
+        jobs = []
+        for before, month in zip([None, *self.months], self.months, strict=False):
+            name = f"metrics of {month[:7]}"
+            # A report compares its month with the one before.
+            newest = max(built_at for day, built_at in days.items() if f"{day[:7]}-01" in (before, month))
+            if all(by_month.get(month, -1) > newest for by_month in built) and report_path(month).exists():
+                say(f"  {name}: built already")
+            else:
+                jobs.append(Job(name, "dbt_location", MONTHLY_ASSETS, ("--partition", month)))
+        self._run(jobs)
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        """Runs jobs, two at a time; of those that have not begun when one fails, none is run."""
+
+        def run(job: Job) -> None:
+            start = time.monotonic()
+            log = self.logs / f"{job.name.replace(' ', '_')}.log"
+            materialize(job.location, job.assets, self.env, *job.partition, log=log, instance=self.instance)
+            say(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            running_jobs = [pool.submit(run, job) for job in jobs]
+            try:
+                for job in as_completed(running_jobs):
+                    job.result()
+            except RunFailed:
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
 def main() -> None:
@@ -184,11 +217,15 @@ def main() -> None:
             say(f"Building {len(demo.days)} days")
             with demo.phase("build"):
                 demo.build()
+            say(f"Building the metrics of {len(demo.months)} months")
+            with demo.phase("months"):
+                demo.report()
         connection = psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")
         try:
             summary = measure(connection, demo.months, demo.days, demo.seconds, source)
         finally:
             connection.close()
+    summary["reports"] = [str(report_path(month)) for month in demo.months]
     path = STATE / "summary.json"
     path.write_text(json.dumps(summary, indent=2) + "\n")
     say("\n" + render(json.loads(path.read_text())))

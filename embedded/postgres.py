@@ -15,6 +15,7 @@ from warehouse.apply import apply
 ROOT = Path(__file__).resolve().parents[1]
 # Everything that the embedded pipeline keeps.
 STATE = Path(os.environ.get("DEMO_STATE") or ROOT / ".demo").resolve()
+REPORTS = STATE / "reports"
 
 
 @contextlib.contextmanager
@@ -35,6 +36,8 @@ def running() -> Iterator[dict[str, str]]:
             "DAGSTER_HOME": str(home),
             "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(socket_folder)}",
             "WAREHOUSE_HOST": socket_folder,
+            "REPORTS_DIR": str(REPORTS),
+            "REPORTS_URL": REPORTS.as_uri(),
         }
         (STATE / "env").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
         yield {**os.environ, **settings}

@@ -1,6 +1,7 @@
 """What the demo did, as data, and as the text that is printed from it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
@@ -98,6 +99,8 @@ def render(summary: Mapping[str, Any]) -> str:
             f"{day['average_duration'] or 0:>9.2f}{day['pct_over_30_min']:>9.1%}{day['manhattan_trips'] or 0:>11,}"
             for day in summary["first_days"]
         ),
+        "",
+        f"Reports of {len(summary['reports'])} months: " + Path(summary["reports"][0]).with_name("index.html").as_uri(),
         "",
         "Seconds: " + ", ".join(f"{phase} {value}" for phase, value in summary["seconds"].items()),
     ]

@@ -76,11 +76,60 @@ class RightAnswers:
         )
 
     def manhattan_stats(self) -> list[Row]:
-        """Day, trips picked up in Manhattan, their amount and average minutes."""
+        """Day, then of Manhattan's pickups and of all: trips, amount, average minutes, share over 30 minutes."""
         return self._rows(
             """
-            select cast(pickup as date), count(*), cast(sum(amount) as double), avg(microseconds) / 6e7
+            with numbers as (
+                select cast(pickup as date) as day, p.Borough = 'Manhattan' as manhattan, amount, microseconds
+                from trips join zones p on cast(p.LocationID as int) = pickup_zone
+                where in_month
+            )
+            select * from (
+                select
+                    day, count(*), cast(sum(amount) as double), avg(microseconds) / 6e7,
+                    (count(*) filter (microseconds > 1800e6)) / count(*)
+                from numbers where manhattan group by 1
+            ) join (
+                select
+                    day, count(*), cast(sum(amount) as double), avg(microseconds) / 6e7,
+                    (count(*) filter (microseconds > 1800e6)) / count(*)
+                from numbers group by 1
+            ) using (day) order by 1
+            """
+        )
+
+    def zone_map(self) -> list[Row]:
+        """Month, zone, its name and borough, pickups, amount."""
+        return self._rows(
+            """
+            select month || '-01', pickup_zone, p.Zone, p.Borough, count(*), cast(sum(amount) as double)
             from trips join zones p on cast(p.LocationID as int) = pickup_zone
-            where in_month and p.Borough = 'Manhattan' group by 1 order by 1
+            where in_month group by all order by 1, 2
+            """
+        )
+
+    def borough_flows(self) -> list[Row]:
+        """Month, borough of the pickup, borough of the dropoff, trips."""
+        return self._rows(
+            """
+            select month || '-01', p.Borough, d.Borough, count(*)
+            from trips
+            join zones p on cast(p.LocationID as int) = pickup_zone
+            join zones d on cast(d.LocationID as int) = dropoff_zone
+            where in_month group by all order by 1, 2, 3
+            """
+        )
+
+    def monthly_report(self) -> list[Row]:
+        """Month, trips, amount, average minutes, share over 30 minutes, from Manhattan and from airports."""
+        return self._rows(
+            """
+            select
+                month || '-01', count(*), cast(sum(amount) as double), avg(microseconds) / 6e7,
+                (count(*) filter (microseconds > 1800e6)) / count(*),
+                (count(*) filter (p.Borough = 'Manhattan')) / count(*),
+                (count(*) filter (pickup_zone in (1, 132, 138))) / count(*)
+            from trips join zones p on cast(p.LocationID as int) = pickup_zone
+            where in_month group by 1 order by 1
             """
         )

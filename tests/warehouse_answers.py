@@ -10,7 +10,21 @@ select
     total_distance, total_duration, fare, trips_over_30_min
 from analytics.location_metrics order by date_of_business, pickup_zone_id, destination_borough collate "C"
 """
-MANHATTAN_STATS = "select date_of_business, trips, revenue, average_duration from metrics.manhattan_stats order by 1"
+MANHATTAN_STATS = """
+select
+    date_of_business, trips, revenue, average_duration, pct_over_30_min,
+    city_trips, city_revenue, city_average_duration, city_pct_over_30_min
+from metrics.manhattan_stats order by 1
+"""
+ZONE_MAP = "select month, zone_id, zone, borough, pickups, revenue from metrics.zone_map order by 1, 2"
+BOROUGH_FLOWS = """
+select month, pickup_borough, dropoff_borough, trips
+from metrics.borough_flows order by month, pickup_borough collate "C", dropoff_borough collate "C"
+"""
+MONTHLY_REPORT = """
+select month, trips, revenue, average_duration, pct_over_30_min, manhattan_share, airport_share
+from metrics.monthly_report order by 1
+"""
 MONTHS = """
 select month, sum(trips)::bigint as trips, sum(strays)::bigint as strays from (
     select to_char(pickup_datetime, 'YYYY-MM') as month, count(*) as trips, 0 as strays from raw_taxis.trips group by 1

@@ -43,7 +43,15 @@ def test_every_asset_of_the_project_has_one_owner(workspace: list[Asset]) -> Non
         "daily_metrics": "dbt_location",
         "location_metrics": "dbt_location",
         "manhattan_stats": "dbt_location",
+        "zone_map": "dbt_location",
+        "borough_flows": "dbt_location",
+        "monthly_report": "dbt_location",
     }
+
+
+def test_dbt_location_declares_the_shapes_of_the_zones_that_its_map_needs(workspace: list[Asset]) -> None:
+    (need,) = [asset for asset in workspace if asset["key"] == "taxi_zones" and not asset["materializable"]]
+    assert need["columns"]["geometry"] == "text"
 
 
 def test_lineage_crosses_from_dbt_location_to_ingestion_location(workspace: list[Asset]) -> None:

@@ -30,6 +30,9 @@ TABLES = (
     "analytics.daily_metrics",
     "analytics.location_metrics",
     "metrics.manhattan_stats",
+    "metrics.zone_map",
+    "metrics.borough_flows",
+    "metrics.monthly_report",
 )
 
 
@@ -102,6 +105,31 @@ def test_manhattan_stats_equal_the_independent_computation(demo: Demo, right: Ri
     assert demo.query(warehouse_answers.MANHATTAN_STATS) == comparable(right.manhattan_stats())
 
 
+def test_the_metrics_of_the_months_equal_the_independent_computation(demo: Demo, right: RightAnswers) -> None:
+    assert demo.query(warehouse_answers.ZONE_MAP) == comparable(right.zone_map())
+    assert demo.query(warehouse_answers.BOROUGH_FLOWS) == comparable(right.borough_flows())
+    assert demo.query(warehouse_answers.MONTHLY_REPORT) == comparable(right.monthly_report())
+
+
+def test_the_map_has_a_shape_for_every_zone_but_those_that_the_source_has_none_of(demo: Demo) -> None:
+    assert demo.query("select distinct zone_id from metrics.zone_map where not has_shape order by 1") == [
+        [57],
+        [104],
+        [105],
+        [264],
+        [265],
+    ]
+
+
+def test_every_month_has_a_report_where_the_summary_and_the_output_say(demo: Demo) -> None:
+    pages = [demo.state / f"reports/{month}.html" for month in MONTHS]
+    assert summary(demo)["reports"] == [str(page) for page in pages]
+    assert all("Taxi trips" in page.read_text() for page in pages)
+    index = demo.state / "reports/index.html"
+    assert [month for month in MONTHS if f'href="{month}.html"' in index.read_text()] == list(MONTHS)
+    assert index.as_uri() in (demo.state / "first.txt").read_text()
+
+
 def test_all_265_zones_are_loaded_with_the_literal_na(demo: Demo) -> None:
     assert demo.query("select count(*), count(*) filter (where borough = 'N/A') from raw_taxis.zones") == [[265, 1]]
 
@@ -122,6 +150,16 @@ def test_a_second_demo_runs_nothing_and_changes_nothing(demo: Demo) -> None:
     before = demo.contents()
     ended = demo.make("demo")
     assert (ended.returncode, "done in" in ended.stdout, demo.contents()) == (0, False, before)
+
+
+def test_a_report_that_is_gone_is_made_again_alone(demo: Demo) -> None:
+    before = demo.contents()
+    page = demo.state / "reports/2023-02.html"
+    was = page.read_text()
+    page.unlink()
+    ended = demo.make("demo")
+    assert re.findall(r"  (.*): done in", ended.stdout) == ["metrics of 2023-02"]
+    assert (page.read_text(), demo.contents()) == (was, before)
 
 
 @pytest.fixture
@@ -146,10 +184,14 @@ def dev(demo: Demo) -> Iterator[Webserver]:
     process.wait(timeout=60)
 
 
-def test_make_dev_serves_both_locations_on_the_state_of_the_demo(demo: Demo, dev: Webserver) -> None:
+def test_make_dev_serves_both_locations_and_the_links_to_the_reports_on_the_state_of_the_demo(
+    demo: Demo, dev: Webserver
+) -> None:
     loaded = {name: location["__typename"] for name, location in dev.locations().items()}
     assert loaded == {"ingestion_location": "RepositoryLocation", "dbt_location": "RepositoryLocation"}
     assert (dev.materialized_partitions("taxi_trips"), dev.materialized_partitions("manhattan_stats")) == (3, 90)
+    report = demo.state / "reports/2023-02.html"
+    assert dev.metadata_url("monthly_report", "2023-02-01", "report") == report.as_uri()
 
 
 def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the_months(demo: Demo) -> None:
@@ -172,11 +214,14 @@ def test_a_wrong_setting_stops_the_demo_with_its_name(demo: Demo) -> None:
 def test_make_assets_lists_every_asset_of_both_locations(demo: Demo) -> None:
     lines = demo.make("assets").stdout.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [
+        ["borough_flows", "dbt_location"],
         ["daily_metrics", "dbt_location"],
         ["location_metrics", "dbt_location"],
         ["manhattan_stats", "dbt_location"],
+        ["monthly_report", "dbt_location"],
         ["stg_trips", "dbt_location"],
         ["stg_zones", "dbt_location"],
+        ["zone_map", "dbt_location"],
         ["taxi_trips", "ingestion_location"],
         ["taxi_zones", "ingestion_location"],
     ]

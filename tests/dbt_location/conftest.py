@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import dagster as dg
 import psycopg2
 import pytest
+from dbt_location.project import AnalyticsDbt, analytics_project
+from dbt_location.report_folder import Reports
+from dbt_location.warehouse import Warehouse
 
 from embedded.server import start_server
 
+RANGE = "dagster/asset_partition_range"
 ANALYTICS = Path(__file__).parents[2] / "dbt_location/analytics"
 
 # As the owner of raw_taxis makes it: with more columns than are needed here.
@@ -26,10 +31,13 @@ create table raw_taxis.trips (
     trip_distance double precision, rate_code_id smallint, pickup_zone_id smallint, dropoff_zone_id smallint,
     payment_type smallint, total_amount double precision, airport_fee double precision
 );
-create table raw_taxis.zones (zone_id smallint, borough text, zone text, service_zone text);
+create table raw_taxis.zones (zone_id smallint, borough text, zone text, service_zone text, geometry text);
 insert into raw_taxis.zones values
     (1, 'EWR', 'Newark Airport', 'EWR'), (4, 'Manhattan', 'Alphabet City', 'Yellow Zone'),
     (7, 'Queens', 'Astoria', 'Boro Zone'), (265, 'N/A', 'Outside of NYC', 'N/A');
+update raw_taxis.zones set geometry =
+    '{"type":"Polygon","coordinates":[[[-74,40.7],[-73.9,40.7],[-73.9,40.8],[-74,40.8],[-74,40.7]]]}'
+where zone_id in (1, 4, 7);
 create table raw_taxis.trip_files (month date primary key);
 insert into raw_taxis.trip_files select generate_series(date '2022-12-01', date '2023-04-01', interval '1 month');
 grant usage on schema raw_taxis to dbt_location;
@@ -120,3 +128,51 @@ def build(dbt: Callable[..., Any]) -> Callable[..., None]:
 def table(query: Callable[[str], Sequence[tuple[Any, ...]]]) -> Callable[[str], Sequence[tuple[Any, ...]]]:
     """All rows of a model, in order."""
     return lambda name: query(f"select * from analytics.{name} order by 1, 2")
+
+
+@pytest.fixture
+def warehouse(server: str) -> Warehouse:
+    """The connection that the assets get."""
+    return Warehouse(host=server, port=5432, database="warehouse", user="dbt_location", password="")
+
+
+@pytest.fixture
+def instance() -> dg.DagsterInstance:
+    """An instance without any run."""
+    return dg.DagsterInstance.ephemeral()
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Reports:
+    """A folder of reports, not made yet."""
+    return Reports(folder=str(tmp_path / "reports"), url="http://127.0.0.1:3001")
+
+
+@pytest.fixture
+def materialize(
+    warehouse: Warehouse, reports: Reports, instance: dg.DagsterInstance
+) -> Callable[..., dg.ExecuteInProcessResult]:
+    """Materializes assets in one run, over a range of partitions or of one, where such are given."""
+
+    def run(*assets: Any, days: tuple[str, str] | None = None, month: str | None = None) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            list(assets),
+            partition_key=month,
+            tags={f"{RANGE}_start": days[0], f"{RANGE}_end": days[1]} if days else {},
+            resources={
+                "dbt": AnalyticsDbt(project_dir=str(analytics_project.project_dir)),
+                "warehouse": warehouse,
+                "reports": reports,
+            },
+            instance=instance,
+            raise_on_error=False,
+        )
+
+    return run
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """What the one step that failed in a run says of it."""
+    (failed,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failed.user_failure_data, failed.error
+    return str(failed.user_failure_data.description)

@@ -11,6 +11,7 @@ from dbt_location.sources import source_assets
 
 GRAPH = defs.resolve_asset_graph()
 DAILY = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
+MONTHLY = ("zone_map", "borough_flows", "monthly_report")
 
 
 def node(key: str) -> Any:
@@ -25,6 +26,12 @@ def test_what_hangs_on_the_trips_is_partitioned_by_day(key: str) -> None:
 @pytest.mark.parametrize("key", DAILY)
 def test_a_range_of_days_is_one_run(key: str) -> None:
     assert node(key).backfill_policy == dg.BackfillPolicy.single_run()
+
+
+@pytest.mark.parametrize("key", MONTHLY)
+def test_metrics_of_a_month_are_partitioned_by_month_and_each_month_is_a_run(key: str) -> None:
+    assert isinstance(node(key).partitions_def, dg.MonthlyPartitionsDefinition)
+    assert node(key).backfill_policy == dg.BackfillPolicy.multi_run(1)
 
 
 def test_the_zones_have_no_partitions() -> None:
@@ -53,6 +60,9 @@ def test_taxi_trips_carries_the_columns_of_the_sources_file() -> None:
         ("daily_metrics", ["stg_trips"]),
         ("location_metrics", ["stg_trips", "stg_zones"]),
         ("manhattan_stats", ["location_metrics"]),
+        ("zone_map", ["location_metrics", "stg_zones"]),
+        ("borough_flows", ["location_metrics"]),
+        ("monthly_report", ["location_metrics", "stg_zones"]),
     ],
 )
 def test_lineage_runs_from_the_sources_to_the_metrics(key: str, upstream: list[str]) -> None:
@@ -66,6 +76,25 @@ def test_a_day_of_the_trips_depends_on_its_month() -> None:
         days, node("stg_trips").partitions_def, node("taxi_trips").partitions_def
     )
     assert sorted(months.partitions_subset.get_partition_keys()) == ["2023-01-01", "2023-02-01"]
+
+
+@pytest.mark.parametrize("key", MONTHLY)
+def test_metrics_of_a_month_depend_on_all_its_days(key: str) -> None:
+    mapping = GRAPH.get_partition_mapping(dg.AssetKey(key), dg.AssetKey("location_metrics"))
+    days = mapping.get_upstream_mapped_partitions_result_for_partitions(
+        node(key).partitions_def.subset_with_partition_keys(["2023-02-01"]),
+        node(key).partitions_def,
+        node("location_metrics").partitions_def,
+    )
+    assert sorted(days.partitions_subset.get_partition_keys()) == [f"2023-02-{day:02}" for day in range(1, 29)]
+
+
+@pytest.mark.parametrize("key", ["manhattan_stats", *MONTHLY])
+def test_every_metric_says_whose_it_is_and_what_its_table_looks_like(key: str) -> None:
+    metric = node(key)
+    assert (metric.group_name, metric.owners, "postgres" in metric.kinds) == ("metrics", ["team:analytics"], True)
+    assert metric.metadata["dagster/table_name"] == f"warehouse.metrics.{key}"
+    assert all(column.description for column in metric.metadata["dagster/column_schema"].columns)
 
 
 def test_dbt_tests_are_asset_checks() -> None:

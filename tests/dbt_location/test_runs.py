@@ -4,34 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-import pytest
 from dbt_location.dbt_models import get_dbt_partitioned_models, get_dbt_unpartitioned_models
-from dbt_location.metrics.manhattan_stats import manhattan_stats, replace_window
-from dbt_location.project import AnalyticsDbt, analytics_project
-from dbt_location.warehouse import Warehouse
-
-START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-
-
-@pytest.fixture
-def warehouse(server: str) -> Warehouse:
-    return Warehouse(host=server, port=5432, database="warehouse", user="dbt_location", password="")
-
-
-@pytest.fixture
-def materialize(warehouse: Warehouse) -> Callable[..., dg.ExecuteInProcessResult]:
-    """Materializes assets in one run, over a range of days where one is given."""
-
-    def run(*assets: Any, days: tuple[str, str] | None = None) -> dg.ExecuteInProcessResult:
-        return dg.materialize(
-            list(assets),
-            tags={START: days[0], END: days[1]} if days else {},
-            resources={"dbt": AnalyticsDbt(project_dir=str(analytics_project.project_dir)), "warehouse": warehouse},
-            instance=dg.DagsterInstance.ephemeral(),
-            raise_on_error=False,
-        )
-
-    return run
+from dbt_location.metrics.manhattan_stats import manhattan_stats
 
 
 def test_one_run_over_a_range_materializes_every_day_of_every_daily_asset(
@@ -109,52 +83,3 @@ def test_a_column_shows_the_columns_that_it_comes_from_across_the_locations(
     assert lineage["stg_trips.duration"] == ["taxi_trips.dropoff_datetime", "taxi_trips.pickup_datetime"]
     assert lineage["daily_metrics.pct_over_30_min"] == ["stg_trips.duration"]
     assert lineage["location_metrics.destination_borough"] == ["stg_zones.borough"]
-
-
-LOCATION_METRICS = """
-create table analytics.location_metrics as
-select * from (values
-    (date '2023-01-01', 'Manhattan', 2, 1, 30::numeric, 25.5::numeric),
-    (date '2023-01-01', 'Manhattan', 1, 1, 10::numeric, 4.5::numeric),
-    (date '2023-01-01', 'Queens', 9, 9, 90::numeric, 900::numeric),
-    (date '2023-01-02', 'Manhattan', 1, 0, null, 7::numeric),
-    (date '2023-01-03', 'Queens', 1, 1, 10::numeric, 10::numeric)
-) as rows (date_of_business, pickup_borough, trips, timed_trips, total_duration, fare);
-grant select on analytics.location_metrics to dbt_location
-"""
-
-
-def test_manhattan_stats_counts_manhattan_pickups_and_averages_over_timed_trips(
-    query: Any, materialize: Callable[..., dg.ExecuteInProcessResult]
-) -> None:
-    query(LOCATION_METRICS)
-    assert materialize(manhattan_stats, days=("2023-01-01", "2023-01-03")).success
-    assert query(
-        "select to_char(date_of_business, 'MM-DD'), trips, revenue, average_duration from metrics.manhattan_stats"
-        " order by 1"
-    ) == [("01-01", 3, 30, 20), ("01-02", 1, 7, None)]
-
-
-def test_manhattan_stats_loses_the_day_that_lost_its_trips_and_keeps_the_others(
-    query: Any, warehouse: Warehouse
-) -> None:
-    import datetime
-
-    query(LOCATION_METRICS)
-    first, second, third = (datetime.date(2023, 1, day) for day in (1, 2, 3))
-    with warehouse.transaction() as connection:
-        replace_window(connection, first, third)
-    query("delete from analytics.location_metrics")
-    with warehouse.transaction() as connection:
-        replace_window(connection, first, second)
-    assert query("select date_of_business from metrics.manhattan_stats") == [(second,)]
-
-
-def test_manhattan_stats_shows_its_row_count_and_a_chart(
-    query: Any, materialize: Callable[..., dg.ExecuteInProcessResult]
-) -> None:
-    query(LOCATION_METRICS)
-    result = materialize(manhattan_stats, days=("2023-01-01", "2023-01-02"))
-    metadata = result.asset_materializations_for_node("manhattan_stats")[0].metadata
-    assert metadata["dagster/row_count"].value == 2
-    assert str(metadata["trips_per_day"].value).startswith("![Trips picked up in Manhattan](data:image/png;base64,")

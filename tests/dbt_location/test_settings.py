@@ -1,10 +1,11 @@
 """Settings are checked before anything runs, and a wrong one is named."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 from dbt_location.partitions import daily_partition
-from dbt_location.settings import SettingError, read_port, read_range
+from dbt_location.settings import SettingError, read_port, read_range, read_reports
 
 
 def test_the_default_range_is_ninety_days() -> None:
@@ -35,3 +36,24 @@ def test_a_wrong_range_is_refused_with_the_settings_name(settings: dict[str, str
 def test_a_wrong_port_is_refused_with_the_settings_name(port: str) -> None:
     with pytest.raises(SettingError, match="WAREHOUSE_PORT"):
         read_port("WAREHOUSE_PORT", "5432", {"WAREHOUSE_PORT": port})
+
+
+def test_the_reports_are_in_the_images_folder_and_read_there_unless_settings_say_otherwise() -> None:
+    assert read_reports({}) == (Path("/opt/dagster/reports"), "file:///opt/dagster/reports")
+    assert read_reports({"REPORTS_DIR": "/tmp/a b", "REPORTS_URL": "https://reports.example/taxi/"}) == (
+        Path("/tmp/a b"),
+        "https://reports.example/taxi",
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"REPORTS_DIR": "reports"}, "REPORTS_DIR='reports' is not an absolute path. Write it from the root"),
+        ({"REPORTS_URL": "127.0.0.1:3001"}, "REPORTS_URL='127.0.0.1:3001' is not a URL. It starts with http://"),
+    ],
+)
+def test_wrong_settings_of_the_reports_are_refused_with_their_name(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        read_reports(settings)
+    assert str(refused.value).startswith(message)

@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,14 +38,17 @@ class Stack:
     """The stack, driven by the commands that its users type."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_TAXI_TYPE"}
+        # Both open at once, so that they are two.
+        with socket.socket() as one, socket.socket() as other:
+            for free in (one, other):
+                free.bind(("127.0.0.1", 0))
+            self.port, self.reports_port = one.getsockname()[1], other.getsockname()[1]
+        unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_TAXI_TYPE", "REPORTS_URL"}
         self.env = {name: value for name, value in os.environ.items() if name not in unset}
         self.env |= {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "WEBSERVER_PORT": str(self.port),
+            "REPORTS_PORT": str(self.reports_port),
             "TLC_BASE_URL": "http://sample:8000",
             "INGESTION_LOCATION_TAG": "test",
             "DBT_LOCATION_TAG": "test",
@@ -59,6 +64,14 @@ class Stack:
 
     def up(self) -> None:
         self.command("docker", "compose", "--profile", "sample", "up", "-d", "--build", "--wait")
+
+    def report(self, name: str) -> tuple[int, str]:
+        """Asks the file server of the reports for a file, and returns the status of its answer and the text."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.reports_port}/{name}", timeout=30) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
 
     def keep_logs(self) -> None:
         """Writes what all services printed to a file, for whoever looks into a failure."""

@@ -17,6 +17,7 @@ from tests.stack.conftest import PROJECT, Stack
 MONTHS = ("2023-01", "2023-02", "2023-03")
 DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
 DAILY_ASSETS = ["stg_trips", "daily_metrics", "location_metrics", "manhattan_stats"]
+MONTHLY_ASSETS = ["zone_map", "borough_flows", "monthly_report"]
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,19 @@ def build(stack: Stack, loads: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return stack.webserver.backfill_runs(stack.webserver.backfill(DAILY_ASSETS, DAYS))
 
 
+@pytest.fixture(scope="module")
+def months(stack: Stack, build: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs that come of asking for the metrics of all three months."""
+    assert [run["status"] for run in build] == ["SUCCESS"]
+    return stack.webserver.backfill_runs(
+        stack.webserver.backfill(MONTHLY_ASSETS, [f"{month}-01" for month in MONTHS]), len(MONTHS)
+    )
+
+
 def test_every_service_is_healthy_and_migrate_has_finished(stack: Stack) -> None:
     services = stack.services()
     health = {name: service["Health"] or service["State"] for name, service in services.items()}
-    up = ("postgres", "webserver", "daemon", "docker-proxy", "sample", *LOCATIONS)
+    up = ("postgres", "webserver", "daemon", "docker-proxy", "sample", "reports", *LOCATIONS)
     assert health == {**dict.fromkeys(up, "healthy"), "migrate": "exited"}
     assert services["migrate"]["ExitCode"] == 0
 
@@ -55,14 +65,22 @@ def test_both_locations_are_loaded_without_error(stack: Stack) -> None:
     assert loaded == dict.fromkeys(LOCATIONS, "RepositoryLocation")
 
 
-def test_only_the_webserver_is_published_and_only_on_the_loopback_address(stack: Stack) -> None:
+def test_only_webserver_and_reports_are_published_and_only_on_the_loopback_address(stack: Stack) -> None:
     published = [
         (name, port["URL"], port["PublishedPort"])
         for name, service in stack.services().items()
         for port in service["Publishers"] or ()
         if port["PublishedPort"]
     ]
-    assert published == [("webserver", "127.0.0.1", stack.port)]
+    assert sorted(published) == [
+        ("reports", "127.0.0.1", stack.reports_port),
+        ("webserver", "127.0.0.1", stack.port),
+    ]
+
+
+def test_the_file_server_says_that_there_are_no_reports_yet(stack: Stack) -> None:
+    status, page = stack.report("")
+    assert (status, "No reports yet" in page) == (200, True)
 
 
 def test_three_months_and_the_zones_load_at_once(loads: list[dict[str, Any]]) -> None:
@@ -81,6 +99,48 @@ def test_the_warehouse_holds_what_an_independent_computation_says(
     assert stack.query(warehouse_answers.DAILY_METRICS) == comparable(right.daily_metrics())
     assert stack.query(warehouse_answers.LOCATION_METRICS) == comparable(right.location_metrics())
     assert stack.query(warehouse_answers.MANHATTAN_STATS) == comparable(right.manhattan_stats())
+
+
+def test_the_metrics_of_each_month_are_a_run_of_their_own(months: list[dict[str, Any]]) -> None:
+    assert [run["status"] for run in months] == ["SUCCESS"] * len(MONTHS)
+
+
+def test_the_metrics_of_the_months_are_what_an_independent_computation_says(
+    stack: Stack, months: list[dict[str, Any]], right: RightAnswers
+) -> None:
+    assert months
+    assert stack.query(warehouse_answers.ZONE_MAP) == comparable(right.zone_map())
+    assert stack.query(warehouse_answers.BOROUGH_FLOWS) == comparable(right.borough_flows())
+    assert stack.query(warehouse_answers.MONTHLY_REPORT) == comparable(right.monthly_report())
+
+
+def test_a_months_report_is_served_where_its_asset_links_to(stack: Stack, months: list[dict[str, Any]]) -> None:
+    assert months
+    url = stack.webserver.metadata_url("monthly_report", "2023-02-01", "report")
+    assert url == f"http://127.0.0.1:{stack.reports_port}/2023-02.html"
+    status, page = stack.report("2023-02.html")
+    assert (status, "Taxi trips, February 2023" in page, "Compared with January 2023." in page) == (200, True, True)
+
+
+def test_the_index_of_the_reports_lists_every_month(stack: Stack, months: list[dict[str, Any]]) -> None:
+    assert months
+    status, page = stack.report("")
+    assert (status, [month for month in MONTHS if f'href="{month}.html"' in page]) == (200, list(MONTHS))
+
+
+def test_the_file_server_serves_nothing_else_of_its_folder(stack: Stack, months: list[dict[str, Any]]) -> None:
+    assert months
+    assert ".lock" in stack.command("docker", "compose", "exec", "-T", "reports", "ls", "-a", "/srv/reports").split()
+    assert stack.report(".lock")[0] == 404
+
+
+def test_the_file_server_can_write_nothing_and_has_no_passwords(stack: Stack) -> None:
+    (container,) = stack.inspect(stack.services()["reports"]["ID"])
+    assert container["HostConfig"]["ReadonlyRootfs"]
+    assert [(mount["Name"], mount["RW"]) for mount in container["Mounts"] if mount["Type"] == "volume"] == [
+        (f"{PROJECT}_dbt_location_reports", False)
+    ]
+    assert list(container["NetworkSettings"]["Networks"]) == [f"{PROJECT}_reports"]
 
 
 def test_the_ui_shows_every_partition_as_materialized(stack: Stack, build: list[dict[str, Any]]) -> None:
@@ -105,7 +165,8 @@ def test_a_runs_container_carries_the_passwords_of_its_own_location_only(
     container = stack.run_container(run_id)
     volumes = {mount["Name"] for mount in container["Mounts"]}
     passwords = all_passwords(stack)
-    assert volumes == {f"{PROJECT}_{location}_credentials", f"{PROJECT}_compute_logs"}
+    reports = {f"{PROJECT}_dbt_location_reports"} if location == "dbt_location" else set()
+    assert volumes == {f"{PROJECT}_{location}_credentials", f"{PROJECT}_compute_logs", *reports}
     assert set(passwords_in(stack, location)) == {"dagster", location}
     assert [role for role, password in passwords.items() if password in json.dumps(container)] == []
 
@@ -198,7 +259,7 @@ def test_a_location_cannot_reach_the_other_ones_network(stack: Stack, location: 
         stack.command("docker", "compose", "exec", "-T", location, "python", "-c", code)
 
 
-@pytest.mark.parametrize("service", ["webserver", "daemon", *LOCATIONS])
+@pytest.mark.parametrize("service", ["webserver", "daemon", "reports", *LOCATIONS])
 def test_a_service_does_not_run_as_root(stack: Stack, service: str) -> None:
     assert stack.command("docker", "compose", "exec", "-T", service, "id", "-un") == "dagster\n"
 
@@ -255,11 +316,16 @@ def test_what_a_run_printed_is_readable_after_its_container_is_gone(stack: Stack
 
 def test_data_and_run_history_survive_down_and_up(stack: Stack, build: list[dict[str, Any]]) -> None:
     assert build
-    before = (stack.query(warehouse_answers.DAILY_METRICS), stack.webserver.run_count(), all_passwords(stack))
+
+    def kept() -> tuple[Any, ...]:
+        rows = stack.query(warehouse_answers.DAILY_METRICS)
+        return rows, stack.webserver.run_count(), all_passwords(stack), stack.report("2023-01.html")
+
+    before = kept()
     stack.command("make", "down")
     assert stack.services() == {}
     stack.up()
-    assert (stack.query(warehouse_answers.DAILY_METRICS), stack.webserver.run_count(), all_passwords(stack)) == before
+    assert kept() == before
     assert stack.webserver.materialized_partitions("daily_metrics") == 90
 
 

@@ -143,8 +143,8 @@ class Webserver:
         )
         return str(logs["capturedLogs"]["stderr"])
 
-    def backfill_runs(self, backfill_id: str, seconds: float = 240) -> list[dict[str, Any]]:
-        """Waits for the end of the runs that a backfill asked for, and returns them."""
+    def backfill_runs(self, backfill_id: str, number: int = 1, seconds: float = 240) -> list[dict[str, Any]]:
+        """Waits for the end of the runs that a backfill asked for, that many at least, and returns them."""
 
         def look() -> list[dict[str, Any]] | None:
             data = self.ask(
@@ -157,7 +157,8 @@ class Webserver:
             assert data["status"] not in ("FAILED", "COMPLETED_FAILED"), data
             runs: list[dict[str, Any]] = data["runs"]
             # The backfill itself is marked as completed up to half a minute later, when the daemon looks again.
-            return runs if runs and all(run["status"] in FINISHED for run in runs) else None
+            ended = len(runs) >= number and all(run["status"] in FINISHED for run in runs)
+            return runs if ended else None
 
         return wait_for(f"end of the runs of backfill {backfill_id}", seconds, look)
 
@@ -169,6 +170,21 @@ class Webserver:
             key={"path": [asset]},
         )
         return int(data["assetNodeOrError"]["partitionStats"]["numMaterialized"])
+
+    def metadata_url(self, asset: str, partition: str, label: str) -> str:
+        """The link of this label on the newest materialization of an asset's partition."""
+        data = self.ask(
+            """
+            query ($key: AssetKeyInput!, $partitions: [String!]) { assetOrError(assetKey: $key) { ... on Asset {
+              assetMaterializations(partitions: $partitions, limit: 1) { metadataEntries { label
+                ... on UrlMetadataEntry { url } } } } } }
+            """,
+            key={"path": [asset]},
+            partitions=[partition],
+        )["assetOrError"]
+        (materialization,) = data["assetMaterializations"]
+        (url,) = [entry["url"] for entry in materialization["metadataEntries"] if entry["label"] == label]
+        return str(url)
 
     def run_count(self) -> int:
         """Number of runs in the history."""

@@ -3,8 +3,12 @@
 import dagster as dg
 
 from dbt_location.dbt_models import get_dbt_partitioned_models, get_dbt_unpartitioned_models
+from dbt_location.metrics.borough_flows import borough_flows
 from dbt_location.metrics.manhattan_stats import manhattan_stats
+from dbt_location.metrics.monthly_report import monthly_report
+from dbt_location.metrics.zone_map import zone_map
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
+from dbt_location.report_folder import Reports
 from dbt_location.sources import source_assets
 from dbt_location.warehouse import Warehouse
 
@@ -14,8 +18,15 @@ defs = dg.Definitions(
         get_dbt_unpartitioned_models(),
         get_dbt_partitioned_models(),
         manhattan_stats,
+        zone_map,
+        borough_flows,
+        monthly_report,
     ],
-    resources={"dbt": AnalyticsDbt(project_dir=str(analytics_project.project_dir)), "warehouse": Warehouse.from_env()},
+    resources={
+        "dbt": AnalyticsDbt(project_dir=str(analytics_project.project_dir)),
+        "warehouse": Warehouse.from_env(),
+        "reports": Reports.from_env(),
+    },
     # A run is a container or a process of its own and its steps are few: a second Python per step would only cost time.
     executor=dg.in_process_executor,
 )

@@ -15,9 +15,11 @@ _end = _end_date.isoformat() if _end_date else None
 
 # One partition per calendar day.
 daily_partition = dg.DailyPartitionsDefinition(start_date=_start, end_date=_end)
+# One partition per calendar month, named by its first day.
+monthly_partition = dg.MonthlyPartitionsDefinition(start_date=_start, end_date=_end)
 
 # What a dbt source may call its partitions by (`meta.dagster.partitions` in the sources file).
 SOURCE_PARTITIONS: dict[str, dg.PartitionsDefinition[str]] = {
     "daily": daily_partition,
-    "monthly": dg.MonthlyPartitionsDefinition(start_date=_start, end_date=_end),
+    "monthly": monthly_partition,
 }

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
+from urllib.parse import urlsplit
 
 
 class SettingError(ValueError):
@@ -61,9 +63,27 @@ def read_port(name: str, default: str, env: Mapping[str, str] = os.environ) -> i
     return int(value)
 
 
+def read_reports(env: Mapping[str, str] = os.environ) -> tuple[Path, str]:
+    """Reads REPORTS_DIR, the folder of the monthly reports, and REPORTS_URL, where it is read, without a last slash.
+
+    Unset or empty, the folder is the images' own, and the URL is the folder's.
+
+    Raises:
+        SettingError: the folder is no absolute path, or the URL is not one.
+    """
+    folder = env.get("REPORTS_DIR", "").strip() or "/opt/dagster/reports"
+    if not Path(folder).is_absolute():
+        raise SettingError(f"REPORTS_DIR={folder!r} is not an absolute path. Write it from the root, beginning with /.")
+    url = env.get("REPORTS_URL", "").strip().rstrip("/") or Path(folder).as_uri()
+    if urlsplit(url).scheme not in ("http", "https", "file"):
+        raise SettingError(f"REPORTS_URL={url!r} is not a URL. It starts with http://, https:// or file://.")
+    return Path(folder), url
+
+
 if __name__ == "__main__":
     try:
         read_range()
         read_port("WAREHOUSE_PORT", "5432")
+        read_reports()
     except SettingError as error:
         sys.exit(f"dbt_location: {error}")

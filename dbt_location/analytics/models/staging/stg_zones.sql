@@ -16,6 +16,7 @@ renamed as (
         zone as zone_name,
         borough,
         service_zone,
+        geometry,
 
         -- booleans
         zone like '%Airport' as is_airport

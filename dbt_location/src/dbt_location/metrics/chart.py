@@ -1,37 +1,113 @@
-"""Small charts for an asset's page."""
+"""Small charts for an asset's page and for a report, readable on a light page and on a dark one.
+
+matplotlib is imported where something is drawn: it takes most of a second, which no start of a code server should.
+"""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING, NamedTuple
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Of middle lightness, on a transparent ground.
+INK, FAINT, BLUE, AMBER = "#7a8194", "#7a819455", "#5b7bd5", "#c98a3a"
+# Dots per inch: of an asset's page, and of a report, which phones show with two or three dots for one.
+PAGE_DPI, REPORT_DPI = 100, 200
 
 
-def line_chart(title: str, unit: str, days: Sequence[date], values: Sequence[float]) -> str:
-    """Draws a value per day and returns it as Markdown with the picture (PNG) inside.
+class Panel(NamedTuple):
+    """One chart among several: a title, one value per day of each line (None is a gap), and how a value is written."""
+
+    title: str
+    lines: Mapping[str, Sequence[float | None]]
+    number: str = "{x:,.0f}"
+
+
+def canvas(width: float, height: float) -> "Figure":
+    """An empty figure without ground, in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def heading(figure: "Figure", title: str) -> None:
+    """Writes a title over the whole figure."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK, fontweight="bold")
+
+
+def plain_axes(axes: "Axes") -> None:
+    """Draws the axes in ink, without ground."""
+    axes.patch.set_alpha(0)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+
+
+def png(figure: "Figure", dpi: int) -> bytes:
+    """The figure as a PNG file."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=dpi)
+    return picture.getvalue()
+
+
+def data_url(picture: bytes) -> str:
+    """A PNG file as a URL that holds the whole of it."""
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+
+
+def markdown(title: str, figure: "Figure") -> str:
+    """The figure as Markdown with the picture inside, as an asset's page shows it."""
+    return f"![{title}]({data_url(png(figure, PAGE_DPI))})"
+
+
+def lines_by_day(days: Sequence[date], panels: Sequence[Panel], *, legend: bool = False) -> "Figure":
+    """Draws charts of one value per day and line, two beside one another; the first line is in front.
 
     Args:
-        title: what the chart shows.
-        unit: label of the vertical axis.
-        days: the days, in order.
-        values: one value per day.
+        days: the days, in order; at least one.
+        panels: what to draw, left to right and down.
+        legend: whether to say which line is which.
     """
-    figure = Figure(figsize=(6, 2.2), dpi=80, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(date2num(days), values, color="#3d56b2", linewidth=1.4, marker="o", markersize=2.5)
-    axes.set_title(title, loc="left", fontsize=9)
-    axes.set_ylabel(unit, fontsize=8)
-    axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", linewidth=0.4, alpha=0.5)
-    locator = AutoDateLocator(minticks=2, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return f"![{title}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, DayLocator, date2num
+
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = canvas(4.2 * columns, 2.3 * rows)
+    for position, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, position)
+        plain_axes(axes)
+        axes.set_title(panel.title, loc="left", fontsize=10, color=INK, fontweight="bold")
+        for order, (name, values) in enumerate(panel.lines.items()):
+            axes.plot(
+                date2num(days),
+                [float("nan") if value is None else float(value) for value in values],
+                color=(BLUE, AMBER)[order],
+                linewidth=1.6,
+                marker="o" if len(days) <= 31 else "",
+                markersize=2.4,
+                label=name,
+                zorder=3 - order,
+            )
+        axes.set_xlim(date2num(days[0]) - 0.5, date2num(days[-1]) + 0.5)
+        axes.margins(y=0.1)
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(panel.number)
+        axes.grid(axis="y", linewidth=0.5, color=FAINT)
+        axes.set_axisbelow(True)
+        # Of few days the automatic ticks would be hours.
+        locator = DayLocator() if len(days) < 7 else AutoDateLocator(minticks=2, maxticks=7)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(DateFormatter("%b %d\n%Y") if len(days) < 7 else ConciseDateFormatter(locator))
+        axes.xaxis.get_offset_text().set(color=INK, fontsize=8)
+    if legend:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, labelcolor=INK, frameon=False)
+    return figure

@@ -1,72 +1,70 @@
-"""The asset ``manhattan_stats``: the trips picked up in Manhattan, day by day."""
+"""The asset ``manhattan_stats``: the trips picked up in Manhattan beside those of the whole city, day by day."""
 
-from datetime import date
-from decimal import Decimal
+from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
-from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
-from dbt_location.metrics.chart import line_chart
+from dbt_location.metrics.chart import Panel, lines_by_day, markdown
+from dbt_location.metrics.tables import MetricsTable, not_null, replaced_window
 from dbt_location.partitions import daily_partition
 from dbt_location.warehouse import Warehouse
 
-COLUMNS = (
-    dg.TableColumn("date_of_business", "date", "New York calendar day of the pickup."),
-    dg.TableColumn("trips", "bigint", "Trips picked up in Manhattan."),
-    dg.TableColumn("revenue", "numeric", "Total charged for them, US dollars, reversals netted out."),
-    dg.TableColumn("average_duration", "numeric", "Minutes per trip, over the trips that have a duration."),
+# The city's columns and the share may be null: those of days that were built before these columns existed.
+TABLE = MetricsTable(
+    name="manhattan_stats",
+    key=("date_of_business",),
+    columns=(
+        not_null("date_of_business", "date", "New York calendar day of the pickup."),
+        not_null("trips", "bigint", "Trips picked up in Manhattan."),
+        not_null("revenue", "numeric", "Total charged for them, US dollars, reversals netted out."),
+        dg.TableColumn("average_duration", "numeric", "Minutes per trip, over the trips that have a duration."),
+        dg.TableColumn("pct_over_30_min", "numeric", "Share of them that took more than 30 minutes, from 0 to 1."),
+        dg.TableColumn("city_trips", "bigint", "Trips picked up anywhere."),
+        dg.TableColumn("city_revenue", "numeric", "Total charged for trips picked up anywhere, US dollars."),
+        dg.TableColumn("city_average_duration", "numeric", "Minutes per trip picked up anywhere."),
+        dg.TableColumn(
+            "city_pct_over_30_min", "numeric", "Share of trips picked up anywhere that took over 30 minutes."
+        ),
+    ),
+    # numeric, not integers: their division would round every share down to zero.
+    query="""
+        select
+            date_of_business,
+            sum(trips) filter (where in_manhattan) as trips,
+            sum(fare) filter (where in_manhattan) as revenue,
+            sum(total_duration) filter (where in_manhattan)
+            / nullif(sum(timed_trips) filter (where in_manhattan), 0) as average_duration,
+            cast(sum(trips_over_30_min) filter (where in_manhattan) as numeric)
+            / sum(trips) filter (where in_manhattan) as pct_over_30_min,
+            sum(trips) as city_trips,
+            sum(fare) as city_revenue,
+            sum(total_duration) / nullif(sum(timed_trips), 0) as city_average_duration,
+            cast(sum(trips_over_30_min) as numeric) / sum(trips) as city_pct_over_30_min
+        from analytics.location_metrics
+        cross join lateral (select pickup_borough = 'Manhattan' as in_manhattan) as place
+        where date_of_business >= %(start)s and date_of_business < %(end)s
+        group by date_of_business
+        having bool_or(in_manhattan)
+    """,
 )
 
-CREATE = """
-create table if not exists metrics.manhattan_stats (
-    date_of_business date primary key,
-    trips bigint not null,
-    revenue numeric not null,
-    average_duration numeric
-)
-"""
-# Builds take turns from before they read until they commit; readers do not wait for it.
-LOCK = "lock table metrics.manhattan_stats in share row exclusive mode"
-DELETE = "delete from metrics.manhattan_stats where date_of_business >= %(start)s and date_of_business < %(end)s"
-INSERT = """
-insert into metrics.manhattan_stats (date_of_business, trips, revenue, average_duration)
-select
-    date_of_business,
-    sum(trips) as trips,
-    sum(fare) as revenue,
-    sum(total_duration) / nullif(sum(timed_trips), 0) as average_duration
-from analytics.location_metrics
-where
-    pickup_borough = 'Manhattan'
-    and date_of_business >= %(start)s and date_of_business < %(end)s
-group by date_of_business
-returning date_of_business, trips, revenue, average_duration
-"""
 
-Row = tuple[date, int, Decimal, Decimal | None]
+def panels(rows: Sequence[Any]) -> list[Panel]:
+    """A chart per measure of rows of the table: Manhattan beside the whole city."""
 
+    def lines(column: str) -> dict[str, list[Any]]:
+        return {
+            "Manhattan": [getattr(row, column) for row in rows],
+            "whole city": [getattr(row, f"city_{column}") for row in rows],
+        }
 
-def replace_window(connection: Connection, start: date, end: date) -> tuple[list[Row], int]:
-    """Replaces the days ``[start, end)``; the caller's transaction commits it.
-
-    Any order, repetition or overlap of builds leaves the same table, since a build replaces its whole window by what
-    the mart says about it.
-
-    Returns:
-        The window's rows in order, and the number of rows in the whole table.
-    """
-    window = {"start": start, "end": end}
-    with connection.cursor() as cursor:
-        # Two first builds at once would both find the table missing; here one of them looks after the other made it.
-        cursor.execute("select pg_advisory_xact_lock(hashtextextended('metrics.manhattan_stats', 0))")
-        cursor.execute(CREATE)
-        cursor.execute(LOCK)
-        cursor.execute(DELETE, window)
-        cursor.execute(INSERT, window)
-        rows = sorted(cursor.fetchall())
-        cursor.execute("select count(*) from metrics.manhattan_stats")
-        ((row_count,),) = cursor.fetchall()
-        return rows, row_count
+    return [
+        Panel("Trips per day", lines("trips")),
+        Panel("Revenue per day, US dollars", lines("revenue")),
+        Panel("Average duration, minutes", lines("average_duration")),
+        Panel("Share of trips over 30 minutes", lines("pct_over_30_min"), "{x:.0%}"),
+    ]
 
 
 @dg.asset(
@@ -76,23 +74,15 @@ def replace_window(connection: Connection, start: date, end: date) -> tuple[list
     group_name="metrics",
     kinds={"postgres"},
     owners=["team:analytics"],
-    metadata={
-        "dagster/column_schema": dg.TableSchema(columns=list(COLUMNS)),
-        "dagster/table_name": "warehouse.metrics.manhattan_stats",
-    },
+    metadata=TABLE.metadata,
 )
 def manhattan_stats(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
-    """Trips, revenue and average duration of the trips picked up in Manhattan. Grain: one day."""
-    window = context.partition_time_window
-    with warehouse.transaction() as connection:
-        rows, row_count = replace_window(connection, window.start.date(), window.end.date())
-    metadata: dict[str, dg.MetadataValue] = {
-        "dagster/row_count": dg.MetadataValue.int(row_count),
-        "rows_in_window": dg.MetadataValue.int(len(rows)),
-    }
-    if rows:
-        chart = line_chart(
-            "Trips picked up in Manhattan", "trips per day", [row[0] for row in rows], [row[1] for row in rows]
-        )
-        metadata["trips_per_day"] = dg.MetadataValue.md(chart)
+    """Trips, revenue, average duration and long trips of Manhattan's pickups beside the city's. Grain: one day."""
+    days = context.partition_time_window
+    with replaced_window(warehouse, TABLE, days.start.date(), days.end.date()) as window:
+        metadata = window.metadata
+    if window.rows:
+        title = "Trips picked up in Manhattan, and in the whole city"
+        chart = lines_by_day([row.date_of_business for row in window.rows], panels(window.rows), legend=True)
+        metadata["manhattan_and_city"] = dg.MetadataValue.md(markdown(title, chart))
     return dg.MaterializeResult(metadata=metadata)

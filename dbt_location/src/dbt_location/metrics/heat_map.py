@@ -1,0 +1,57 @@
+"""A table of numbers in which the colour says how large."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dbt_location.metrics.chart import INK, canvas, heading, plain_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# White is readable on each of them, and each stands out from a white page and from a black one.
+COLOURS = ("#7f8aa1", "#5474cf", "#2440a8")
+
+
+def heat_map(
+    title: str, rows: Sequence[str], columns: Sequence[str], numbers: Mapping[tuple[str, str], int]
+) -> "Figure":
+    """Draws a number per row and column.
+
+    Args:
+        title: what is shown, and which way to read it.
+        rows: names, top down; at least one.
+        columns: names, left to right; at least one.
+        numbers: per row and column; a pair that is not there is none.
+    """
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm
+    from matplotlib.patches import Rectangle
+
+    figure = canvas(8.4, 1.0 + 0.42 * len(rows))
+    axes = figure.add_subplot()
+    heading(figure, title)
+    plain_axes(axes)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=9, top=True, labeltop=True, bottom=False, labelbottom=False)
+    # Logarithmic: most trips stay within a borough, and the others would all look alike.
+    scale = LogNorm(1, max([10, *numbers.values()]))
+    colour = LinearSegmentedColormap.from_list("cells", COLOURS)
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            number = numbers.get((row, column), 0)
+            if number:
+                axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, color=colour(scale(number)), linewidth=0))
+            axes.text(
+                x,
+                y,
+                f"{number:,}" if number else "\N{EN DASH}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if number else INK,
+                fontweight="bold" if number else "normal",
+            )
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    return figure

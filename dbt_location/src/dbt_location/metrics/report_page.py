@@ -1,0 +1,218 @@
+"""The pages of the monthly reports, as HTML that needs nothing from outside."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dbt_location.metrics.borough_flows import boroughs_of
+from dbt_location.metrics.chart import AMBER, BLUE, REPORT_DPI, data_url, lines_by_day, png
+from dbt_location.metrics.choropleth import Zone, zone_chart
+from dbt_location.metrics.manhattan_stats import panels
+from dbt_location.metrics.zone_map import map_title
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+TOP_ZONES = 10
+MISSING = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Month:
+    """What a report tells: rows of the metrics' tables for the month, and some of the month before.
+
+    Args:
+        start: first day of the month.
+        end: day after the last.
+        before: first day of the month before.
+        numbers: row of ``monthly_report``.
+        numbers_before: the same of the month before; None where that is not built.
+        by_day: rows of ``manhattan_stats``.
+        flows: rows of ``borough_flows``.
+        pickups: rows of ``zone_map``.
+        pickups_before: the same of the month before.
+        zones: all zones, with their shapes.
+    """
+
+    start: date
+    end: date
+    before: date
+    numbers: Any
+    numbers_before: Any | None
+    by_day: Sequence[Any]
+    flows: Sequence[Any]
+    pickups: Sequence[Any]
+    pickups_before: Sequence[Any]
+    zones: Sequence[Zone]
+
+
+class Measure(NamedTuple):
+    """A number of the month: what it is called, how it is got and written, and how it is compared."""
+
+    label: str
+    # From a row of `monthly_report` and the days of its month.
+    of: Callable[[Any, int], Any]
+    number: str
+    # How the difference to the month before is written; empty is in percent of what it was before.
+    change: str = ""
+    # The same number per something, shown with it.
+    part: "Measure | None" = None
+
+
+MEASURES = (
+    Measure(
+        "Trips",
+        lambda month, days: month.trips,
+        "{:,.0f}",
+        part=Measure("per day", lambda month, days: month.trips / days, "{:,.0f}"),
+    ),
+    Measure(
+        "Revenue",
+        lambda month, days: month.revenue,
+        "${:,.0f}",
+        part=Measure("per trip", lambda month, days: month.revenue / month.trips if month.trips else None, "${:,.2f}"),
+    ),
+    Measure("Average duration", lambda month, days: month.average_duration, "{:.1f} min", "{:+.1f} min"),
+    Measure("Trips over 30 minutes", lambda month, days: month.pct_over_30_min, "{:.1%}", "points"),
+    Measure("Picked up in Manhattan", lambda month, days: month.manhattan_share, "{:.1%}", "points"),
+    Measure("Picked up at an airport", lambda month, days: month.airport_share, "{:.1%}", "points"),
+)
+
+
+def render_month(month: Month) -> str:
+    """The page of a month, with its pictures inside; the same rows always give the same page."""
+    days = [row.date_of_business for row in month.by_day]
+    name, before = f"{month.start:%B %Y}", f"{month.before:%B %Y}"
+    title = map_title(name, month.pickups)
+    order = boroughs_of(month.flows)
+    return _template("month.html.j2").render(
+        name=name,
+        name_before=before if month.numbers_before else None,
+        days=(month.end - month.start).days,
+        days_before=(month.start - month.before).days,
+        measures=[_measured(measure, month) for measure in MEASURES],
+        colours=(BLUE, AMBER),
+        charts=[
+            {"title": panel.title, "picture": data_url(png(lines_by_day(days, [panel]), REPORT_DPI))}
+            for panel in panels(month.by_day)
+            if days
+        ],
+        by_day=[_day(row) for row in month.by_day],
+        map_title=title,
+        map_wide=data_url(png(zone_chart(title, "pickups", month.zones, titled=False), REPORT_DPI)),
+        map_narrow=data_url(png(zone_chart(title, "pickups", month.zones, narrow=True, titled=False), REPORT_DPI)),
+        zones=_busiest(month),
+        boroughs=order,
+        flows=_flow_rows(month, order),
+    )
+
+
+def render_index(file_names: Sequence[str]) -> str:
+    """The page that lists the reports.
+
+    Args:
+        file_names: names of the reports' files, ``YYYY-MM.html``, in the order to show them in.
+    """
+    months = [
+        {"file_name": name, "year": name[:4], "name": f"{date.fromisoformat(f'{name[:7]}-01'):%B %Y}"}
+        for name in file_names
+    ]
+    years = [(year, list(group)) for year, group in groupby(months, key=lambda month: month["year"])]
+    return _template("index.html.j2").render(years=years)
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _template(name: str) -> "Template":
+    return _environment().get_template(name)
+
+
+def _text(number: Any, form: str) -> str:
+    """A number as text, with a real minus sign; a dash where there is none."""
+    return MISSING if number is None else form.format(float(number)).replace("-", "\N{MINUS SIGN}")
+
+
+def _difference(now: Any, before: Any, form: str) -> str:
+    """A number less another as text; a dash where one is missing or there is nothing to be a percentage of."""
+    if now is None or before is None or (not form and not before):
+        return MISSING
+    difference = float(now) - float(before)
+    if form == "points":
+        text = _text(100 * difference, "{:+.1f} points")
+    else:
+        text = _text(difference, form) if form else _text(difference / float(before), "{:+.1%}")
+    # Whatever is less than half of the last digit, plus or minus, is none.
+    return text if any(digit in text for digit in "123456789") else "unchanged"
+
+
+def _measured(measure: Measure, month: Month) -> dict[str, Any]:
+    """A measure as text: now, before, and the change, which is empty where no month before is built."""
+    now = measure.of(month.numbers, (month.end - month.start).days)
+    compared = {"before": MISSING, "change": ""}
+    if month.numbers_before is not None:
+        before = measure.of(month.numbers_before, (month.start - month.before).days)
+        compared = {"before": _text(before, measure.number), "change": _difference(now, before, measure.change)}
+    return {
+        "label": measure.label,
+        "now": _text(now, measure.number),
+        **compared,
+        "part": _measured(measure.part, month) if measure.part else None,
+    }
+
+
+def _day(row: Any) -> dict[str, Any]:
+    forms = {"trips": "{:,.0f}", "revenue": "${:,.0f}", "average_duration": "{:.1f}", "pct_over_30_min": "{:.1%}"}
+    numbers = [
+        _text(getattr(row, f"{whose}{column}"), form) for column, form in forms.items() for whose in ("", "city_")
+    ]
+    return {"day": f"{row.date_of_business:%a %d}", "numbers": numbers}
+
+
+def _busiest(month: Month) -> list[dict[str, Any]]:
+    """The zones with the most pickups; a bar as long as the zone's share of the busiest one's."""
+    top = sorted(month.pickups, key=lambda row: (-row.pickups, row.zone_id))[:TOP_ZONES]
+    before = {row.zone_id: row.pickups for row in month.pickups_before}
+    return [
+        {
+            "name": row.zone,
+            "borough": row.borough,
+            "pickups": f"{row.pickups:,}",
+            "share": _text(row.pickups / month.numbers.trips, "{:.1%}"),
+            "bar": f"{row.pickups / top[0].pickups:.1%}",
+            "change": _difference(row.pickups, before.get(row.zone_id, 0), ""),
+        }
+        for row in top
+    ]
+
+
+def _flow_rows(month: Month, boroughs: Sequence[str]) -> list[dict[str, Any]]:
+    """A row per borough of the pickup, a cell per borough of the dropoff; the heat is the logarithm, from 0 to 1."""
+    trips = {(row.pickup_borough, row.dropoff_borough): row.trips for row in month.flows}
+    most = max(trips.values(), default=1)
+
+    def cell(number: int) -> dict[str, Any]:
+        heat = math.log1p(number) / math.log1p(most)
+        return {"trips": f"{number:,}" if number else "", "heat": f"{heat:.2f}", "strong": heat > 0.7}
+
+    return [
+        {"borough": pickup, "cells": [cell(trips.get((pickup, dropoff), 0)) for dropoff in boroughs]}
+        for pickup in boroughs
+    ]

@@ -1,0 +1,80 @@
+"""The folder that the monthly reports are written to, for a file server to serve."""
+
+import fcntl
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from dbt_location.settings import read_reports
+
+PAGE = re.compile(r"\d{4}-\d{2}\.html")
+
+
+class ReportsError(RuntimeError):
+    """The folder cannot be written to; the message names it and says what to do."""
+
+
+class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the reports are written, and the URL under which that folder is read."""
+
+    folder: str
+    url: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> "Reports":
+        """Reads REPORTS_DIR and REPORTS_URL; both have defaults.
+
+        Raises:
+            SettingError: one of them is wrong.
+        """
+        folder, url = read_reports(env)
+        return cls(folder=str(folder), url=url)
+
+    def publish(self, name: str, page: str, index: Callable[[Sequence[str]], str]) -> Path:
+        """Writes a page, and the index of all pages that are there then, newest first.
+
+        Readers see the old page or the new one, never a part. Whatever runs at once take turns, so each one's index
+        lists its own page and those of all before it.
+
+        Args:
+            name: name of the file, ``YYYY-MM.html``.
+            page: its HTML.
+            index: makes the HTML of the index from the names of all pages.
+
+        Returns:
+            The page's path.
+
+        Raises:
+            ReportsError: the folder cannot be written to.
+        """
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                _replace(folder / name, page)
+                pages = sorted((path.name for path in folder.iterdir() if PAGE.fullmatch(path.name)), reverse=True)
+                _replace(folder / "index.html", index(pages))
+        except OSError as error:
+            raise ReportsError(
+                f"{error.filename2 or error.filename or folder}: the report cannot be written ({error.strerror}). "
+                "Let REPORTS_DIR name a folder that this process may write to, with room in it, then build the month "
+                "again."
+            ) from error
+        return folder / name
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file beside this one and puts it in its place once it is whole and on the disk."""
+    # One name, not a new one each time: what a killed run left is overwritten. The lock keeps others away.
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    # The file server runs as another user.
+    part.chmod(0o644)
+    part.replace(path)
