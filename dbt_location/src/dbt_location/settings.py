@@ -61,9 +61,22 @@ def read_port(name: str, default: str, env: Mapping[str, str] = os.environ) -> i
     return int(value)
 
 
+def read_automation(env: Mapping[str, str] = os.environ) -> bool:
+    """Reads TAXI_AUTOMATION: whether the sensors run without anyone having started them; unset or empty is on.
+
+    Raises:
+        SettingError: the value is neither on nor off.
+    """
+    value = env.get("TAXI_AUTOMATION", "").strip() or "on"
+    if value not in ("on", "off"):
+        raise SettingError(f"TAXI_AUTOMATION={value!r} is neither on nor off. Set it to one of them.")
+    return value == "on"
+
+
 if __name__ == "__main__":
     try:
         read_range()
+        read_automation()
         read_port("WAREHOUSE_PORT", "5432")
     except SettingError as error:
         sys.exit(f"dbt_location: {error}")

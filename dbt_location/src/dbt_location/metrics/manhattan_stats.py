@@ -6,6 +6,7 @@ from decimal import Decimal
 import dagster as dg
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
+from dbt_location.automation import build_when_month_is_loaded
 from dbt_location.metrics.chart import line_chart
 from dbt_location.partitions import daily_partition
 from dbt_location.warehouse import Warehouse
@@ -73,6 +74,7 @@ def replace_window(connection: Connection, start: date, end: date) -> tuple[list
     deps=[dg.AssetKey("location_metrics")],
     partitions_def=daily_partition,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=build_when_month_is_loaded,
     group_name="metrics",
     kinds={"postgres"},
     owners=["team:analytics"],
