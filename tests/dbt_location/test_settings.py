@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 from dbt_location.partitions import daily_partition
-from dbt_location.settings import SettingError, read_port, read_range
+from dbt_location.settings import SettingError, read_automation, read_port, read_range
 
 
 def test_the_default_range_is_ninety_days() -> None:
@@ -35,3 +35,14 @@ def test_a_wrong_range_is_refused_with_the_settings_name(settings: dict[str, str
 def test_a_wrong_port_is_refused_with_the_settings_name(port: str) -> None:
     with pytest.raises(SettingError, match="WAREHOUSE_PORT"):
         read_port("WAREHOUSE_PORT", "5432", {"WAREHOUSE_PORT": port})
+
+
+@pytest.mark.parametrize(("value", "on"), [("on", True), ("off", False), ("", True)])
+def test_automation_is_on_unless_it_is_switched_off(value: str, on: bool) -> None:
+    assert read_automation({"TAXI_AUTOMATION": value}) is on
+
+
+@pytest.mark.parametrize("value", ["yes", "OFF", "0"])
+def test_a_switch_that_is_neither_on_nor_off_is_refused_with_the_settings_name(value: str) -> None:
+    with pytest.raises(SettingError, match=f"TAXI_AUTOMATION='{value}' is neither on nor off"):
+        read_automation({"TAXI_AUTOMATION": value})

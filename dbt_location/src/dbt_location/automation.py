@@ -1,11 +1,13 @@
 """When the assets of this location build themselves; the labels are what an asset's page shows under Automation."""
 
+from typing import Any
+
 import dagster as dg
 
 from dbt_location.settings import read_automation
 
 AC = dg.AutomationCondition
-Condition = dg.AutomationCondition[dg.AssetKey]
+Condition = dg.AutomationCondition[Any]
 
 # What another location loads. Its runs and this location's are never the same.
 TRIPS = dg.AssetKey("taxi_trips")
@@ -74,9 +76,9 @@ build_when_upstream_is_loaded: Condition = (
 # A day of the month that was loaded, whichever models lie between the two: so a month that is loaded again has all
 # models of its days built in one run, those that failed before too.
 build_when_month_is_loaded: Condition = (
-    (_newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded") | _not_tried(MISSING | REBUILT)).with_label(
-        "it is missing or outdated"
-    )
+    (
+        _newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded") | _not_tried(MISSING | REBUILT)
+    ).with_label("it is missing or outdated")
     & UPSTREAM_THERE
     & ~UPSTREAM_MISSING
     & ~UPSTREAM_IN_PROGRESS
