@@ -73,6 +73,7 @@ class Sensor:
         result = self.look(context, self.tlc, self.warehouse, now)
         self.cursor = result.cursor
         self.requests = list(result.run_requests or [])
+        assert all(len(request.asset_selection or ()) == 1 for request in self.requests)
         self.said = str(Watch.from_cursor(self.cursor).found)
         assert bool(self.requests) != bool(result.skip_reason)
         if result.skip_reason:

@@ -113,6 +113,14 @@ class Runs:
         return runs[0] if runs else None
 
 
+def request_load(asset: str, run_key: str, partition: str | None = None) -> dg.RunRequest:
+    """Requests a run that loads an asset; Dagster launches one per key.
+
+    The asset is named although it is the sensor's only one: without it the run would not say what it loads.
+    """
+    return dg.RunRequest(run_key=run_key, partition_key=partition, asset_selection=[dg.AssetKey(asset)])
+
+
 def read_ledger(warehouse: Warehouse, read: Callable[[Cursor], T]) -> T:
     """Reads a ledger for a tick.
 

@@ -11,7 +11,15 @@ from ingestion_location import trip_files
 from ingestion_location.download import SourceError
 from ingestion_location.partitions import monthly_partition
 from ingestion_location.source import TlcSource
-from ingestion_location.source_watch import DEFAULT_STATUS, INTERVAL_SECONDS, Runs, Watch, listed, read_ledger
+from ingestion_location.source_watch import (
+    DEFAULT_STATUS,
+    INTERVAL_SECONDS,
+    Runs,
+    Watch,
+    listed,
+    read_ledger,
+    request_load,
+)
 from ingestion_location.warehouse import Warehouse
 
 # So many runs a tick: a first start on ten years is a queue that grows by the tick, not a hundred and twenty at once.
@@ -72,7 +80,7 @@ def look_for_months(
             else:
                 found["published and requested" if kind == "waiting" else "changed and requested"].append(name)
                 # The version is the key: a file is requested once, however its run ends, until there is another.
-                requests.append(dg.RunRequest(run_key=published.version, partition_key=f"{month}"))
+                requests.append(request_load("taxi_trips", published.version, f"{month}"))
     sentence = ", ".join(
         [f"{len(lists['loaded'])} of {len(months)} months loaded"]
         + [f"{len(names)} {what} ({listed(sorted(names))})" for what, names in found.items()]

@@ -7,7 +7,7 @@ import dagster as dg
 from ingestion_location import zone_files
 from ingestion_location.download import SourceError
 from ingestion_location.source import TlcSource
-from ingestion_location.source_watch import DEFAULT_STATUS, INTERVAL_SECONDS, Runs, Watch, read_ledger
+from ingestion_location.source_watch import DEFAULT_STATUS, INTERVAL_SECONDS, Runs, Watch, read_ledger, request_load
 from ingestion_location.warehouse import Warehouse
 
 
@@ -45,7 +45,8 @@ def look_for_zones(
     if (asked := runs.asked_before(run_key)) is not None:
         said = f"{loaded}, requested before in vain, launch by hand (last run {asked.status.value}): {names}"
         return watch.answered(said, {}).result()
-    return watch.answered(f"{loaded}, published and requested ({names})", {}).result([dg.RunRequest(run_key=run_key)])
+    request = request_load("taxi_zones", run_key)
+    return watch.answered(f"{loaded}, published and requested ({names})", {}).result([request])
 
 
 @dg.sensor(
