@@ -38,7 +38,7 @@ class Demo:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_BASE_URL", "TLC_TAXI_TYPE"}
+        unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_BASE_URL", "TLC_TAXI_TYPE", "TAXI_AUTOMATION"}
         self.env = {name: value for name, value in os.environ.items() if name not in unset}
         self.env["DEMO_STATE"] = str(state)
         self.connection: psycopg2.extensions.connection
@@ -146,10 +146,13 @@ def dev(demo: Demo) -> Iterator[Webserver]:
     process.wait(timeout=60)
 
 
-def test_make_dev_serves_both_locations_on_the_state_of_the_demo(demo: Demo, dev: Webserver) -> None:
+def test_make_dev_serves_both_locations_on_the_state_of_the_demo_with_automation_off(
+    demo: Demo, dev: Webserver
+) -> None:
     loaded = {name: location["__typename"] for name, location in dev.locations().items()}
     assert loaded == {"ingestion_location": "RepositoryLocation", "dbt_location": "RepositoryLocation"}
     assert (dev.materialized_partitions("taxi_trips"), dev.materialized_partitions("manhattan_stats")) == (3, 90)
+    assert {status for location in loaded for status in dev.sensors(location).values()} == {"STOPPED"}
 
 
 def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the_months(demo: Demo) -> None:

@@ -32,7 +32,9 @@ def _newer(update: Condition, what: str) -> Condition:
 
     Where both fall between the same two ticks, Dagster compares their times, so a month that is loaded again while its
     days are being built is not missed. It does so only for a bare condition, and drops the times of an "or" or an
-    "and": hence two of these, and not ``since(newly_requested | newly_updated)``.
+    "and": hence two of these, and not ``since(newly_requested | newly_updated)``. Of more than a hundred days that are
+    built between two ticks it takes the tick's time for theirs, unless the daemon's environment allows more with
+    DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH: a load in those very seconds counts as seen by them.
     """
     newer = update.since(AC.newly_updated()).with_label(f"{what} since it was built")
     asked = AC.newly_requested().since(update).with_label(f"it was asked for since {what}")
@@ -49,8 +51,8 @@ def _not_tried(reason: Condition) -> Condition:
     return (reason & ~failed & ~asked).with_label("missing or outdated, and not tried")
 
 
-# Looked up anew at every tick, so what landed before the first tick is found, or while Dagster lost its place, as it
-# does where the range of the partitions changes.
+# Looked up anew at every tick, so what landed before the first tick is found, too. An update is seen by the tick after
+# it alone, and by the first tick not at all.
 MISSING = AC.missing().with_label("it is missing")
 # By hand, or in a run that did not build this one along. In a range, Dagster knows this of the last partition only, so
 # a failed run looks like this for the others, which _not_tried then holds back.
