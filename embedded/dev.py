@@ -34,6 +34,8 @@ def main() -> int:
             # What is materialized from the UI comes from where the demo's files came from, unless told otherwise.
             demo = json.loads(summary.read_text())
             env = {"TLC_BASE_URL": demo["source"], "TLC_TAXI_TYPE": demo["taxi_type"], **env}
+        # Whoever looks at the demo wants no downloads and no runs that nobody asked for.
+        env = {"TAXI_AUTOMATION": "off", **env}
         workspace = STATE / "workspace.yaml"
         write_workspace(workspace)
         dagster = Path(sys.executable).with_name("dagster")

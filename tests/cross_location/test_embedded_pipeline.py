@@ -41,7 +41,7 @@ class Demo:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_BASE_URL", "TLC_TAXI_TYPE"}
+        unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_BASE_URL", "TLC_TAXI_TYPE", "TAXI_AUTOMATION"}
         self.env = {name: value for name, value in os.environ.items() if name not in unset}
         self.env["DEMO_STATE"] = str(state)
         self.connection: psycopg2.extensions.connection
@@ -184,7 +184,7 @@ def dev(demo: Demo) -> Iterator[Webserver]:
     process.wait(timeout=60)
 
 
-def test_make_dev_serves_both_locations_and_the_links_to_the_reports_on_the_state_of_the_demo(
+def test_make_dev_serves_both_locations_and_the_links_to_the_reports_with_automation_off(
     demo: Demo, dev: Webserver
 ) -> None:
     loaded = {name: location["__typename"] for name, location in dev.locations().items()}
@@ -192,6 +192,7 @@ def test_make_dev_serves_both_locations_and_the_links_to_the_reports_on_the_stat
     assert (dev.materialized_partitions("taxi_trips"), dev.materialized_partitions("manhattan_stats")) == (3, 90)
     report = demo.state / "reports/2023-02.html"
     assert dev.metadata_url("monthly_report", "2023-02-01", "report") == report.as_uri()
+    assert {status for location in loaded for status in dev.sensors(location).values()} == {"STOPPED"}
 
 
 def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the_months(demo: Demo) -> None:

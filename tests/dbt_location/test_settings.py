@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from dbt_location.partitions import daily_partition
-from dbt_location.settings import SettingError, read_port, read_range, read_reports
+from dbt_location.settings import SettingError, read_automation, read_port, read_range, read_reports
 
 
 def test_the_default_range_is_ninety_days() -> None:
@@ -57,3 +57,14 @@ def test_wrong_settings_of_the_reports_are_refused_with_their_name(settings: dic
     with pytest.raises(SettingError) as refused:
         read_reports(settings)
     assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize(("value", "on"), [("on", True), ("off", False), ("", True)])
+def test_automation_is_on_unless_it_is_switched_off(value: str, on: bool) -> None:
+    assert read_automation({"TAXI_AUTOMATION": value}) is on
+
+
+@pytest.mark.parametrize("value", ["yes", "OFF", "0"])
+def test_a_switch_that_is_neither_on_nor_off_is_refused_with_the_settings_name(value: str) -> None:
+    with pytest.raises(SettingError, match=f"TAXI_AUTOMATION='{value}' is neither on nor off"):
+        read_automation({"TAXI_AUTOMATION": value})

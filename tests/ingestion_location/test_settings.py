@@ -4,7 +4,14 @@ from datetime import date
 
 import pytest
 from ingestion_location.partitions import monthly_partition
-from ingestion_location.settings import DEFAULT_BASE_URL, SettingError, read_month_range, read_port
+from ingestion_location.settings import (
+    DEFAULT_BASE_URL,
+    SettingError,
+    read_automation,
+    read_month_range,
+    read_port,
+    read_source_interval,
+)
 from ingestion_location.source import TlcSource
 
 
@@ -66,3 +73,25 @@ def test_the_files_have_the_paths_of_the_tlcs_site() -> None:
         "http://copy.example/trip-data/green_tripdata_2023-01.parquet",
         "http://copy.example/misc/taxi_zone_lookup.csv",
     )
+
+
+@pytest.mark.parametrize(("value", "on"), [("on", True), ("off", False), ("", True)])
+def test_automation_is_on_unless_it_is_switched_off(value: str, on: bool) -> None:
+    assert read_automation({"TAXI_AUTOMATION": value}) is on
+
+
+@pytest.mark.parametrize("value", ["yes", "OFF", "0"])
+def test_a_switch_that_is_neither_on_nor_off_is_refused_with_the_settings_name(value: str) -> None:
+    with pytest.raises(SettingError, match=f"TAXI_AUTOMATION='{value}' is neither on nor off"):
+        read_automation({"TAXI_AUTOMATION": value})
+
+
+def test_the_source_is_looked_at_every_five_minutes_unless_told_otherwise() -> None:
+    settings: list[dict[str, str]] = [{}, {"TAXI_SOURCE_INTERVAL_SECONDS": ""}, {"TAXI_SOURCE_INTERVAL_SECONDS": "30"}]
+    assert [read_source_interval(setting) for setting in settings] == [300, 300, 30]
+
+
+@pytest.mark.parametrize("value", ["often", "9", "86401", "30.5", "-30"])
+def test_a_wrong_interval_is_refused_with_the_settings_name(value: str) -> None:
+    with pytest.raises(SettingError, match=f"TAXI_SOURCE_INTERVAL_SECONDS='{value}' is not a number of seconds"):
+        read_source_interval({"TAXI_SOURCE_INTERVAL_SECONDS": value})

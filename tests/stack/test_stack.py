@@ -65,6 +65,14 @@ def test_both_locations_are_loaded_without_error(stack: Stack) -> None:
     assert loaded == dict.fromkeys(LOCATIONS, "RepositoryLocation")
 
 
+def test_automation_that_is_switched_off_is_there_and_stopped(stack: Stack) -> None:
+    sensors = {location: stack.webserver.sensors(location) for location in LOCATIONS}
+    assert sensors == {
+        "dbt_location": {"automatic_builds": "STOPPED"},
+        "ingestion_location": {"new_trip_files": "STOPPED", "new_zone_files": "STOPPED"},
+    }
+
+
 def test_only_webserver_and_reports_are_published_and_only_on_the_loopback_address(stack: Stack) -> None:
     published = [
         (name, port["URL"], port["PublishedPort"])

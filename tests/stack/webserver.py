@@ -190,3 +190,58 @@ class Webserver:
         """Number of runs in the history."""
         data = self.ask("query { runsOrError { ... on Runs { count } } }")
         return int(data["runsOrError"]["count"])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run in the history, the newest first: id, status, times, assets, and tags."""
+        data = self.ask(
+            """
+            query { runsOrError { ... on Runs { results {
+              runId status creationTime endTime assetSelection { path } tags { key value } } } } }
+            """
+        )
+        return [
+            {
+                **run,
+                "assets": sorted("/".join(key["path"]) for key in run["assetSelection"] or ()),
+                "tags": {tag["key"]: tag["value"] for tag in run["tags"]},
+            }
+            for run in data["runsOrError"]["results"]
+        ]
+
+    def sensors(self, location: str) -> dict[str, str]:
+        """Per sensor of a location, its status: RUNNING or STOPPED."""
+        data = self.ask(
+            """
+            query ($location: RepositorySelector!) { sensorsOrError(repositorySelector: $location) {
+              ... on Sensors { results { name sensorState { status } } } } }
+            """,
+            location={"repositoryLocationName": location, "repositoryName": "__repository__"},
+        )
+        return {sensor["name"]: sensor["sensorState"]["status"] for sensor in data["sensorsOrError"]["results"]}
+
+    def start_sensor(self, location: str, name: str) -> None:
+        """Starts a sensor, as the switch in the UI does."""
+        data = self.ask(
+            """
+            mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename
+              ... on PythonError { message } } }
+            """,
+            sensor=_sensor(location, name),
+        )["startSensor"]
+        assert data["__typename"] == "Sensor", data
+
+    def ticks(self, location: str, name: str) -> list[dict[str, Any]]:
+        """The ticks of a sensor that have ended, the newest first: status, what it said, and its error."""
+        data = self.ask(
+            """
+            query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
+              ticks(limit: 200) { tickId status skipReason cursor error { message } } } } } }
+            """,
+            sensor=_sensor(location, name),
+        )
+        ticks: list[dict[str, Any]] = data["sensorOrError"]["sensorState"]["ticks"]
+        return [tick for tick in ticks if tick["status"] != "STARTED"]
+
+
+def _sensor(location: str, name: str) -> dict[str, str]:
+    return {"repositoryLocationName": location, "repositoryName": "__repository__", "sensorName": name}

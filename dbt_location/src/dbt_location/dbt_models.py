@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import dbt_assets
 
+from dbt_location.automation import build_when_month_is_loaded, build_when_upstream_is_loaded
 from dbt_location.dbt_events import stream
 from dbt_location.partitions import daily_partition
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
@@ -32,7 +33,7 @@ def get_dbt_partitioned_models() -> dg.AssetsDefinition:
         select=DAILY,
         partitions_def=daily_partition,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        dagster_dbt_translator=AnalyticsTranslator(),
+        dagster_dbt_translator=AnalyticsTranslator(build_when_month_is_loaded),
         pool=POOL,
     )
     def dbt_partitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
@@ -52,7 +53,7 @@ def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
         manifest=manifest(),
         project=analytics_project,
         exclude=DAILY,
-        dagster_dbt_translator=AnalyticsTranslator(),
+        dagster_dbt_translator=AnalyticsTranslator(build_when_upstream_is_loaded),
         pool=POOL,
     )
     def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:

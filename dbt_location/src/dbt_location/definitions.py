@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from dbt_location.automation import automatic_builds
 from dbt_location.dbt_models import get_dbt_partitioned_models, get_dbt_unpartitioned_models
 from dbt_location.metrics.borough_flows import borough_flows
 from dbt_location.metrics.manhattan_stats import manhattan_stats
@@ -27,6 +28,7 @@ defs = dg.Definitions(
         "warehouse": Warehouse.from_env(),
         "reports": Reports.from_env(),
     },
+    sensors=[automatic_builds],
     # A run is a container or a process of its own and its steps are few: a second Python per step would only cost time.
     executor=dg.in_process_executor,
 )

@@ -80,9 +80,22 @@ def read_reports(env: Mapping[str, str] = os.environ) -> tuple[Path, str]:
     return Path(folder), url
 
 
+def read_automation(env: Mapping[str, str] = os.environ) -> bool:
+    """Reads TAXI_AUTOMATION: whether the sensors run without anyone having started them; unset or empty is on.
+
+    Raises:
+        SettingError: the value is neither on nor off.
+    """
+    value = env.get("TAXI_AUTOMATION", "").strip() or "on"
+    if value not in ("on", "off"):
+        raise SettingError(f"TAXI_AUTOMATION={value!r} is neither on nor off. Set it to one of them.")
+    return value == "on"
+
+
 if __name__ == "__main__":
     try:
         read_range()
+        read_automation()
         read_port("WAREHOUSE_PORT", "5432")
         read_reports()
     except SettingError as error:

@@ -12,6 +12,11 @@ from dbt_location.sources import source_asset_key
 class AnalyticsTranslator(DagsterDbtTranslator):
     """A source is the asset that its owner made, so lineage crosses the locations; groups are the project's layers."""
 
+    def __init__(self, automation_condition: dg.AutomationCondition[dg.AssetKey]) -> None:
+        """Takes the condition under which the models build themselves."""
+        super().__init__()
+        self._automation_condition = automation_condition
+
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """The key of a dbt resource."""
         if dbt_resource_props["resource_type"] == "source":
@@ -25,6 +30,12 @@ class AnalyticsTranslator(DagsterDbtTranslator):
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
         """dbt's own tags, and the layer, which every location's assets have."""
         return {**super().get_tags(dbt_resource_props), "layer": self.get_group_name(dbt_resource_props)}
+
+    def get_automation_condition(
+        self, dbt_resource_props: Mapping[str, Any]
+    ) -> dg.AutomationCondition[dg.AssetKey] | None:
+        """When a model builds itself."""
+        return self._automation_condition
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         """The team of this location."""

@@ -236,7 +236,7 @@ class _Download:
                 f"{self.url}: the source redirects without an end or to no address ({error}). Check TLC_BASE_URL."
             ) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _Transient(f"the source cannot be reached or broke off ({_reason(error)})") from error
+            raise _Transient(f"the source cannot be reached or broke off ({reason(error)})") from error
         if total is not None and self.received != total:
             raise _Transient(f"only {self.received:,} of {total:,} bytes arrived")
         self.file.seek(0)
@@ -282,11 +282,7 @@ class _Download:
                 raise FileUnavailable(f"{self.url}: {why}")
             raise _Transient("the source refuses every file for now (HTTP 403), as it does when throttling")
         if status in TRANSIENT:
-            asked = response.headers.get("Retry-After")
-            seconds = None
-            if asked:
-                with contextlib.suppress(urllib3.exceptions.InvalidHeader):
-                    seconds = Retry().parse_retry_after(asked)
+            seconds = retry_after(response.headers.get("Retry-After"))
             wish = f" and asks for {seconds:,.0f} s of patience" if seconds else ""
             raise _Transient(f"the source answered HTTP {status}{wish}", seconds)
         raise SourceRefused(
@@ -335,7 +331,15 @@ class _Download:
                 )
 
 
-def _reason(error: Exception) -> str:
+def retry_after(header: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for; None where there is none, or none that can be read."""
+    if header:
+        with contextlib.suppress(urllib3.exceptions.InvalidHeader):
+            return Retry().parse_retry_after(header)
+    return None
+
+
+def reason(error: Exception) -> str:
     """The innermost reason, without the names of Python objects."""
     inner = getattr(error.args[0], "reason", error) if error.args else error
     text = str(inner)

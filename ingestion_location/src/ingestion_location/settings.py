@@ -85,10 +85,38 @@ def read_source(env: Mapping[str, str] = os.environ) -> tuple[str, str]:
     return base_url, taxi_type
 
 
+def read_automation(env: Mapping[str, str] = os.environ) -> bool:
+    """Reads TAXI_AUTOMATION: whether the sensors run without anyone having started them; unset or empty is on.
+
+    Raises:
+        SettingError: the value is neither on nor off.
+    """
+    value = env.get("TAXI_AUTOMATION", "").strip() or "on"
+    if value not in ("on", "off"):
+        raise SettingError(f"TAXI_AUTOMATION={value!r} is neither on nor off. Set it to one of them.")
+    return value == "on"
+
+
+def read_source_interval(env: Mapping[str, str] = os.environ) -> int:
+    """Reads TAXI_SOURCE_INTERVAL_SECONDS: how often the sensors look at the source; unset or empty is 300.
+
+    Raises:
+        SettingError: the value is not a number of seconds between 10 and a day.
+    """
+    value = env.get("TAXI_SOURCE_INTERVAL_SECONDS", "").strip() or "300"
+    if not value.isdecimal() or not 10 <= int(value) <= 86_400:
+        raise SettingError(
+            f"TAXI_SOURCE_INTERVAL_SECONDS={value!r} is not a number of seconds from 10 to 86400. Usually it is 300."
+        )
+    return int(value)
+
+
 if __name__ == "__main__":
     try:
         read_month_range()
         read_source()
+        read_automation()
+        read_source_interval()
         read_port("WAREHOUSE_PORT", "5432")
     except SettingError as error:
         sys.exit(f"ingestion_location: {error}")

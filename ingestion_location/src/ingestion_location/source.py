@@ -2,16 +2,18 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from datetime import date
+from functools import cache
 
 import dagster as dg
 import requests
 
 from ingestion_location.download import Known, Limits, SourceFile, fetch
 from ingestion_location.progress import Say
+from ingestion_location.published import LOOK_SECONDS, Published, look
 from ingestion_location.settings import read_source
 
 # A month that the TLC has published for every taxi type, years ago.
@@ -62,9 +64,25 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def fetch(self, url: str, say: Say, known: Known | None = None) -> AbstractContextManager[SourceFile]:
         """Opens a file of the site for the time of a ``with``; see ``download.fetch`` for the arguments and errors."""
         limits = Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
-        return fetch(url, limits, say, forbidden=lambda: self._why_forbidden(url), known=known)
+        timeout = (self.connect_seconds, self.read_seconds)
+        return fetch(url, limits, say, forbidden=lambda: self._why_forbidden(url, timeout), known=known)
 
-    def _why_forbidden(self, url: str) -> str | None:
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[Callable[[str], Published | None]]:
+        """Yields a function that says what the source has at a URL, without fetching it, for the time of a ``with``.
+
+        It returns and raises what ``published.look`` does.
+        """
+
+        # Asked once, however many files are forbidden.
+        @cache
+        def forbidden() -> str | None:
+            return self._why_forbidden("", (LOOK_SECONDS, LOOK_SECONDS))
+
+        with requests.Session() as session:
+            yield lambda url: look(url, session, forbidden)
+
+    def _why_forbidden(self, url: str, timeout: tuple[float, float]) -> str | None:
         """Tells a file that is not there from a source that refuses everything for now (None).
 
         The TLC's site answers 403 to both. A month known to exist shows which one it is.
@@ -74,9 +92,7 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             return None
         status = None
         with contextlib.suppress(requests.RequestException):
-            status = requests.head(
-                published, timeout=(self.connect_seconds, self.read_seconds), allow_redirects=True
-            ).status_code
+            status = requests.head(published, timeout=timeout, allow_redirects=True).status_code
         if status == 200:
             return (
                 f"the source does not have this file (HTTP 403), while it has {PUBLISHED_MONTH:%Y-%m}. The TLC "

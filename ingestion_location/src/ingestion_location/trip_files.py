@@ -94,6 +94,15 @@ def look_up(cursor: Cursor, month: date) -> TripFileRecord | None:
     return TripFileRecord(*row) if row else None
 
 
+def read(cursor: Cursor) -> dict[date, TripFileRecord]:
+    """Reads the ledger: month to line; empty where nothing was loaded yet."""
+    cursor.execute("select to_regclass('raw_taxis.trip_files')")
+    if cursor.fetchone() == (None,):
+        return {}
+    cursor.execute(sql.SQL("select {} from {}").format(_NAMES, TRIP_FILES))
+    return {row[0]: TripFileRecord(*row) for row in cursor.fetchall()}
+
+
 def neighbours(cursor: Cursor, month: date) -> list[TripFileRecord]:
     """Reads the lines of the months before and after a month, those that are loaded."""
     cursor.execute(

@@ -10,7 +10,8 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
-from ingestion_location.download import FileUnavailable, SourceError
+from ingestion_location import zone_files
+from ingestion_location.download import FileUnavailable, SourceError, SourceFile
 from ingestion_location.progress import Say
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
@@ -96,8 +97,8 @@ def replace_zones(connection: Connection, zones: list[Zone], shapes: Mapping[int
         )
 
 
-def fetch_zones(tlc: TlcSource, say: Say) -> tuple[list[Zone], dict[int, str] | None]:
-    """Fetches the lookup and the shapes; None for the shapes where the source has no shapefile.
+def fetch_zones(tlc: TlcSource, say: Say) -> tuple[list[Zone], dict[int, str] | None, list[SourceFile]]:
+    """Fetches the lookup and the shapes, and says which files; None for the shapes where there is no shapefile.
 
     Raises:
         SourceError: a file could not be fetched.
@@ -107,10 +108,10 @@ def fetch_zones(tlc: TlcSource, say: Say) -> tuple[list[Zone], dict[int, str] | 
         zones = read_zones(lookup.file, tlc.zones_url)
     try:
         with tlc.fetch(tlc.zone_shapes_url, say) as archive:
-            return zones, read_shapes(archive.file, tlc.zone_shapes_url)
+            return zones, read_shapes(archive.file, tlc.zone_shapes_url), [lookup, archive]
     except FileUnavailable as error:
         say(str(error))
-        return zones, None
+        return zones, None, [lookup]
 
 
 @dg.asset(
@@ -131,9 +132,11 @@ def taxi_zones(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """The TLC's taxi zones, as published, with their shapes, in `raw_taxis.zones`. Grain: one zone."""
     try:
-        zones, shapes = fetch_zones(tlc, context.log.info)
+        zones, shapes, files = fetch_zones(tlc, context.log.info)
         with warehouse.transaction() as connection:
             replace_zones(connection, zones, shapes or {})
+            with connection.cursor() as cursor:
+                zone_files.replace(cursor, files, context.run.run_id)
     except (SourceError, ZoneFileError) as error:
         raise dg.Failure(str(error), allow_retries=isinstance(error, SourceError) and error.retry) from None
     except psycopg2.Error as error:

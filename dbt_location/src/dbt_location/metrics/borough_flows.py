@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from dbt_location.automation import build_when_days_are_current
 from dbt_location.metrics.chart import markdown
 from dbt_location.metrics.complete_months import whole_month
 from dbt_location.metrics.heat_map import heat_map
@@ -57,9 +58,11 @@ def flows_chart(title: str, rows: Sequence[Any]) -> "Figure":
     partitions_def=monthly_partition,
     # A picture is of one month, so a range of months is a run each.
     backfill_policy=dg.BackfillPolicy.multi_run(1),
+    automation_condition=build_when_days_are_current,
     group_name="metrics",
     kinds={"postgres"},
     owners=["team:analytics"],
+    tags={"layer": "metrics"},
     metadata=TABLE.metadata,
 )
 def borough_flows(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:

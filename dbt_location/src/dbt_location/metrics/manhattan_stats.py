@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from dbt_location.automation import build_when_month_is_loaded
 from dbt_location.metrics.chart import Panel, lines_by_day, markdown
 from dbt_location.metrics.tables import MetricsTable, not_null, replaced_window
 from dbt_location.partitions import daily_partition
@@ -71,9 +72,11 @@ def panels(rows: Sequence[Any]) -> list[Panel]:
     deps=[dg.AssetKey("location_metrics")],
     partitions_def=daily_partition,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=build_when_month_is_loaded,
     group_name="metrics",
     kinds={"postgres"},
     owners=["team:analytics"],
+    tags={"layer": "metrics"},
     metadata=TABLE.metadata,
 )
 def manhattan_stats(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from dbt_location.automation import build_when_days_are_current
 from dbt_location.metrics import borough_flows, manhattan_stats, zone_map
 from dbt_location.metrics.complete_months import month_gaps, whole_month
 from dbt_location.metrics.report_page import Month, render_index, render_month
@@ -50,9 +51,11 @@ TABLE = MetricsTable(
     partitions_def=monthly_partition,
     # A page is of one month, so a range of months is a run each.
     backfill_policy=dg.BackfillPolicy.multi_run(1),
+    automation_condition=build_when_days_are_current,
     group_name="metrics",
     kinds={"postgres", "html"},
     owners=["team:analytics"],
+    tags={"layer": "metrics"},
     metadata=TABLE.metadata,
 )
 def monthly_report(

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
+from dbt_location.automation import build_when_days_are_current
 from dbt_location.metrics.chart import markdown
 from dbt_location.metrics.choropleth import Zone, zone_chart
 from dbt_location.metrics.complete_months import whole_month
@@ -86,9 +87,11 @@ def map_title(month: str, rows: Sequence[Any]) -> str:
     partitions_def=monthly_partition,
     # A picture is of one month, so a range of months is a run each.
     backfill_policy=dg.BackfillPolicy.multi_run(1),
+    automation_condition=build_when_days_are_current,
     group_name="metrics",
     kinds={"postgres"},
     owners=["team:analytics"],
+    tags={"layer": "metrics"},
     metadata=TABLE.metadata,
 )
 def zone_map(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:

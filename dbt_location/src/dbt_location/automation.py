@@ -1,0 +1,113 @@
+"""When the assets of this location build themselves; the labels are what an asset's page shows under Automation."""
+
+from typing import Any
+
+import dagster as dg
+
+from dbt_location.settings import read_automation
+
+AC = dg.AutomationCondition
+Condition = dg.AutomationCondition[Any]
+
+# What another location loads. Its runs and this location's are never the same.
+TRIPS = dg.AssetKey("taxi_trips")
+LOADED = dg.AssetSelection.assets(TRIPS, "taxi_zones")
+# The zones' model is no reason to build days: the zones carry no day, so one new name in the lookup would rebuild the
+# whole history at once, years of it, without anyone having asked. It must be there, though. Whoever wants all days to
+# have the new zones launches them.
+ZONES_MODEL = dg.AssetSelection.assets("stg_zones")
+ZONES = ZONES_MODEL | dg.AssetSelection.assets("taxi_zones")
+
+IN_PROGRESS = AC.in_progress().with_label("it is being built")
+UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something that it is made from is being built")
+UPSTREAM_MISSING = AC.any_deps_missing().with_label("something that it is made from is missing")
+# any_deps_missing alone does not notice a day whose month does not exist, such as today: this asks for proof.
+UPSTREAM_THERE = AC.all_deps_match(~AC.missing() | AC.will_be_requested()).with_label(
+    "all that it is made from is there, or is built in the same run"
+)
+
+
+def _newer(update: Condition, what: str) -> Condition:
+    """An update upstream came after the last build, and nothing was asked for since: true once per update.
+
+    Where both fall between the same two ticks, Dagster compares their times, so a month that is loaded again while its
+    days are being built is not missed. It does so only for a bare condition, and drops the times of an "or" or an
+    "and": hence two of these, and not ``since(newly_requested | newly_updated)``. Of more than a hundred days that are
+    built between two ticks it takes the tick's time for theirs, unless the daemon's environment allows more with
+    DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH: a load in those very seconds counts as seen by them.
+    """
+    newer = update.since(AC.newly_updated()).with_label(f"{what} since it was built")
+    asked = AC.newly_requested().since(update).with_label(f"it was asked for since {what}")
+    return (newer & ~asked).with_label(f"{what}, which nothing was done about")
+
+
+def _not_tried(reason: Condition) -> Condition:
+    """A reason that stays until there is a build, less those partitions that were asked for without coming of it.
+
+    So a range that fails, or that someone cancels, is not asked for again at every tick.
+    """
+    failed = AC.execution_failed().with_label("its last run failed")
+    asked = AC.newly_requested().since(AC.newly_updated()).with_label("it was asked for, and has not been built since")
+    return (reason & ~failed & ~asked).with_label("missing or outdated, and not tried")
+
+
+# Looked up anew at every tick, so what landed before the first tick is found, too. An update is seen by the tick after
+# it alone, and by the first tick not at all.
+MISSING = AC.missing().with_label("it is missing")
+# By hand, or in a run that did not build this one along. In a range, Dagster knows this of the last partition only, so
+# a failed run looks like this for the others, which _not_tried then holds back.
+REBUILT = (
+    AC.any_deps_updated()
+    .ignore(LOADED | ZONES_MODEL)
+    .since(AC.newly_updated())
+    .with_label("something that it is made from was built since")
+)
+
+# What has no partitions.
+build_when_upstream_is_loaded: Condition = (
+    (
+        _newer(AC.any_deps_match(AC.newly_updated()).allow(LOADED), "what it is made from was loaded")
+        | _not_tried(MISSING | REBUILT)
+    ).with_label("it is missing or outdated")
+    & UPSTREAM_THERE
+    & ~UPSTREAM_MISSING
+    & ~UPSTREAM_IN_PROGRESS
+    & ~IN_PROGRESS
+).with_label("build when what it is made from is loaded")
+
+# A day of the month that was loaded, whichever models lie between the two: so a month that is loaded again has all
+# models of its days built in one run, those that failed before too.
+build_when_month_is_loaded: Condition = (
+    (
+        _newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded") | _not_tried(MISSING | REBUILT)
+    ).with_label("it is missing or outdated")
+    & UPSTREAM_THERE
+    & ~UPSTREAM_MISSING
+    & ~UPSTREAM_IN_PROGRESS
+    & ~IN_PROGRESS
+).with_label("build when its month is loaded")
+
+# A month that is made from days waits until all of them are there and as new as the month's trips. Its days may come in
+# several runs, and a month built between two of them would be half old, half new. A run never has days and months.
+build_when_days_are_current: Condition = (
+    (
+        _newer(AC.any_deps_match(AC.newly_updated()).ignore(ZONES), "one of its days was built") | _not_tried(MISSING)
+    ).with_label("it is missing or outdated")
+    & AC.all_deps_match(~AC.missing()).with_label("all that it is made from is there")
+    & ~UPSTREAM_MISSING
+    & ~UPSTREAM_IN_PROGRESS
+    & ~AC.any_deps_match(AC.execution_failed()).ignore(ZONES).with_label("the last run of one of its days failed")
+    & ~AC.any_deps_match(AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated()))
+    .ignore(ZONES)
+    .with_label("one of its days is older than the load of its month")
+    & ~IN_PROGRESS
+).with_label("build when all of its days are current")
+
+automatic_builds = dg.AutomationConditionSensorDefinition(
+    "automatic_builds",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING if read_automation() else dg.DefaultSensorStatus.STOPPED,
+    # A look costs a few queries; from a month's load to its days' build it is a part of the wait.
+    minimum_interval_seconds=10,
+    description="Builds the days of every month that was loaded, and what is made from them.",
+)

@@ -1,0 +1,480 @@
+"""When days and months build themselves: the real definitions, tick by tick, on an instance that forgets.
+
+What the runs would do to the warehouse is tested elsewhere; here a run only leaves in the instance
+what a real one does.
+"""
+
+import runpy
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+from dbt_location.automation import (
+    automatic_builds,
+    build_when_days_are_current,
+    build_when_month_is_loaded,
+    build_when_upstream_is_loaded,
+)
+from dbt_location.definitions import defs
+from dbt_location.partitions import daily_partition, monthly_partition
+
+# Of Dagster's own function for tests; and of runpy, which is used to load a module twice.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Parameter `include_sources`"),
+    pytest.mark.filterwarnings("ignore:'dbt_location.automation' found in sys.modules"),
+]
+
+DAILY = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
+MONTHLY = ("borough_flows", "monthly_report", "zone_map")
+JANUARY, FEBRUARY, MARCH = "2023-01-01", "2023-02-01", "2023-03-01"
+DAYS = {JANUARY: 31, FEBRUARY: 28, MARCH: 31}
+NOTHING: dict[str, int] = {}
+
+
+def days(count: int) -> dict[str, int]:
+    """That many days of every daily asset."""
+    return dict.fromkeys(DAILY, count)
+
+
+def months_of(count: int) -> dict[str, int]:
+    """That many months of every monthly asset."""
+    return dict.fromkeys(MONTHLY, count)
+
+
+class Platform:
+    """Stands in for the daemon and for all runs: ticks, and records the events of runs."""
+
+    def __init__(self, definitions: dg.Definitions = defs, assets: Sequence[str] = ("stg_zones", *DAILY)) -> None:
+        self.definitions = definitions
+        self.assets = assets
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.cursor: Any = None
+        self.result: Any = None
+
+    def tick(self, now: datetime | None = None) -> dict[str, int]:
+        """How many partitions of each asset the next tick requests, those without any left out."""
+        self.result = dg.evaluate_automation_conditions(
+            defs=self.definitions,
+            instance=self.instance,
+            asset_selection=dg.AssetSelection.assets(*self.assets),
+            cursor=self.cursor,
+            evaluation_time=now,
+        )
+        self.cursor = self.result.cursor
+        requested = {asset: self.result.get_num_requested(dg.AssetKey(asset)) for asset in self.assets}
+        return {asset: count for asset, count in requested.items() if count}
+
+    def requested(self, asset: str) -> list[str]:
+        """The partitions of an asset that the last tick requested."""
+        return sorted(self.result.get_requested_partitions(dg.AssetKey(asset)))
+
+    def runs(self) -> list[tuple[list[str], str]]:
+        """The runs that come of the last tick at once: their assets, and their partition or range of partitions."""
+        # Dagster offers no public way from a tick to its runs.
+        from dagster._core.definitions.automation_tick_evaluation_context import (
+            build_run_requests,
+            build_run_requests_with_backfill_policies,
+        )
+
+        graph = self.definitions.resolve_asset_graph()
+        runs: list[dg.RunRequest] = []
+        for request in build_run_requests(self.result._requested_subsets, graph, None, emit_backfills=True):
+            subset = request.asset_graph_subset
+            runs += (
+                build_run_requests_with_backfill_policies(list(subset.iterate_asset_partitions()), graph, self.instance)
+                if subset
+                else [request]
+            )
+        start, end = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+        return sorted(
+            (
+                sorted(key.to_user_string() for key in run.asset_selection or ()),
+                f"{run.tags[start]} to {run.tags[end]}"
+                if start in run.tags and run.tags[start] != run.tags[end]
+                else run.partition_key or run.tags.get(start, ""),
+            )
+            for run in runs
+        )
+
+    def materialize(self, asset: str, partition: str | None = None) -> None:
+        """Records that an asset was materialized in a run of another location, or by hand."""
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition))
+
+    def build(
+        self,
+        first: str,
+        last: str,
+        assets: Sequence[str] = DAILY,
+        fails_at: str = "",
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Runs a range of days of daily assets, one after another, up to the one that it fails at."""
+
+        @dg.multi_asset(
+            specs=[dg.AssetSpec(asset, partitions_def=daily_partition, skippable=True) for asset in assets],
+            backfill_policy=dg.BackfillPolicy.single_run(),
+        )
+        def work() -> Iterator[Any]:
+            for asset in assets:
+                meanwhile()
+                if asset == fails_at:
+                    raise dg.Failure("a model does not build")
+                yield dg.MaterializeResult(asset_key=asset)
+
+        job = dg.Definitions([work]).resolve_implicit_global_asset_job_def()
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        job.execute_in_process(
+            asset_selection=[dg.AssetKey(asset) for asset in assets],
+            tags=tags,
+            instance=self.instance,
+            raise_on_error=False,
+        )
+
+    def build_requested(self) -> None:
+        """Builds what the last tick requested."""
+        for assets, partitions in self.runs():
+            if " to " in partitions:
+                first, last = partitions.split(" to ")
+                self.build(first, last, assets)
+            else:
+                for asset in assets:
+                    self.materialize(asset, partitions or None)
+
+
+@pytest.fixture
+def platform() -> Platform:
+    """A platform whose zones are loaded and built, and which has ticked once."""
+    platform = Platform()
+    platform.materialize("taxi_zones")
+    platform.materialize("stg_zones")
+    platform.tick()
+    return platform
+
+
+@pytest.fixture
+def january(platform: Platform) -> Platform:
+    """The platform with January built."""
+    platform.materialize("taxi_trips", JANUARY)
+    platform.tick()
+    platform.build_requested()
+    assert platform.tick() == NOTHING
+    return platform
+
+
+@pytest.mark.parametrize("month", [JANUARY, FEBRUARY, MARCH])
+def test_a_month_that_lands_requests_its_days_in_one_run(platform: Platform, month: str) -> None:
+    platform.materialize("taxi_trips", month)
+    assert platform.tick() == days(DAYS[month])
+    assert platform.runs() == [(sorted(DAILY), f"{month} to {month[:8]}{DAYS[month]}")]
+
+
+def test_two_months_that_land_at_once_are_one_run_of_all_their_days(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.materialize("taxi_trips", FEBRUARY)
+    assert platform.tick() == days(59)
+    assert platform.runs() == [(sorted(DAILY), "2023-01-01 to 2023-02-28")]
+
+
+def test_two_months_with_a_gap_between_them_are_two_runs(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.materialize("taxi_trips", MARCH)
+    assert platform.tick() == days(62)
+    ranges = [partitions for _, partitions in platform.runs()]
+    assert ranges == ["2023-01-01 to 2023-01-31", "2023-03-01 to 2023-03-31"]
+
+
+def test_a_month_loaded_before_the_first_tick_is_found_by_it() -> None:
+    platform = Platform()
+    platform.materialize("taxi_zones")
+    platform.materialize("stg_zones")
+    platform.materialize("taxi_trips", FEBRUARY)
+    assert platform.tick() == days(28)
+
+
+def test_a_day_of_a_month_that_is_not_loaded_is_not_requested(platform: Platform) -> None:
+    platform.materialize("taxi_trips", FEBRUARY)
+    platform.tick()
+    assert {day[:7] for asset in DAILY for day in platform.requested(asset)} == {"2023-02"}
+
+
+def test_today_of_an_open_range_whose_month_does_not_exist_yet_is_not_requested() -> None:
+    trips = dg.AssetSpec("taxi_trips", partitions_def=dg.MonthlyPartitionsDefinition("2023-01-01"))
+
+    @dg.asset(
+        deps=[trips],
+        partitions_def=dg.DailyPartitionsDefinition("2023-01-01"),
+        automation_condition=build_when_month_is_loaded,
+    )
+    def model() -> None: ...
+
+    platform = Platform(dg.Definitions([trips, model]), ["model"])
+    platform.materialize("taxi_trips", JANUARY)
+    assert platform.tick(datetime(2023, 2, 10)) == {"model": 31}
+    platform.build_requested()
+    assert platform.tick(datetime(2023, 2, 11)) == NOTHING
+
+
+def test_a_month_in_loading_makes_its_days_wait(january: Platform) -> None:
+    seen: list[dict[str, int]] = []
+
+    @dg.asset(partitions_def=monthly_partition)
+    def taxi_trips() -> None:
+        seen.append(january.tick())
+
+    dg.materialize([taxi_trips], partition_key=FEBRUARY, instance=january.instance)
+    assert seen == [NOTHING]
+    assert january.tick() == days(28)
+
+
+def test_days_are_requested_once_while_their_run_is_going_on(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.tick()
+    seen: list[dict[str, int]] = []
+    platform.build("2023-01-01", "2023-01-31", meanwhile=lambda: seen.append(platform.tick()))
+    assert seen == [NOTHING] * 4
+    assert platform.tick() == NOTHING
+
+
+def test_nothing_is_requested_where_nothing_changes(january: Platform) -> None:
+    assert [january.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_republished_month_has_its_days_built_once(january: Platform) -> None:
+    january.materialize("taxi_trips", JANUARY)
+    assert january.tick() == days(31)
+    assert january.tick() == NOTHING
+    january.build_requested()
+    assert [january.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_month_republished_while_its_days_are_being_built_has_them_built_again(january: Platform) -> None:
+    january.materialize("taxi_trips", JANUARY)
+    january.tick()
+    # When the first model was built from the old month, and no tick in between.
+    steps = iter(["", JANUARY, "", ""])
+
+    def republish() -> None:
+        if month := next(steps):
+            january.materialize("taxi_trips", month)
+
+    january.build("2023-01-01", "2023-01-31", meanwhile=republish)
+    assert january.tick() == {"stg_trips": 31}
+    january.build_requested()
+    assert january.tick() == {"daily_metrics": 31, "location_metrics": 31, "manhattan_stats": 31}
+    january.build_requested()
+    assert [january.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_month_that_lands_while_the_cursor_is_lost_is_found(january: Platform) -> None:
+    january.materialize("taxi_trips", MARCH)
+    january.cursor = None
+    assert january.tick() == days(31)
+    assert {day[:7] for day in january.requested("daily_metrics")} == {"2023-03"}
+
+
+def test_a_range_that_failed_is_not_requested_again_even_where_the_cursor_is_lost(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.tick()
+    platform.build("2023-01-01", "2023-01-31", fails_at="daily_metrics")
+    assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
+    platform.cursor = None
+    assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_range_that_fails_after_a_tick_saw_its_first_models_is_not_requested_again(january: Platform) -> None:
+    january.materialize("taxi_trips", JANUARY)
+    january.tick()
+    seen: list[dict[str, int]] = []
+    january.build(
+        "2023-01-01", "2023-01-31", fails_at="location_metrics", meanwhile=lambda: seen.append(january.tick())
+    )
+    assert seen == [NOTHING] * 3
+    assert [january.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_range_that_failed_is_requested_once_more_when_its_month_is_loaded_again(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.tick()
+    platform.build("2023-01-01", "2023-01-31", fails_at="daily_metrics")
+    platform.tick()
+    platform.materialize("taxi_trips", JANUARY)
+    assert platform.tick() == days(31)
+    platform.build_requested()
+    assert platform.tick() == NOTHING
+
+
+def test_a_range_that_failed_is_done_when_a_person_has_run_it_again(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.tick()
+    platform.build("2023-01-01", "2023-01-31", fails_at="stg_trips")
+    platform.tick()
+    platform.build("2023-01-01", "2023-01-31")
+    assert [platform.tick() for _ in range(2)] == [NOTHING] * 2
+
+
+def test_a_range_that_a_person_cancelled_is_not_requested_again(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.tick()
+    platform.build("2023-01-01", "2023-01-31", fails_at="stg_trips")
+    (run,) = platform.instance.get_runs()
+    platform.instance.report_run_canceled(run)
+    assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_day_of_the_zones_metrics_built_by_hand_is_followed_by_what_hangs_on_it(january: Platform) -> None:
+    january.build("2023-01-05", "2023-01-05", assets=["location_metrics"])
+    assert january.tick() == {"manhattan_stats": 1}
+    assert january.requested("manhattan_stats") == ["2023-01-05"]
+
+
+def test_a_day_built_by_hand_as_a_whole_is_followed_by_nothing(january: Platform) -> None:
+    january.build("2023-01-05", "2023-01-05")
+    assert january.tick() == NOTHING
+
+
+def test_a_day_of_a_month_that_is_loaded_and_built_by_hand_is_not_built_again(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.build("2023-01-05", "2023-01-05")
+    assert platform.tick() == days(30)
+
+
+def test_loaded_zones_build_their_model_and_rebuild_no_day(january: Platform) -> None:
+    january.materialize("taxi_zones")
+    assert january.tick() == {"stg_zones": 1}
+    january.build_requested()
+    assert [january.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_days_that_need_the_zones_wait_for_them() -> None:
+    platform = Platform()
+    platform.materialize("taxi_trips", JANUARY)
+    assert platform.tick() == {"stg_trips": 31, "daily_metrics": 31}
+    platform.build_requested()
+    platform.materialize("taxi_zones")
+    assert platform.tick() == {"stg_zones": 1}
+    platform.build_requested()
+    assert platform.tick() == {"location_metrics": 31, "manhattan_stats": 31}
+
+
+def test_no_run_mixes_zones_days_and_months(january: Platform) -> None:
+    january.assets = ("stg_zones", *DAILY, *MONTHLY)
+    january.materialize("taxi_zones")
+    january.materialize("taxi_trips", FEBRUARY)
+    assert january.tick() == {"stg_zones": 1, **days(28), **months_of(1)}
+    assert january.runs() == [
+        (sorted(MONTHLY), JANUARY),
+        (sorted(DAILY), "2023-02-01 to 2023-02-28"),
+        (["stg_zones"], ""),
+    ]
+
+
+@pytest.fixture
+def months(january: Platform) -> Platform:
+    """The platform with January built, the metrics of the month too."""
+    january.assets = ("stg_zones", *DAILY, *MONTHLY)
+    assert january.tick() == months_of(1)
+    january.build_requested()
+    assert january.tick() == NOTHING
+    return january
+
+
+def test_a_month_is_built_once_after_all_of_its_days(months: Platform) -> None:
+    months.materialize("taxi_trips", FEBRUARY)
+    assert months.tick() == days(28)
+    months.build_requested()
+    assert months.tick() == months_of(1)
+    assert months.runs() == [(sorted(MONTHLY), FEBRUARY)]
+    months.build_requested()
+    assert [months.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_month_of_which_a_day_is_missing_waits(months: Platform) -> None:
+    months.materialize("taxi_trips", FEBRUARY)
+    months.tick()
+    months.build("2023-02-01", "2023-02-27")
+    assert months.tick() == NOTHING
+    months.build("2023-02-28", "2023-02-28")
+    assert months.tick() == months_of(1)
+
+
+def test_a_month_waits_while_its_days_are_being_built(months: Platform) -> None:
+    months.materialize("taxi_trips", FEBRUARY)
+    months.tick()
+    seen: list[dict[str, int]] = []
+    months.build("2023-02-01", "2023-02-28", DAILY[:3], meanwhile=lambda: seen.append(months.tick()))
+    assert seen == [NOTHING] * 3
+
+
+def test_a_republished_months_metric_is_built_once_its_days_are_and_not_between_them(months: Platform) -> None:
+    months.materialize("taxi_trips", JANUARY)
+    assert months.tick() == days(31)
+    # Half of the days come in a run of their own.
+    months.build("2023-01-01", "2023-01-15")
+    assert months.tick() == NOTHING
+    months.build("2023-01-16", "2023-01-31")
+    assert months.tick() == months_of(1)
+    months.build_requested()
+    assert [months.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_month_that_is_republished_when_its_last_day_comes_waits_for_the_new_days(months: Platform) -> None:
+    months.materialize("taxi_trips", FEBRUARY)
+    months.tick()
+    months.build("2023-02-01", "2023-02-27")
+    months.tick()
+    months.build("2023-02-28", "2023-02-28")
+    months.materialize("taxi_trips", FEBRUARY)
+    assert months.tick() == days(28)
+    months.build_requested()
+    assert months.tick() == months_of(1)
+
+
+def test_a_month_of_which_the_build_of_a_day_failed_waits_until_it_is_built(months: Platform) -> None:
+    months.materialize("taxi_trips", JANUARY)
+    months.tick()
+    months.build("2023-01-01", "2023-01-15")
+    months.build("2023-01-16", "2023-01-31", fails_at="location_metrics")
+    months.cursor = None
+    assert [months.tick() for _ in range(2)] == [NOTHING] * 2
+    months.build("2023-01-16", "2023-01-31")
+    assert months.tick() == months_of(1)
+
+
+def test_loaded_zones_rebuild_no_month(months: Platform) -> None:
+    months.materialize("taxi_zones")
+    months.tick()
+    months.build_requested()
+    assert [months.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+@pytest.mark.parametrize(
+    "condition", [build_when_upstream_is_loaded, build_when_month_is_loaded, build_when_days_are_current]
+)
+def test_every_part_of_a_condition_says_in_words_what_it_asks(condition: Any) -> None:
+    def in_words(part: Any) -> bool:
+        # A label covers what is below it; not and since only turn or join what they are made of.
+        return bool(part.get_label()) or (bool(part.children) and all(map(in_words, part.children)))
+
+    assert [part for part in condition.children if not in_words(part)] == []
+
+
+@pytest.mark.parametrize("asset", DAILY)
+def test_every_daily_asset_builds_itself_when_its_month_is_loaded(asset: str) -> None:
+    assert defs.resolve_asset_graph().get(dg.AssetKey(asset)).automation_condition == build_when_month_is_loaded
+
+
+@pytest.mark.parametrize("asset", MONTHLY)
+def test_every_monthly_asset_builds_itself_when_its_days_are_current(asset: str) -> None:
+    assert defs.resolve_asset_graph().get(dg.AssetKey(asset)).automation_condition == build_when_days_are_current
+
+
+def test_automation_runs_from_the_start() -> None:
+    assert automatic_builds.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+def test_automation_that_is_switched_off_can_still_be_started_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_AUTOMATION", "off")
+    sensor = runpy.run_module("dbt_location.automation")["automatic_builds"]
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
