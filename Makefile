@@ -90,10 +90,11 @@ test: ## Run all checks and tests, the live compose stack included
 	@$(MAKE) --no-print-directory lint
 	@echo "Running the tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-stack test-embedded
-test-all: install-dev ## Run the long drills: crashes at every moment of a load, builds in any order, a fresh clone
+test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
 	cd ingestion_location && .venv/bin/pytest -m drill ../tests/ingestion_location
 	cd dbt_location && .venv/bin/pytest -m drill ../tests/dbt_location
 	.venv/bin/pytest tests/drills
+	.venv/bin/pytest -m drill tests/stack
 test-locations: install-dev
 	cd ingestion_location && .venv/bin/pytest -m 'not drill' ../tests/ingestion_location
 	cd dbt_location && .venv/bin/pytest -m 'not drill' ../tests/dbt_location
@@ -103,7 +104,7 @@ test-embedded: install-dev
 test-cross: install-dev
 	.venv/bin/pytest tests/cross_location
 test-stack: install-dev
-	.venv/bin/pytest tests/stack
+	.venv/bin/pytest -m 'not drill' tests/stack
 lint: install-dev ## Check format, lint, types and SQL
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .

@@ -15,7 +15,10 @@ from tests.rows import comparable
 from tests.stack.conftest import Stack
 from tests.stack.webserver import FINISHED, wait_for
 
+pytestmark = pytest.mark.drill
+
 DAILY_ASSETS = ["daily_metrics", "location_metrics", "manhattan_stats", "stg_trips"]
+MONTHLY_ASSETS = ["borough_flows", "monthly_report", "zone_map"]
 SENSORS = [
     ("ingestion_location", "new_trip_files"),
     ("ingestion_location", "new_zone_files"),
@@ -54,8 +57,8 @@ def settle(stack: Stack, what: str, months: int, days: int, new_runs: int, befor
         new = [run for run in webserver.runs() if run["runId"] not in before]
         if len(new) < new_runs or any(run["status"] not in FINISHED for run in new):
             return None
-        built = {asset: webserver.materialized_partitions(asset) for asset in ("taxi_trips", *DAILY_ASSETS)}
-        return new if built == {"taxi_trips": months, **dict.fromkeys(DAILY_ASSETS, days)} else None
+        there = {**dict.fromkeys(("taxi_trips", *MONTHLY_ASSETS), months), **dict.fromkeys(DAILY_ASSETS, days)}
+        return new if {asset: webserver.materialized_partitions(asset) for asset in there} == there else None
 
     new = wait_for(what, PATIENCE_SECONDS, look)
     assert {run["status"] for run in new} == {"SUCCESS"}, new
@@ -82,13 +85,15 @@ def run_ids(stack: Stack) -> set[str]:
 
 
 def check_landed(runs: list[dict[str, Any]], month: str, first: str, last: str) -> float:
-    """One run loaded the month and one built all models of its days; seconds from the one's end to the other's."""
+    """One run loaded the month, one built all of its days, and one its metrics; seconds from the first's end to then."""
     (load,) = of_asset(runs, "taxi_trips")
     (build,) = of_asset(runs, "daily_metrics")
     assert load["tags"]["dagster/partition"] == month
+    (metrics,) = of_asset(runs, "monthly_report")
     assert build["assets"] == DAILY_ASSETS
+    assert metrics["assets"] == MONTHLY_ASSETS
     assert (build["tags"][START], build["tags"][END]) == (first, last)
-    return float(build["endTime"] - load["endTime"])
+    return float(metrics["endTime"] - load["endTime"])
 
 
 def check_answers(stack: Stack, right: RightAnswers) -> None:
@@ -107,11 +112,13 @@ def test_the_sensors_of_both_locations_run_from_the_start(unattended: Stack) -> 
 def test_three_months_that_the_source_has_are_loaded_and_their_days_are_built(
     unattended: Stack, tmp_path: Path
 ) -> None:
-    settle(unattended, "three months and ninety days", months=3, days=90, new_runs=5, before=set())
+    settle(unattended, "three months and ninety days", months=3, days=90, new_runs=7, before=set())
     check_answers(unattended, right_answers(unattended, tmp_path, "2023-01", "2023-02", "2023-03"))
 
 
-def test_a_month_that_lands_is_loaded_and_its_days_are_built_in_one_run(unattended: Stack, tmp_path: Path) -> None:
+def test_a_month_that_lands_is_loaded_and_its_days_and_metrics_are_built_in_one_run_each(
+    unattended: Stack, tmp_path: Path
+) -> None:
     before = run_ids(unattended)
     # Moved to its place as a whole: the sensor must not see a file that is still being written.
     in_sample(
@@ -119,9 +126,9 @@ def test_a_month_that_lands_is_loaded_and_its_days_are_built_in_one_run(unattend
         "python generate.py files/new yellow 2023-04-01 2023-05-01;"
         " mv files/new/trip-data/yellow_tripdata_2023-04.parquet files/trip-data/; rm -r files/new",
     )
-    runs = settle(unattended, "April and its days", months=4, days=120, new_runs=2, before=before)
+    runs = settle(unattended, "April, its days and its metrics", months=4, days=120, new_runs=3, before=before)
     seconds = check_landed(runs, "2023-04-01", "2023-04-01", "2023-04-30")
-    print(f"April: its days were built {seconds:.0f} s after its load")
+    print(f"April: its days and metrics were built {seconds:.0f} s after its load")
     assert seconds < PATIENCE_SECONDS
     check_answers(unattended, right_answers(unattended, tmp_path, "2023-01", "2023-02", "2023-03", "2023-04"))
 
@@ -134,14 +141,14 @@ os.replace("files/new.parquet", file)
 """
 
 
-def test_a_month_that_is_republished_is_loaded_again_and_its_days_are_built_once(
+def test_a_month_that_is_republished_is_loaded_again_and_its_days_and_metrics_are_built_once(
     unattended: Stack, tmp_path: Path
 ) -> None:
     before = run_ids(unattended)
     in_sample(unattended, f"python -c '{SHORTEN}'")
-    runs = settle(unattended, "February again", months=4, days=120, new_runs=2, before=before)
+    runs = settle(unattended, "February again", months=4, days=120, new_runs=3, before=before)
     seconds = check_landed(runs, "2023-02-01", "2023-02-01", "2023-02-28")
-    print(f"February again: its days were built {seconds:.0f} s after its load")
+    print(f"February again: its days and metrics were built {seconds:.0f} s after its load")
     check_answers(unattended, right_answers(unattended, tmp_path, "2023-01", "2023-02", "2023-03", "2023-04"))
 
 
