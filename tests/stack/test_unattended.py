@@ -85,7 +85,7 @@ def run_ids(stack: Stack) -> set[str]:
 
 
 def check_landed(runs: list[dict[str, Any]], month: str, first: str, last: str) -> float:
-    """One run loaded the month, one built all of its days, and one its metrics; seconds from the first's end to then."""
+    """One run loaded the month, one built its days, one its metrics; seconds from the end of the first to the last."""
     (load,) = of_asset(runs, "taxi_trips")
     (build,) = of_asset(runs, "daily_metrics")
     assert load["tags"]["dagster/partition"] == month
