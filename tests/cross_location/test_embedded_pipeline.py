@@ -162,6 +162,12 @@ def test_a_report_that_is_gone_is_made_again_alone(demo: Demo) -> None:
     assert (page.read_text(), demo.contents()) == (was, before)
 
 
+def test_make_dbt_docs_writes_one_page_about_every_model(demo: Demo) -> None:
+    assert demo.make("dbt-docs").returncode == 0
+    page = (demo.state / "dbt_docs/static_index.html").read_text()
+    assert all(f"model.analytics.{model}" in page for model in ("stg_trips", "daily_metrics", "location_metrics"))
+
+
 @pytest.fixture
 def dev(demo: Demo) -> Iterator[Webserver]:
     with socket.socket() as free:
