@@ -187,7 +187,7 @@ def test_a_failed_month_does_not_keep_the_others_from_being_requested(
     assert sensor.tick() == [FEBRUARY]
 
 
-@pytest.mark.parametrize("code", [429, 500, 503])
+@pytest.mark.parametrize("code", [401, 429, 500, 503])
 def test_a_source_that_throttles_is_asked_for_nothing_more_in_this_tick(
     sensor: Sensor, files: Files, site: Site, code: int
 ) -> None:
