@@ -1,5 +1,6 @@
 """The sensors see what the source has, against a real server and the ledger in a real Postgres."""
 
+import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -474,3 +475,10 @@ def test_a_source_that_throttles_is_not_asked_for_the_zones_until_it_wants_to(
 @pytest.mark.parametrize("sensor_definition", [new_trip_files, new_zone_files])
 def test_the_sensors_run_from_the_start(sensor_definition: dg.SensorDefinition) -> None:
     assert (sensor_definition.default_status, DEFAULT_STATUS) == (dg.DefaultSensorStatus.RUNNING,) * 2
+
+
+@pytest.mark.filterwarnings("ignore:'ingestion_location.source_watch' found in sys.modules")
+def test_sensors_that_are_switched_off_can_still_be_started_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_AUTOMATION", "off")
+    status = runpy.run_module("ingestion_location.source_watch")["DEFAULT_STATUS"]
+    assert status == dg.DefaultSensorStatus.STOPPED

@@ -62,9 +62,9 @@ class Stack:
     def up(self) -> None:
         self.command("docker", "compose", "--profile", "sample", "up", "-d", "--build", "--wait")
 
-    def keep_logs(self) -> None:
-        """Writes what all services printed to a file, for whoever looks into a failure."""
-        logs = ROOT / ".demo/stack.log"
+    def keep_logs(self, name: str) -> None:
+        """Writes what all services printed to a file in .demo, for whoever looks into a failure."""
+        logs = ROOT / ".demo" / name
         logs.parent.mkdir(exist_ok=True)
         logs.write_text(self.command("docker", "compose", "--profile", "sample", "logs", "--no-color"))
 

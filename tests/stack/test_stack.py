@@ -277,7 +277,7 @@ def test_a_restarted_stack_runs_the_next_month(stack: Stack, build: list[dict[st
 
 
 def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
-    stack.keep_logs()
+    stack.keep_logs("stack.log")
     stack.command("make", "destroy")
     left = [
         stack.command("docker", kind, "ls", "--quiet", *every, "--filter", f"name={PROJECT}").split()

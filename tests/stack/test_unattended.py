@@ -3,6 +3,7 @@
 The tests build on one another, in this order. They start the stack anew, with an open range and without a run.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ PATIENCE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
-def unattended(stack: Stack) -> Stack:
+def unattended(stack: Stack) -> Iterator[Stack]:
     """The stack as `docker compose up` starts it where nothing was loaded yet, but for a shorter look-out interval."""
     stack.command("make", "destroy")
     stack.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
     stack.up()
-    return stack
+    yield stack
+    stack.keep_logs("unattended.log")
 
 
 def in_sample(stack: Stack, script: str) -> None:
