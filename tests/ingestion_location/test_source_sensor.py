@@ -254,6 +254,13 @@ def test_after_its_wait_the_sensor_goes_on_with_the_next_month_and_forgets_its_p
     assert Watch.from_cursor(sensor.cursor).failures == 0
 
 
+def test_a_file_that_is_always_refused_does_not_keep_the_sensor_from_the_others(sensor: Sensor, files: Files) -> None:
+    files.publish(FEBRUARY)
+    files[path(JANUARY)] = status(401)
+    assert sensor.tick() == []
+    assert sensor.tick(NOON + timedelta(hours=1)) == [FEBRUARY]
+
+
 def test_a_source_that_cannot_be_reached_is_named(warehouse: Warehouse) -> None:
     with serving(status(200)) as gone:
         root = gone.root
