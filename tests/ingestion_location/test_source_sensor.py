@@ -1,5 +1,6 @@
 """The sensors see what the source has, against a real server and the ledger in a real Postgres."""
 
+import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -187,7 +188,7 @@ def test_a_failed_month_does_not_keep_the_others_from_being_requested(
     assert sensor.tick() == [FEBRUARY]
 
 
-@pytest.mark.parametrize("code", [429, 500, 503])
+@pytest.mark.parametrize("code", [401, 429, 500, 503])
 def test_a_source_that_throttles_is_asked_for_nothing_more_in_this_tick(
     sensor: Sensor, files: Files, site: Site, code: int
 ) -> None:
@@ -251,6 +252,13 @@ def test_after_its_wait_the_sensor_goes_on_with_the_next_month_and_forgets_its_p
     files.publish(JANUARY)
     assert sensor.tick(NOON + timedelta(hours=1)) == [JANUARY, FEBRUARY]
     assert Watch.from_cursor(sensor.cursor).failures == 0
+
+
+def test_a_file_that_is_always_refused_does_not_keep_the_sensor_from_the_others(sensor: Sensor, files: Files) -> None:
+    files.publish(FEBRUARY)
+    files[path(JANUARY)] = status(401)
+    assert sensor.tick() == []
+    assert sensor.tick(NOON + timedelta(hours=1)) == [FEBRUARY]
 
 
 def test_a_source_that_cannot_be_reached_is_named(warehouse: Warehouse) -> None:
@@ -474,3 +482,10 @@ def test_a_source_that_throttles_is_not_asked_for_the_zones_until_it_wants_to(
 @pytest.mark.parametrize("sensor_definition", [new_trip_files, new_zone_files])
 def test_the_sensors_run_from_the_start(sensor_definition: dg.SensorDefinition) -> None:
     assert (sensor_definition.default_status, DEFAULT_STATUS) == (dg.DefaultSensorStatus.RUNNING,) * 2
+
+
+@pytest.mark.filterwarnings("ignore:'ingestion_location.source_watch' found in sys.modules")
+def test_sensors_that_are_switched_off_can_still_be_started_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_AUTOMATION", "off")
+    status = runpy.run_module("ingestion_location.source_watch")["DEFAULT_STATUS"]
+    assert status == dg.DefaultSensorStatus.STOPPED

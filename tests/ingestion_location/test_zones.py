@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import shapefile
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
+from ingestion_location.zone_file_sensor import look_for_zones
 from ingestion_location.zone_shapes import ZoneFileError, read_shapes
 from ingestion_location.zones import read_zones, replace_zones, taxi_zones
 from pyproj import CRS
@@ -151,3 +153,11 @@ def test_a_source_without_the_shapefile_still_loads_the_zones_with_a_warning(
 def test_a_shape_of_no_zone_is_a_warning_that_names_it(site: Callable[..., str], warehouse: Warehouse) -> None:
     passed, said = load(site(1, 7), warehouse)
     assert (passed, said["shapes_without_zone"]) == (False, [7])
+
+
+def test_loaded_zones_are_in_the_ledger_that_the_sensor_reads(site: Callable[..., str], warehouse: Warehouse) -> None:
+    root = site(1)
+    load(root, warehouse)
+    context = dg.build_sensor_context(dg.DagsterInstance.ephemeral(), sensor_name="new_zone_files")
+    result = look_for_zones(context, TlcSource(base_url=root, taxi_type="yellow"), warehouse, datetime.now(UTC))
+    assert result.skip_reason == dg.SkipReason("zones loaded, nothing new")

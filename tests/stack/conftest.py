@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from contract.workspace import ROOT
+from tests import warehouse_answers
+from tests.independent import RightAnswers
+from tests.rows import comparable
 from tests.stack.webserver import Webserver
 
 PROJECT = "dagster-taxi-test"
@@ -75,9 +78,27 @@ class Stack:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    def keep_logs(self) -> None:
-        """Writes what all services printed to a file, for whoever looks into a failure."""
-        logs = ROOT / ".demo/stack.log"
+    def right_answers(self, folder: Path, *months: str) -> RightAnswers:
+        """What is right for the files that the sample's server has now, copied to a folder."""
+        self.command("docker", "compose", "--profile", "sample", "cp", "sample:/opt/sample/files/.", str(folder))
+        return RightAnswers(folder, "yellow", months)
+
+    def check_days(self, right: RightAnswers) -> None:
+        """The months and all that is built day by day hold what an independent computation says."""
+        assert self.query(warehouse_answers.MONTHS) == comparable(right.months())
+        assert self.query(warehouse_answers.DAILY_METRICS) == comparable(right.daily_metrics())
+        assert self.query(warehouse_answers.LOCATION_METRICS) == comparable(right.location_metrics())
+        assert self.query(warehouse_answers.MANHATTAN_STATS) == comparable(right.manhattan_stats())
+
+    def check_months(self, right: RightAnswers) -> None:
+        """So does all that is built month by month."""
+        assert self.query(warehouse_answers.ZONE_MAP) == comparable(right.zone_map())
+        assert self.query(warehouse_answers.BOROUGH_FLOWS) == comparable(right.borough_flows())
+        assert self.query(warehouse_answers.MONTHLY_REPORT) == comparable(right.monthly_report())
+
+    def keep_logs(self, name: str) -> None:
+        """Writes what all services printed to a file in .demo, for whoever looks into a failure."""
+        logs = ROOT / ".demo" / name
         logs.parent.mkdir(exist_ok=True)
         logs.write_text(self.command("docker", "compose", "--profile", "sample", "logs", "--no-color"))
 

@@ -7,23 +7,25 @@ import contextlib
 import os
 import signal
 import subprocess
+import urllib.error
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from contract.workspace import ROOT
-from tests import warehouse_answers
 from tests.independent import RightAnswers
-from tests.rows import comparable
 from tests.stack.conftest import Stack
-from tests.stack.webserver import wait_for
+from tests.stack.webserver import FINISHED, wait_for
 
 pytestmark = pytest.mark.drill
 
 DAILY_ASSETS = ["stg_trips", "daily_metrics", "location_metrics", "manhattan_stats"]
 DAYS = {"dagster/asset_partition_range_start": "2023-01-01", "dagster/asset_partition_range_end": "2023-01-31"}
 MONTHS = ("2023-01",)
+ROOT_RUN = "dagster/root_run_id"
+# As in dagster.yaml.
+MAX_RETRIES = 2
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +42,7 @@ def failing(stack: Stack) -> Stack:
 
 @pytest.fixture(scope="module")
 def right(failing: Stack, tmp_path_factory: pytest.TempPathFactory) -> RightAnswers:
-    folder = tmp_path_factory.mktemp("sample")
-    failing.command("docker", "compose", "--profile", "sample", "cp", "sample:/opt/sample/files/.", str(folder))
-    return RightAnswers(folder, "yellow", MONTHS)
-
-
-def check_answers(stack: Stack, right: RightAnswers) -> None:
-    assert stack.query(warehouse_answers.MONTHS) == comparable(right.months())
-    assert stack.query(warehouse_answers.DAILY_METRICS) == comparable(right.daily_metrics())
-    assert stack.query(warehouse_answers.LOCATION_METRICS) == comparable(right.location_metrics())
-    assert stack.query(warehouse_answers.MANHATTAN_STATS) == comparable(right.manhattan_stats())
+    return failing.right_answers(tmp_path_factory.mktemp("sample"), *MONTHS)
 
 
 @contextlib.contextmanager
@@ -100,13 +93,29 @@ def retried(stack: Stack, run_id: str) -> dict[str, Any]:
     return stack.webserver.finished(wait_for(f"retry of run {run_id}", 120, look))
 
 
+def ended_well(stack: Stack, run_id: str) -> bool:
+    """Waits until a run has succeeded, or a retry of it has; false where one failed without there being another."""
+
+    def look() -> bool | None:
+        # A webserver whose connections broke answers with an error once for each.
+        with contextlib.suppress(urllib.error.URLError):
+            runs = [run for run in stack.webserver.runs() if run_id in (run["runId"], run["tags"].get(ROOT_RUN))]
+            if any(run["status"] == "SUCCESS" for run in runs):
+                return True
+            if len(runs) > MAX_RETRIES and all(run["status"] in FINISHED for run in runs):
+                return False
+        return None
+
+    return wait_for(f"a good end of run {run_id}", 300, look)
+
+
 def test_a_run_that_is_killed_while_it_loads_is_retried(failing: Stack, right: RightAnswers) -> None:
     with source_silent(failing):
         run_id = failing.webserver.launch_month("2023-01-01")
         failing.webserver.started(run_id)
         die(failing, failing.run_container(run_id)["Id"])
     assert retried(failing, run_id)["status"] == "SUCCESS"
-    check_answers(failing, right)
+    failing.check_days(right)
 
 
 def test_a_run_that_is_killed_while_dbt_builds_is_retried_and_gives_its_pool_back(
@@ -118,7 +127,7 @@ def test_a_run_that_is_killed_while_dbt_builds_is_retried_and_gives_its_pool_bac
         die(failing, failing.run_container(run_id)["Id"])
     assert retried(failing, run_id)["status"] == "SUCCESS"
     assert failing.webserver.finished(failing.webserver.launch("dbt_location", ["stg_zones"]))["status"] == "SUCCESS"
-    check_answers(failing, right)
+    failing.check_days(right)
 
 
 def test_a_run_whose_data_is_bad_is_not_retried(failing: Stack) -> None:
@@ -145,7 +154,7 @@ def test_a_service_that_dies_comes_back_and_the_run_in_flight_ends_well(
             f"{service} to be healthy again", 180, lambda: failing.services()[service]["Health"] == "healthy" or None
         )
     assert failing.webserver.finished(run_id)["status"] == "SUCCESS"
-    check_answers(failing, right)
+    failing.check_days(right)
 
 
 def test_postgres_that_dies_under_a_load_comes_back_and_the_month_gets_loaded(
@@ -158,8 +167,9 @@ def test_postgres_that_dies_under_a_load_comes_back_and_the_month_gets_loaded(
         wait_for(
             "postgres to be healthy again", 180, lambda: failing.services()["postgres"]["Health"] == "healthy" or None
         )
-    wait_for("the run's end", 300, lambda: failing.webserver.run(run_id)["status"] in ("SUCCESS", "FAILURE") or None)
-    check_answers(failing, right)
+    # The load goes on where Postgres was away for a moment; where its run is lost, another one takes its place.
+    assert ended_well(failing, run_id)
+    failing.check_days(right)
     assert failing.webserver.finished(failing.webserver.launch_month("2023-01-01"))["status"] == "SUCCESS"
 
 
@@ -172,6 +182,6 @@ def test_after_a_reboot_what_was_asked_for_gets_done(failing: Stack, right: Righ
         die(failing, failing.run_container(started)["Id"])
         failing.command("docker", "compose", "--profile", "sample", "kill")
     failing.up()
-    assert retried(failing, started)["status"] == "SUCCESS"
-    wait_for("the queued run's end", 300, lambda: failing.webserver.run(queued)["status"] == "SUCCESS" or None)
-    check_answers(failing, right)
+    assert ended_well(failing, started)
+    assert ended_well(failing, queued)
+    failing.check_days(right)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from contract.workspace import LOCATIONS
 from tests import warehouse_answers
 from tests.independent import RightAnswers
-from tests.rows import comparable
 from tests.stack.conftest import PROJECT, Stack
 
 MONTHS = ("2023-01", "2023-02", "2023-03")
@@ -22,9 +20,7 @@ MONTHLY_ASSETS = ["zone_map", "borough_flows", "monthly_report"]
 
 @pytest.fixture(scope="module")
 def right(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> RightAnswers:
-    folder = tmp_path_factory.mktemp("sample")
-    stack.command("docker", "compose", "cp", "sample:/opt/sample/files/.", str(folder))
-    return RightAnswers(Path(folder), "yellow", MONTHS)
+    return stack.right_answers(tmp_path_factory.mktemp("sample"), *MONTHS)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +99,7 @@ def test_the_warehouse_holds_what_an_independent_computation_says(
     stack: Stack, build: list[dict[str, Any]], right: RightAnswers
 ) -> None:
     assert build
-    assert stack.query(warehouse_answers.MONTHS) == comparable(right.months())
-    assert stack.query(warehouse_answers.DAILY_METRICS) == comparable(right.daily_metrics())
-    assert stack.query(warehouse_answers.LOCATION_METRICS) == comparable(right.location_metrics())
-    assert stack.query(warehouse_answers.MANHATTAN_STATS) == comparable(right.manhattan_stats())
+    stack.check_days(right)
 
 
 def test_the_metrics_of_each_month_are_a_run_of_their_own(months: list[dict[str, Any]]) -> None:
@@ -117,9 +110,7 @@ def test_the_metrics_of_the_months_are_what_an_independent_computation_says(
     stack: Stack, months: list[dict[str, Any]], right: RightAnswers
 ) -> None:
     assert months
-    assert stack.query(warehouse_answers.ZONE_MAP) == comparable(right.zone_map())
-    assert stack.query(warehouse_answers.BOROUGH_FLOWS) == comparable(right.borough_flows())
-    assert stack.query(warehouse_answers.MONTHLY_REPORT) == comparable(right.monthly_report())
+    stack.check_months(right)
 
 
 def test_a_months_report_is_served_where_its_asset_links_to(stack: Stack, months: list[dict[str, Any]]) -> None:
@@ -343,7 +334,7 @@ def test_a_restarted_stack_runs_the_next_month(stack: Stack, build: list[dict[st
 
 
 def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
-    stack.keep_logs()
+    stack.keep_logs("stack.log")
     stack.command("make", "destroy")
     left = [
         stack.command("docker", kind, "ls", "--quiet", *every, "--filter", f"name={PROJECT}").split()

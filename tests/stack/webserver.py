@@ -219,17 +219,6 @@ class Webserver:
         )
         return {sensor["name"]: sensor["sensorState"]["status"] for sensor in data["sensorsOrError"]["results"]}
 
-    def start_sensor(self, location: str, name: str) -> None:
-        """Starts a sensor, as the switch in the UI does."""
-        data = self.ask(
-            """
-            mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename
-              ... on PythonError { message } } }
-            """,
-            sensor=_sensor(location, name),
-        )["startSensor"]
-        assert data["__typename"] == "Sensor", data
-
     def ticks(self, location: str, name: str) -> list[dict[str, Any]]:
         """The ticks of a sensor that have ended, the newest first: status, what it said, and its error."""
         data = self.ask(

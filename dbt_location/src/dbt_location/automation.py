@@ -88,16 +88,21 @@ build_when_month_is_loaded: Condition = (
 ).with_label("build when its month is loaded")
 
 # A month that is made from days waits until all of them are there and as new as the month's trips. Its days may come in
-# several runs, and a month built between two of them would be half old, half new. A run never has days and months.
+# several runs, and a month built between two of them would be half old, half new. A run never has days and months; what
+# is made from another asset of months is built along with it, in one run.
+_OLD = AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated())
 build_when_days_are_current: Condition = (
     (
-        _newer(AC.any_deps_match(AC.newly_updated()).ignore(ZONES), "one of its days was built") | _not_tried(MISSING)
+        _newer(AC.any_deps_match(AC.newly_updated()).ignore(ZONES), "one of its days was built")
+        | _not_tried(MISSING | REBUILT)
     ).with_label("it is missing or outdated")
-    & AC.all_deps_match(~AC.missing()).with_label("all that it is made from is there")
+    & UPSTREAM_THERE
     & ~UPSTREAM_MISSING
     & ~UPSTREAM_IN_PROGRESS
-    & ~AC.any_deps_match(AC.execution_failed()).ignore(ZONES).with_label("the last run of one of its days failed")
-    & ~AC.any_deps_match(AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated()))
+    & ~AC.any_deps_match(AC.execution_failed() & ~AC.will_be_requested())
+    .ignore(ZONES)
+    .with_label("the last run of one of its days failed")
+    & ~AC.any_deps_match(_OLD & ~AC.will_be_requested())
     .ignore(ZONES)
     .with_label("one of its days is older than the load of its month")
     & ~IN_PROGRESS

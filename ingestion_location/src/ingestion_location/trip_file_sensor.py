@@ -91,9 +91,7 @@ def look_for_months(
 
 def in_turn(months: Sequence[date], after: str | None, most: int) -> list[date]:
     """The next months of a list, beginning after the one that was the last and going round at its end."""
-    if len(months) <= most or after is None:
-        return list(months[:most])
-    later = [month for month in months if f"{month}" > after]
+    later = [month for month in months if after is None or f"{month}" > after]
     return [*later, *months[: len(months) - len(later)]][:most]
 
 
