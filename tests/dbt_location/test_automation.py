@@ -43,10 +43,6 @@ def months_of(count: int) -> dict[str, int]:
     return dict.fromkeys(MONTHLY, count)
 
 
-@dg.asset(deps=[month_metric], partitions_def=MONTHLY, automation_condition=build_when_days_are_current)
-def month_report() -> None: ...
-
-
 class Platform:
     """Stands in for the daemon and for all runs: ticks, and records the events of runs."""
 
@@ -444,20 +440,6 @@ def test_a_month_of_which_the_build_of_a_day_failed_waits_until_it_is_built(mont
     assert [months.tick() for _ in range(2)] == [NOTHING] * 2
     months.build("2023-01-16", "2023-01-31")
     assert months.tick() == months_of(1)
-
-
-def test_a_report_on_a_months_metric_is_built_in_the_same_run(months: Platform) -> None:
-    months.definitions = dg.Definitions.merge(defs, dg.Definitions([month_metric, month_report]))
-    assert months.tick() == {"month_report": 1}
-    months.build_requested()
-    for month in (FEBRUARY, FEBRUARY):
-        months.materialize("taxi_trips", month)
-        assert months.tick() == days(28)
-        months.build_requested()
-        months.tick()
-        assert months.runs() == [(["month_metric", "month_report"], month)]
-        months.build_requested()
-        assert months.tick() == NOTHING
 
 
 def test_loaded_zones_rebuild_no_month(months: Platform) -> None:
