@@ -110,11 +110,11 @@ class Demo:
             if loaded_from(self.instance, "taxi_trips", month, url):
                 say(f"  taxi_trips {month[:7]}: loaded already")
             else:
-                jobs.append((f"taxi_trips {month[:7]}", "taxi_trips", ["--partition", month]))
+                jobs.append((f"taxi_trips {month[:7]}", "taxi_trips", [month]))
 
         def run(job: tuple[str, str, list[str]]) -> None:
-            name, asset, partition = job
-            self._materialize("ingestion_location", [asset], name, *partition)
+            name, asset, partitions = job
+            self._materialize("ingestion_location", [asset], name, *partitions)
 
         with ThreadPoolExecutor(max_workers=2) as pool:
             running_jobs = [pool.submit(run, job) for job in jobs]
@@ -143,12 +143,12 @@ class Demo:
             say(f"  {len(self.days)} days: built already")
         for first, last in windows(stale):
             name = f"days {first} to {last}"
-            self._materialize("dbt_location", DAILY_ASSETS, name, "--partition-range", f"{first}...{last}")
+            self._materialize("dbt_location", DAILY_ASSETS, name, first, last)
 
-    def _materialize(self, location: str, assets: list[str] | tuple[str, ...], name: str, *partition: str) -> None:
+    def _materialize(self, location: str, assets: list[str] | tuple[str, ...], name: str, *partitions: str) -> None:
         start = time.monotonic()
         log = self.logs / f"{name.replace(' ', '_')}.log"
-        materialize(location, assets, self.env, *partition, log=log, instance=self.instance)
+        materialize(location, assets, self.env, *partitions, log=log, instance=self.instance)
         say(f"  {name}: done in {time.monotonic() - start:.1f} s")
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster_dbt import dbt_assets
 
 from dbt_location.dbt_events import stream
-from dbt_location.partitions import daily_partition
+from dbt_location.partitions import BACKFILL_POLICY, daily_partition
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
 from dbt_location.translator import AnalyticsTranslator
 
@@ -31,7 +31,7 @@ def get_dbt_partitioned_models() -> dg.AssetsDefinition:
         project=analytics_project,
         select=DAILY,
         partitions_def=daily_partition,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=BACKFILL_POLICY,
         dagster_dbt_translator=AnalyticsTranslator(),
         pool=POOL,
     )

@@ -7,7 +7,7 @@ import dagster as dg
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
 from dbt_location.metrics.chart import line_chart
-from dbt_location.partitions import daily_partition
+from dbt_location.partitions import BACKFILL_POLICY, daily_partition
 from dbt_location.warehouse import Warehouse
 
 COLUMNS = (
@@ -72,7 +72,7 @@ def replace_window(connection: Connection, start: date, end: date) -> tuple[list
 @dg.asset(
     deps=[dg.AssetKey("location_metrics")],
     partitions_def=daily_partition,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=BACKFILL_POLICY,
     group_name="metrics",
     kinds={"postgres"},
     owners=["team:analytics"],
