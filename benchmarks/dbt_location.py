@@ -86,12 +86,12 @@ def dbt_build(history: History, first: date, last: date, *options: str) -> float
     return dbt(history, *constants()["build"], *window, *options)
 
 
-def run_range(history: History, first: date, last: date) -> tuple[float, float]:
-    """Runs all daily assets over a range, as a run of a backfill does; seconds, and peak memory in MB (10^6 bytes)."""
+def run_range(history: History, first: date, last: date, *assets: str) -> tuple[float, float]:
+    """Runs assets over a range, as a run of a backfill does; seconds, and peak memory in MB (10^6 bytes)."""
     script = [str(BIN / "python"), "-P", str(ROOT / "embedded/range_run.py"), "dbt_location.definitions"]
     start = time.perf_counter()
     peak = subprocess.run(
-        [sys.executable, "-m", "benchmarks.peak", *script, ",".join(DAILY_ASSETS), f"{first}...{last}"],
+        [sys.executable, "-m", "benchmarks.peak", *script, ",".join(assets), f"{first}...{last}"],
         cwd=ROOT,
         env=history.env,
         stdout=subprocess.PIPE,

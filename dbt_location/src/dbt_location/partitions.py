@@ -1,5 +1,6 @@
 """The partitions that this location's assets are built by, those of what it reads, and how many one run builds."""
 
+import os
 import warnings
 from datetime import date
 
@@ -22,6 +23,10 @@ SOURCE_PARTITIONS: dict[str, dg.PartitionsDefinition[str]] = {
     "daily": daily_partition,
     "monthly": dg.MonthlyPartitionsDefinition(start_date=_start, end_date=_end),
 }
+
+# Dagster stores a run's materializations one by one, each in connections of its own, unless told to store an asset's
+# days together: half the time of a run of ninety days. The setting is read in whatever process runs the assets.
+os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 
 # Most days that one run builds. Dagster plans one event per day and asset before a run's first step and writes another
 # after its last, and keeps them in the run's memory: measured in benchmarks/windows.py.
