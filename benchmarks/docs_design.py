@@ -1,13 +1,14 @@
 """The design of Dagster's own dbt example, in SQL on the same Postgres.
 
-Every month is appended to one table without index or partitions. Every run, of one day or of many, rebuilds ``stg_trips``
-and ``location_metrics`` as tables from all history; ``daily_metrics`` is incremental, with dbt's default strategy
-delete+insert, and finds the days of its window among all trips. What would only cost more is left out: the surrogate
-key, the texts of the codes, dbt itself.
+Every month is appended to one table without index or partitions. Every run, of one day or of many, rebuilds
+``stg_trips`` and ``location_metrics`` as tables from all history; ``daily_metrics`` is incremental, with dbt's default
+strategy delete+insert, and finds the days of its window among all trips. What would only cost more is left out: the
+surrogate key, the texts of the codes, dbt itself.
 """
 
 import time
 from datetime import date
+from itertools import pairwise
 
 from benchmarks.histories import History, connect
 
@@ -91,7 +92,7 @@ def load(history: History) -> None:
     with connection.cursor() as cursor:
         cursor.execute(SCHEMA)
         months = [*history.months, history.end]
-        for start, end in zip(months, months[1:], strict=False):
+        for start, end in pairwise(months):
             cursor.execute(APPEND, {"start": start, "end": end})
         cursor.execute("vacuum analyze docs.trips")
     connection.close()

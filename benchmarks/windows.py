@@ -49,7 +49,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-# --- ten years ---------------------------------------------------------------------------------------------------------
+# --- ten years --------------------------------------------------------------------------------------------------------
 
 
 def trips(history: History, first: date, last: date) -> int:
@@ -78,8 +78,9 @@ def ten_years(history: History) -> dict[str, Any]:
     """Builds all days of a history in the ranges that a backfill is cut into; per range its rows, seconds and peak."""
     ranges: list[dict[str, Any]] = []
     first = history.start
+    longest = timedelta(days=dbt_location.constants()["max_days_per_run"])
     while first < history.end:
-        last = min(first + timedelta(days=dbt_location.constants()["max_days_per_run"]), history.end) - timedelta(days=1)
+        last = min(first + longest, history.end) - timedelta(days=1)
         seconds, peak_mb = dbt_location.run_range(history, first, last, *DAILY_ASSETS)
         rows = trips(history, first, last)
         ranges.append(
@@ -96,7 +97,7 @@ def ten_years(history: History) -> dict[str, Any]:
         first = last + timedelta(days=1)
     return {
         "days": sum(range_["days"] for range_ in ranges),
-        "max_days_per_run": dbt_location.constants()["max_days_per_run"],
+        "max_days_per_run": longest.days,
         "last_over_first_peak": round(ranges[-1]["peak_mb"] / ranges[0]["peak_mb"], 3),
         "last_over_first_rows_per_second": round(ranges[-1]["rows_per_second"] / ranges[0]["rows_per_second"], 3),
         "ranges": ranges,
@@ -104,7 +105,7 @@ def ten_years(history: History) -> dict[str, Any]:
     }
 
 
-# --- one day with more and more history --------------------------------------------------------------------------------
+# --- one day with more and more history -------------------------------------------------------------------------------
 
 
 def one_day(several: Mapping[int, History]) -> dict[str, Any]:
@@ -140,11 +141,11 @@ def one_day(several: Mapping[int, History]) -> dict[str, Any]:
     }
 
 
-# --- ninety days -------------------------------------------------------------------------------------------------------
+# --- ninety days ------------------------------------------------------------------------------------------------------
 
 
 def ninety_days(history: History) -> dict[str, Any]:
-    """All days of a short history as one run, as single runs, and by dbt alone; seconds of whole processes, in turns."""
+    """All days of a short history as one run, as single runs, and by dbt alone; seconds of whole processes."""
     first, last = history.start, history.end - timedelta(days=1)
     ways: dict[str, Callable[[], float]] = {
         "one_run": lambda: dbt_location.materialize(history, *DBT_ASSETS, first=first, last=last),
@@ -185,7 +186,7 @@ def ninety_yellow_days(history: History) -> dict[str, Any]:
     }
 
 
-# --- beside the docs' design -------------------------------------------------------------------------------------------
+# --- beside the docs' design ------------------------------------------------------------------------------------------
 
 
 def beside_docs_design(history: History) -> dict[str, Any]:
@@ -226,7 +227,7 @@ def beside_docs_design(history: History) -> dict[str, Any]:
     }
 
 
-# --- all of it ---------------------------------------------------------------------------------------------------------
+# --- all of it --------------------------------------------------------------------------------------------------------
 
 
 def measure(root: Path, socket: str) -> dict[str, Any]:
@@ -253,7 +254,7 @@ def measure(root: Path, socket: str) -> dict[str, Any]:
     ten = ten_years(several[max(several)])
     for shorter in sorted(several)[:-1]:
         build_all(several[shorter])
-    figures = {
+    figures: dict[str, Any] = {
         "one_day": one_day(several),
         "ninety_days": ninety_days(several[min(several)]),
         "docs_design": beside_docs_design(yellow),
@@ -294,14 +295,19 @@ def show(figures: Mapping[str, Any]) -> str:
         f"{ninety['days']} days, {ninety['trips_per_month']:,} trips a month, whole processes, median of "
         f"{ninety['rounds']}, single runs scaled from {ninety['single_runs_sampled']}:",
         *(f"{way:<24}{value:>10,.1f} s" for way, value in seconds.items()),
-        f"one run over bare dbt: {ninety['one_run_over_bare_dbt']}; with {yellow['trips_per_month']:,} trips a month, once: "
+        f"one run over bare dbt: {ninety['one_run_over_bare_dbt']}",
+        f"the same with {yellow['trips_per_month']:,} trips a month, once: "
         f"{yellow['seconds']['one_run']} s over {yellow['seconds']['bare_dbt']} s, {yellow['one_run_over_bare_dbt']}",
         "",
-        f"SQL work on {docs['trips_per_month']:,} trips a month, {docs['days']} days, median of {docs['rounds']}; ours as "
-        "dbt counts it, the docs' design without dbt:",
+        f"SQL work on {docs['trips_per_month']:,} trips a month, {docs['days']} days, median of {docs['rounds']}; ours "
+        "as dbt counts it, the docs' design without dbt:",
         f"{'':<32}{'ours':>10}{'docs':>10}",
     ]
-    for what, name in (("one day", "day"), ("all days as one range", "range"), ("single days, scaled", "single_days_scaled")):
+    for what, name in (
+        ("one day", "day"),
+        ("all days as one range", "range"),
+        ("single days, scaled", "single_days_scaled"),
+    ):
         lines.append(f"{what:<32}{docs['seconds'][f'our_{name}']:>10,.2f}{docs['seconds'][f'docs_{name}']:>10,.2f} s")
     lines += [
         "",

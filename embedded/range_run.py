@@ -15,7 +15,7 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 
 def run(module: str, assets: list[str], first: str, last: str) -> bool:
-    """Runs these assets of a module's ``defs`` from the first to the last partition and returns whether it succeeded."""
+    """Runs assets of a module's ``defs`` from the first to the last partition and returns whether they succeeded."""
     defs: dg.Definitions = importlib.import_module(module).defs
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_implicit_global_asset_job_def().execute_in_process(

@@ -41,8 +41,9 @@ from dbt_location.partitions import daily_partition
 days = [AssetKeyPartitionKey(dg.AssetKey(key), day) for key in {DAILY} for day in daily_partition.get_partition_keys()]
 with dg.DagsterInstance.ephemeral() as instance:
     runs = build_run_requests_with_backfill_policies(days, defs.resolve_asset_graph(), instance)
-tags = [(run.tags["dagster/asset_partition_range_start"], run.tags["dagster/asset_partition_range_end"]) for run in runs]
-print(json.dumps([[*tag, sorted(key.path[-1] for key in run.asset_selection)] for tag, run in zip(tags, runs)]))
+bounds = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+assets = [sorted(key.path[-1] for key in run.asset_selection) for run in runs]
+print(json.dumps([[*(run.tags[bound] for bound in bounds), keys] for run, keys in zip(runs, assets)]))
 """
 
 
