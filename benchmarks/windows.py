@@ -17,9 +17,9 @@ from benchmarks.histories import History
 
 # Months of history that a day is built with; all of them end on the same day.
 HISTORIES = (3, 36, 120)
-END = date(2025, 1, 1)
+END = date(2023, 4, 1)
 TRIPS = 100_000
-DAY = date(2024, 12, 11)
+DAY = date(2023, 3, 15)
 ROUNDS = 5
 
 # Rounds of the ninety days, each of them a process of every kind.

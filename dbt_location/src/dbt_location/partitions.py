@@ -24,13 +24,13 @@ SOURCE_PARTITIONS: dict[str, dg.PartitionsDefinition[str]] = {
     "monthly": dg.MonthlyPartitionsDefinition(start_date=_start, end_date=_end),
 }
 
-# Dagster stores a run's materializations one by one, each in connections of its own, unless told to store an asset's
-# days together: half the time of a run of ninety days. The setting is read in whatever process runs the assets.
-os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
-
 # Most days that one run builds. Dagster plans one event per day and asset before a run's first step and writes another
 # after its last, and keeps them in the run's memory: measured in benchmarks/windows.py.
 MAX_DAYS_PER_RUN = 366
+
+# Dagster stores a run's materializations one by one, each through connections of its own, unless it is told to store an
+# asset's days together. It reads this in whatever process runs the assets.
+os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(MAX_DAYS_PER_RUN))
 
 
 def backfill_policy(start: date, end: date | None) -> dg.BackfillPolicy:
