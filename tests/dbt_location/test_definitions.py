@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dbt_location.definitions import defs
-from dbt_location.partitions import MAX_DAYS_PER_RUN, backfill_policy
+from dbt_location.partitions import BACKFILL_POLICY, MAX_DAYS_PER_RUN, backfill_policy, daily_partition
 from dbt_location.project import manifest
 from dbt_location.sources import source_assets
 
@@ -80,6 +80,28 @@ def test_ten_years_are_runs_of_at_most_a_year_that_follow_on_each_other(backfill
 def test_an_open_end_sets_a_limit_too() -> None:
     limited = dg.BackfillPolicy.multi_run(max_partitions_per_run=MAX_DAYS_PER_RUN)
     assert backfill_policy(date(2023, 1, 1), None) == limited
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+def test_the_days_of_a_run_are_stored_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dg.asset(partitions_def=daily_partition, backfill_policy=BACKFILL_POLICY)
+    def daily_asset() -> None: ...
+
+    stored: list[int] = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        store = instance.event_log_storage.store_event_batch
+
+        def watch(events: Sequence[dg.EventLogEntry]) -> None:
+            stored.append(sum(event.get_dagster_event().is_step_materialization for event in events))
+            store(events)
+
+        monkeypatch.setattr(instance.event_log_storage, "store_event_batch", watch)
+        days = {
+            "dagster/asset_partition_range_start": "2023-01-01",
+            "dagster/asset_partition_range_end": "2023-03-31",
+        }
+        assert dg.materialize([daily_asset], instance=instance, tags=days).success
+    assert max(stored) == 90
 
 
 def test_the_zones_have_no_partitions() -> None:
