@@ -61,7 +61,7 @@ def trips(history: History, first: date, last: date) -> int:
             (first, last),
         )
         ((count,),) = cursor.fetchall()
-        cursor.execute("vacuum analyze")
+        cursor.execute("vacuum analyze analytics.daily_metrics, analytics.location_metrics, metrics.manhattan_stats")
     connection.close()
     return int(count)
 
