@@ -130,10 +130,12 @@ benchmarks/.venv/.run: benchmarks/requirements.lock ingestion_location/requireme
 		--no-deps --no-build-isolation --no-index --editable ingestion_location
 	@touch $@
 
-.PHONY: bench bench-ingest
-bench: bench-ingest ## Measure beside the machine's limit and other ways, into benchmarks/results.json
+.PHONY: bench bench-ingest bench-windows
+bench: bench-ingest bench-windows ## Measure beside the machine's limit and other ways, into benchmarks/results.json
 bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
 	benchmarks/.venv/bin/python -m benchmarks.ingest
+bench-windows: benchmarks/.venv/.run dbt_location/.venv/.run ## Measure a window of days (run nothing else meanwhile)
+	benchmarks/.venv/bin/python -m benchmarks.windows
 
 # --- locks -----------------------------------------------------------------------------------------------------------
 

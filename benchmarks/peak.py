@@ -8,10 +8,13 @@ usage: python -m benchmarks.peak COMMAND…
 import os
 import subprocess
 import sys
+import tempfile
 
 if __name__ == "__main__":
-    process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(sys.argv[1:])} failed")
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(sys.argv[1:], stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            output.seek(0)
+            sys.exit(f"{output.read()}\n{' '.join(sys.argv[1:])} failed")
     print(usage.ru_maxrss * 1024 / 1e6)

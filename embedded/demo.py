@@ -88,12 +88,12 @@ def report_path(month: str) -> Path:
 
 
 class Job(NamedTuple):
-    """A run of assets of a location, by the name that its log has, with the options that choose partitions."""
+    """A run of assets of a location, by the name that its log has, with no partition, one, or the ends of a range."""
 
     name: str
     location: str
     assets: Sequence[str]
-    partition: Sequence[str] = ()
+    partitions: Sequence[str] = ()
 
 
 class Demo:
@@ -128,7 +128,7 @@ class Demo:
                 say(f"  taxi_trips {month[:7]}: loaded already")
             else:
                 name = f"taxi_trips {month[:7]}"
-                jobs.append(Job(name, "ingestion_location", ["taxi_trips"], ("--partition", month)))
+                jobs.append(Job(name, "ingestion_location", ["taxi_trips"], (month,)))
         self._run(jobs)
 
     def build(self) -> None:
@@ -148,8 +148,7 @@ class Demo:
         if not stale:
             say(f"  {len(self.days)} days: built already")
         for first, last in windows(stale):
-            partition = ("--partition-range", f"{first}...{last}")
-            self._run([Job(f"days {first} to {last}", "dbt_location", DAILY_ASSETS, partition)])
+            self._run([Job(f"days {first} to {last}", "dbt_location", DAILY_ASSETS, (first, last))])
 
     def report(self) -> None:
         """Builds the metrics of the months that are missing or older than their days, two at a time."""
@@ -163,7 +162,7 @@ class Demo:
             if all(by_month.get(month, -1) > newest for by_month in built) and report_path(month).exists():
                 say(f"  {name}: built already")
             else:
-                jobs.append(Job(name, "dbt_location", MONTHLY_ASSETS, ("--partition", month)))
+                jobs.append(Job(name, "dbt_location", MONTHLY_ASSETS, (month,)))
         self._run(jobs)
 
     def _run(self, jobs: Sequence[Job]) -> None:
@@ -172,7 +171,7 @@ class Demo:
         def run(job: Job) -> None:
             start = time.monotonic()
             log = self.logs / f"{job.name.replace(' ', '_')}.log"
-            materialize(job.location, job.assets, self.env, *job.partition, log=log, instance=self.instance)
+            materialize(job.location, job.assets, self.env, *job.partitions, log=log, instance=self.instance)
             say(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
 
         with ThreadPoolExecutor(max_workers=2) as pool:

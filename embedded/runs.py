@@ -15,7 +15,7 @@ class RunFailed(RuntimeError):  # noqa: N818, it says what happened
 
 
 def materialize(
-    location: str, assets: Sequence[str], env: Mapping[str, str], *partition: str, log: Path, instance: DagsterInstance
+    location: str, assets: Sequence[str], env: Mapping[str, str], *partitions: str, log: Path, instance: DagsterInstance
 ) -> None:
     """Runs assets of a location and waits for the end.
 
@@ -23,7 +23,7 @@ def materialize(
         location: name of the location.
         assets: asset keys.
         env: environment of the run.
-        partition: options of `dagster asset materialize` that choose partitions.
+        partitions: none, one partition, or the first and the last of a range.
         log: file for everything that the run prints.
         instance: the instance that keeps the run.
 
@@ -31,14 +31,21 @@ def materialize(
         RunFailed: the run failed.
     """
     folder = ROOT / location
-    command = [str(folder / ".venv/bin/dagster"), "asset", "materialize", "-m", f"{location}.definitions"]
+    command = _command(folder / ".venv/bin", f"{location}.definitions", ",".join(assets), *partitions)
     before = {record.dagster_run.run_id for record in instance.get_run_records(limit=50)}
     with log.open("w") as output:
-        ended = subprocess.run(
-            [*command, "--select", ",".join(assets), *partition], cwd=folder, env=env, stdout=output, stderr=output
-        )
+        ended = subprocess.run(command, cwd=folder, env=env, stdout=output, stderr=output)
     if ended.returncode != 0:
         raise RunFailed(f"{_reason(instance, before, assets) or _last_line(log)}\nThe whole log: {log}")
+
+
+def _command(programs: Path, module: str, assets: str, *partitions: str) -> list[str]:
+    if len(partitions) == 2:
+        # -P keeps the modules beside the script out of the location's imports.
+        script = [str(programs / "python"), "-P", str(ROOT / "embedded/range_run.py")]
+        return [*script, module, assets, "...".join(partitions)]
+    options = ["--partition", *partitions] if partitions else []
+    return [str(programs / "dagster"), "asset", "materialize", "-m", module, "--select", assets, *options]
 
 
 def _reason(instance: DagsterInstance, before: set[str], assets: Sequence[str]) -> str | None:

@@ -1,11 +1,19 @@
 """What the location offers to Dagster, and what it says that it needs."""
 
 import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 import dagster as dg
 import pytest
 from dbt_location.definitions import defs
+from dbt_location.partitions import BACKFILL_POLICY, MAX_DAYS_PER_RUN, backfill_policy, daily_partition
 from dbt_location.project import manifest
 from dbt_location.sources import source_assets
 
@@ -23,9 +31,78 @@ def test_what_hangs_on_the_trips_is_partitioned_by_day(key: str) -> None:
     assert isinstance(node(key).partitions_def, dg.DailyPartitionsDefinition)
 
 
-@pytest.mark.parametrize("key", DAILY)
-def test_a_range_of_days_is_one_run(key: str) -> None:
-    assert node(key).backfill_policy == dg.BackfillPolicy.single_run()
+# The runs that Dagster cuts a backfill of every day of every daily asset into, as JSON: first day, last day, assets.
+BACKFILL = f"""
+import json
+import dagster as dg
+from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies
+from dagster._core.definitions.events import AssetKeyPartitionKey
+from dbt_location.definitions import defs
+from dbt_location.partitions import daily_partition
+days = [AssetKeyPartitionKey(dg.AssetKey(key), day) for key in {DAILY} for day in daily_partition.get_partition_keys()]
+with dg.DagsterInstance.ephemeral() as instance:
+    runs = build_run_requests_with_backfill_policies(days, defs.resolve_asset_graph(), instance)
+bounds = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+assets = [sorted(key.path[-1] for key in run.asset_selection) for run in runs]
+print(json.dumps([[*(run.tags[bound] for bound in bounds), keys] for run, keys in zip(runs, assets)]))
+"""
+
+
+@pytest.fixture
+def backfill() -> Callable[[str, str], list[tuple[date, date, list[str]]]]:
+    """The runs of a backfill of the whole configured range, which is read when the location is imported."""
+
+    def runs(start: str, end: str) -> list[tuple[date, date, list[str]]]:
+        env = os.environ | {"TAXI_START_DATE": start, "TAXI_END_DATE": end}
+        output = subprocess.run([sys.executable, "-c", BACKFILL], env=env, stdout=subprocess.PIPE, check=True).stdout
+        return [(date.fromisoformat(first), date.fromisoformat(last), keys) for first, last, keys in json.loads(output)]
+
+    return runs
+
+
+def test_ninety_days_are_one_run_of_all_daily_assets(backfill: Any) -> None:
+    assert backfill("2023-01-01", "2023-04-01") == [(date(2023, 1, 1), date(2023, 3, 31), sorted(DAILY))]
+
+
+def test_ninety_days_need_no_daemon_to_be_one_run() -> None:
+    # `dagster asset materialize --partition-range` refuses every other policy.
+    assert {node(key).backfill_policy for key in DAILY} == {dg.BackfillPolicy.single_run()}
+
+
+def test_ten_years_are_runs_of_at_most_a_year_that_follow_on_each_other(backfill: Any) -> None:
+    runs = backfill("2015-01-01", "2025-01-01")
+    assert (runs[0][0], runs[-1][1], len(runs)) == (date(2015, 1, 1), date(2024, 12, 31), 10)
+    for first, last, assets in runs:
+        assert (last - first).days < MAX_DAYS_PER_RUN
+        assert assets == sorted(DAILY)
+    assert all(later[0] - earlier[1] == timedelta(days=1) for earlier, later in pairwise(runs))
+
+
+def test_an_open_end_sets_a_limit_too() -> None:
+    limited = dg.BackfillPolicy.multi_run(max_partitions_per_run=MAX_DAYS_PER_RUN)
+    assert backfill_policy(date(2023, 1, 1), None) == limited
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+def test_the_days_of_a_run_are_stored_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dg.asset(partitions_def=daily_partition, backfill_policy=BACKFILL_POLICY)
+    def daily_asset() -> None: ...
+
+    stored: list[int] = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        store = instance.event_log_storage.store_event_batch
+
+        def watch(events: Sequence[dg.EventLogEntry]) -> None:
+            stored.append(sum(event.get_dagster_event().is_step_materialization for event in events))
+            store(events)
+
+        monkeypatch.setattr(instance.event_log_storage, "store_event_batch", watch)
+        days = {
+            "dagster/asset_partition_range_start": "2023-01-01",
+            "dagster/asset_partition_range_end": "2023-03-31",
+        }
+        assert dg.materialize([daily_asset], instance=instance, tags=days).success
+    assert max(stored) == 90
 
 
 @pytest.mark.parametrize("key", MONTHLY)

@@ -9,7 +9,7 @@ from dagster_dbt import dbt_assets
 
 from dbt_location.automation import build_when_month_is_loaded, build_when_upstream_is_loaded
 from dbt_location.dbt_events import stream
-from dbt_location.partitions import daily_partition
+from dbt_location.partitions import BACKFILL_POLICY, daily_partition
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
 from dbt_location.translator import AnalyticsTranslator
 
@@ -32,7 +32,7 @@ def get_dbt_partitioned_models() -> dg.AssetsDefinition:
         project=analytics_project,
         select=DAILY,
         partitions_def=daily_partition,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=BACKFILL_POLICY,
         dagster_dbt_translator=AnalyticsTranslator(build_when_month_is_loaded),
         pool=POOL,
     )

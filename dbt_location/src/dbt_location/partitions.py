@@ -1,6 +1,8 @@
-"""The partitions that this location's assets are built by, and those of what it reads."""
+"""The partitions that this location's assets are built by, those of what it reads, and how many one run builds."""
 
+import os
 import warnings
+from datetime import date
 
 import dagster as dg
 
@@ -23,3 +25,29 @@ SOURCE_PARTITIONS: dict[str, dg.PartitionsDefinition[str]] = {
     "daily": daily_partition,
     "monthly": monthly_partition,
 }
+
+# Most days that one run builds. Dagster plans one event per day and asset before a run's first step and writes another
+# after its last, and keeps them in the run's memory: measured in benchmarks/windows.py.
+MAX_DAYS_PER_RUN = 366
+
+# Dagster stores a run's materializations one by one, each through connections of its own, unless it is told to store an
+# asset's days together. It reads this in whatever process runs the assets.
+os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(MAX_DAYS_PER_RUN))
+
+
+def backfill_policy(start: date, end: date | None) -> dg.BackfillPolicy:
+    """How a backfill of days ``[start, end)`` is cut into runs, the same for every daily asset so that they share runs.
+
+    A range that fits into one run as a whole needs no limit, and only without one can
+    ``dagster asset materialize --partition-range`` build it: that command refuses every policy but single_run.
+
+    Args:
+        start: first day of the configured range.
+        end: day after the range, or None for an open end.
+    """
+    if end is not None and (end - start).days <= MAX_DAYS_PER_RUN:
+        return dg.BackfillPolicy.single_run()
+    return dg.BackfillPolicy.multi_run(max_partitions_per_run=MAX_DAYS_PER_RUN)
+
+
+BACKFILL_POLICY = backfill_policy(_start_date, _end_date)

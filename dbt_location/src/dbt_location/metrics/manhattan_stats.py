@@ -8,7 +8,7 @@ import dagster as dg
 from dbt_location.automation import build_when_month_is_loaded
 from dbt_location.metrics.chart import Panel, lines_by_day, markdown
 from dbt_location.metrics.tables import MetricsTable, not_null, replaced_window
-from dbt_location.partitions import daily_partition
+from dbt_location.partitions import BACKFILL_POLICY, daily_partition
 from dbt_location.warehouse import Warehouse
 
 # The city's columns and the share may be null: those of days that were built before these columns existed.
@@ -71,7 +71,7 @@ def panels(rows: Sequence[Any]) -> list[Panel]:
 @dg.asset(
     deps=[dg.AssetKey("location_metrics")],
     partitions_def=daily_partition,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=BACKFILL_POLICY,
     automation_condition=build_when_month_is_loaded,
     group_name="metrics",
     kinds={"postgres"},

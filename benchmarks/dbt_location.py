@@ -1,0 +1,111 @@
+"""Runs of dbt_location as processes of its own Python: Dagster's, and dbt's alone."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.histories import History
+from embedded.postgres import ROOT
+
+FOLDER = ROOT / "dbt_location"
+BIN = FOLDER / ".venv/bin"
+DBT_ASSETS = ("stg_trips", "daily_metrics", "location_metrics")
+DAILY_ASSETS = (*DBT_ASSETS, "manhattan_stats")
+
+
+@dataclass(frozen=True)
+class DbtResults:
+    """What dbt says about a run of itself.
+
+    Attributes:
+        seconds: from the first to the last node, tests and hooks included.
+        models: seconds of each model.
+        tests: seconds of all data tests.
+    """
+
+    seconds: float
+    models: dict[str, float]
+    tests: float
+
+
+def dbt_results(history: History) -> DbtResults:
+    """The results of the dbt run that ended last."""
+    newest = max((history.folder / "target").rglob("run_results.json"), key=lambda path: path.stat().st_mtime_ns)
+    results: dict[str, Any] = json.loads(newest.read_text())
+    seconds = {result["unique_id"]: float(result["execution_time"]) for result in results["results"]}
+    return DbtResults(
+        results["elapsed_time"],
+        {node.rpartition(".")[2]: value for node, value in seconds.items() if node.startswith("model.")},
+        sum(value for node, value in seconds.items() if node.startswith("test.")),
+    )
+
+
+@cache
+def constants() -> dict[str, Any]:
+    """What the location's own code says: dbt's command in a run of days, and the most days of a run."""
+    script = (
+        "import json; from dbt_location.dbt_models import BUILD, DAILY;"
+        "from dbt_location.partitions import MAX_DAYS_PER_RUN;"
+        "print(json.dumps({'build': [*BUILD, '--select', DAILY], 'max_days_per_run': MAX_DAYS_PER_RUN}))"
+    )
+    output = subprocess.run([BIN / "python", "-c", script], cwd=FOLDER, stdout=subprocess.PIPE, check=True).stdout
+    return dict(json.loads(output))
+
+
+def prepare(history: History) -> None:
+    """Lets dbt parse the project for this warehouse, as an image build does, and builds the zones."""
+    dbt(history, "parse")
+    materialize(history, "stg_zones")
+
+
+def materialize(history: History, *assets: str, first: date | None = None, last: date | None = None) -> float:
+    """Runs `dagster asset materialize` on assets, for one day or a range; seconds of the whole process."""
+    options = ["--select", ",".join(assets), "--module-name", "dbt_location.definitions"]
+    if first and last:
+        options += ["--partition-range", f"{first}...{last}"]
+    elif first:
+        options += ["--partition", f"{first}"]
+    return _run(history, str(BIN / "dagster"), "asset", "materialize", *options)
+
+
+def dbt(history: History, *arguments: str) -> float:
+    """Runs dbt on the project; seconds of the whole process."""
+    project = ("--project-dir", "analytics", "--profiles-dir", "analytics")
+    return _run(history, str(BIN / "dbt"), *arguments, *project)
+
+
+def dbt_build(history: History, first: date, last: date, *options: str) -> float:
+    """Runs dbt as a run of the days from first to last does; seconds of the whole process."""
+    window = ("--event-time-start", f"{first}", "--event-time-end", f"{last + timedelta(days=1)}")
+    return dbt(history, *constants()["build"], *window, *options)
+
+
+def run_range(history: History, first: date, last: date, *assets: str) -> tuple[float, float]:
+    """Runs assets over a range, as a run of a backfill does; seconds, and peak memory in MB (10^6 bytes)."""
+    script = [str(BIN / "python"), "-P", str(ROOT / "embedded/range_run.py"), "dbt_location.definitions"]
+    start = time.perf_counter()
+    peak = subprocess.run(
+        [sys.executable, "-m", "benchmarks.peak", *script, ",".join(assets), f"{first}...{last}"],
+        cwd=ROOT,
+        env=history.env,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    return time.perf_counter() - start, float(peak)
+
+
+def _run(history: History, *command: str) -> float:
+    log: Path = history.folder / "last_run.log"
+    start = time.perf_counter()
+    with log.open("w") as output:
+        code = subprocess.run(command, cwd=FOLDER, env=history.env, stdout=output, stderr=output).returncode
+    seconds = time.perf_counter() - start
+    if code:
+        sys.exit(f"{log.read_text()}\n{' '.join(command)} failed")
+    return seconds
