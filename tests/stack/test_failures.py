@@ -82,6 +82,20 @@ def die(stack: Stack, container: str) -> None:
     os.kill(inspected["State"]["Pid"], signal.SIGKILL)
 
 
+def die_and_come_back(stack: Stack, service: str) -> None:
+    """Kills a service and waits until Docker has started it again and it is healthy."""
+    container = stack.services()[service]["ID"]
+    (before,) = stack.inspect(container)
+    die(stack, container)
+
+    def look() -> bool | None:
+        (now,) = stack.inspect(container)
+        started = now["State"]["StartedAt"] != before["State"]["StartedAt"]
+        return (started and now["State"]["Health"]["Status"] == "healthy") or None
+
+    wait_for(f"{service} to be back", 180, look)
+
+
 def retried(stack: Stack, run_id: str) -> dict[str, Any]:
     """Waits until a lost run has failed, and for the end of the run that replaces it."""
     assert stack.webserver.finished(run_id)["status"] == "FAILURE"
@@ -149,10 +163,7 @@ def test_a_service_that_dies_comes_back_and_the_run_in_flight_ends_well(
     with source_silent(failing):
         run_id = failing.webserver.launch_month("2023-01-01")
         failing.webserver.started(run_id)
-        die(failing, failing.services()[service]["ID"])
-        wait_for(
-            f"{service} to be healthy again", 180, lambda: failing.services()[service]["Health"] == "healthy" or None
-        )
+        die_and_come_back(failing, service)
     assert failing.webserver.finished(run_id)["status"] == "SUCCESS"
     failing.check_days(right)
 
@@ -163,10 +174,7 @@ def test_postgres_that_dies_under_a_load_comes_back_and_the_month_gets_loaded(
     with source_silent(failing):
         run_id = failing.webserver.launch_month("2023-01-01")
         failing.webserver.started(run_id)
-        die(failing, failing.services()["postgres"]["ID"])
-        wait_for(
-            "postgres to be healthy again", 180, lambda: failing.services()["postgres"]["Health"] == "healthy" or None
-        )
+        die_and_come_back(failing, "postgres")
     # The load goes on where Postgres was away for a moment; where its run is lost, another one takes its place.
     assert ended_well(failing, run_id)
     failing.check_days(right)

@@ -24,15 +24,13 @@ zones as (
 
 ),
 
+-- The pickup's names come after the counting: there are far fewer rows than trips.
 trips_by_zone as (
 
     select
         trips.date_of_business,
         trips.pickup_zone_id,
-        coalesce(pickup_zones.zone_name, 'Unknown') as pickup_zone,
-        coalesce(pickup_zones.borough, 'Unknown') as pickup_borough,
         coalesce(dropoff_zones.borough, 'Unknown') as destination_borough,
-        coalesce(pickup_zones.is_airport, false) as from_airport,
         count(*) as trips,
         count(trips.duration) as timed_trips,
         sum(trips.trip_distance) as total_distance,
@@ -41,16 +39,30 @@ trips_by_zone as (
         count(*) filter (where trips.duration > 30) as trips_over_30_min
 
     from trips
-    left join zones as pickup_zones on trips.pickup_zone_id = pickup_zones.zone_id
     left join zones as dropoff_zones on trips.dropoff_zone_id = dropoff_zones.zone_id
-    group by
-        trips.date_of_business,
-        trips.pickup_zone_id,
-        pickup_zones.zone_name,
-        pickup_zones.borough,
-        coalesce(dropoff_zones.borough, 'Unknown'),
-        pickup_zones.is_airport
+    group by trips.date_of_business, trips.pickup_zone_id, coalesce(dropoff_zones.borough, 'Unknown')
+
+),
+
+named as (
+
+    select
+        trips_by_zone.date_of_business,
+        trips_by_zone.pickup_zone_id,
+        coalesce(pickup_zones.zone_name, 'Unknown') as pickup_zone,
+        coalesce(pickup_zones.borough, 'Unknown') as pickup_borough,
+        trips_by_zone.destination_borough,
+        coalesce(pickup_zones.is_airport, false) as from_airport,
+        trips_by_zone.trips,
+        trips_by_zone.timed_trips,
+        trips_by_zone.total_distance,
+        trips_by_zone.total_duration,
+        trips_by_zone.fare,
+        trips_by_zone.trips_over_30_min
+
+    from trips_by_zone
+    left join zones as pickup_zones on trips_by_zone.pickup_zone_id = pickup_zones.zone_id
 
 )
 
-select * from trips_by_zone
+select * from named
