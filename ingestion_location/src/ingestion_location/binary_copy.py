@@ -11,8 +11,8 @@ from psycopg2 import sql
 from psycopg2.errors import QueryCanceled
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 
-# Rows encoded at a time. Encoding holds Python's lock, so a piece must be done before the server has worked off what is in
-# the socket, a thousand rows: with pieces of 2,048 rows it runs dry between them, and a load takes a tenth longer.
+# Rows encoded at a time. Encoding holds Python's lock, so a piece must be done before the server has worked off the
+# thousand rows that are in the socket: with 2,048 it ran dry between pieces, and a load took a tenth longer.
 ENCODE_ROWS = 512
 # Encoded pieces that wait for the server, about a hundred kilobytes each.
 AHEAD = 32
