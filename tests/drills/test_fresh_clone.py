@@ -47,9 +47,9 @@ def test_make_demo_works_in_a_fresh_clone_and_is_quick_the_second_time(python: s
 @pytest.fixture
 def without_settings(clone: Path) -> Iterator[dict[str, str]]:
     """An environment without a setting, but for what keeps the stack apart from one that runs already."""
-    names = ("TAXI_START_DATE", "TAXI_END_DATE", "TLC_BASE_URL", "TLC_TAXI_TYPE")
+    names = ("TAXI_START_DATE", "TAXI_END_DATE", "TAXI_AUTOMATION", "TLC_BASE_URL", "TLC_TAXI_TYPE", "REPORTS_URL")
     env = {name: value for name, value in os.environ.items() if name not in names}
-    env |= {"COMPOSE_PROJECT_NAME": "dagster-taxi-test", "WEBSERVER_PORT": "3901"}
+    env |= {"COMPOSE_PROJECT_NAME": "dagster-taxi-test", "WEBSERVER_PORT": "3901", "REPORTS_PORT": "3902"}
     yield env
     subprocess.run(["make", "destroy"], cwd=clone, env=env, check=True)
 
