@@ -84,12 +84,13 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all lint format test-locations test-cross test-embedded test-stack
+.PHONY: test test-all lint format test-locations test-cross test-stack
 test: ## Run all checks and tests, the live compose stack included
 	@$(MAKE) --no-print-directory --jobs 3 install-dev
 	@$(MAKE) --no-print-directory lint
 	@echo "Running the tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
-	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-stack test-embedded
+	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
+		test-stack test-cross test-locations
 test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
 	cd ingestion_location && .venv/bin/pytest -m drill ../tests/ingestion_location
 	cd dbt_location && .venv/bin/pytest -m drill ../tests/dbt_location
@@ -98,9 +99,6 @@ test-all: install-dev ## Run the long drills: crashes at every moment, builds in
 test-locations: install-dev
 	cd ingestion_location && .venv/bin/pytest -m 'not drill' ../tests/ingestion_location
 	cd dbt_location && .venv/bin/pytest -m 'not drill' ../tests/dbt_location
-test-embedded: install-dev
-	@$(MAKE) --no-print-directory test-locations
-	@$(MAKE) --no-print-directory test-cross
 test-cross: install-dev
 	.venv/bin/pytest tests/cross_location
 test-stack: install-dev
