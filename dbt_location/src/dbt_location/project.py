@@ -30,7 +30,7 @@ class AnalyticsDbt(DbtCliResource):
 
     def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> None:  # type: ignore[override]
         # The library would load dbt into this process as well, for queries of its own (fetch_row_counts,
-        # fetch_column_metadata) that no asset here makes: a second in every run.
+        # fetch_column_metadata) that no asset here makes.
         return None
 
 
