@@ -28,7 +28,7 @@ SOURCE_PARTITIONS: dict[str, dg.PartitionsDefinition[str]] = {
 
 # Most days that one run builds: a year. Dagster plans one event per day and asset, one by one, before a run's first
 # step, so ten years in one run would plan 14,600 of them before anything is built, and any failure would lose them all.
-# A run of a year takes 340 MB, one of ninety days 290 MB; the tenth as much as the first (make bench-windows).
+# A run of a year takes 440 MB, the tenth as much as the first (make bench-windows).
 MAX_DAYS_PER_RUN = 366
 
 # Dagster stores a run's materializations one by one, each through connections of its own, unless it is told to store an
