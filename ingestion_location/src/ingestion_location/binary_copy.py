@@ -11,8 +11,8 @@ from psycopg2 import sql
 from psycopg2.errors import QueryCanceled
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 
-# Rows encoded at a time. Encoding holds Python's lock, so long pieces keep the thread that feeds the server waiting: with
-# pieces of 2,048 rows a load of 3 million took an eighth longer (medians of 7 rounds in turns: 4.43 s and 3.81 s).
+# Rows encoded at a time. Encoding holds Python's lock, so long pieces keep the thread that feeds the server waiting:
+# with 2,048 rows a load of 3 million took a sixth longer (medians of 7 rounds in turns: 4.43 s and 3.81 s).
 ENCODE_ROWS = 512
 # Encoded pieces that wait for the server, about a hundred kilobytes each.
 AHEAD = 32
