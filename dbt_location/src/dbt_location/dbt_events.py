@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliInvocation
+
+from dbt_location.lean_dagster_dbt import DbtCliInvocation
 
 # What Postgres answers to the last statement of a model: INSERT 0 90.
 _INSERTED = re.compile(r"INSERT 0 (\d+)")

@@ -5,10 +5,10 @@ from functools import cache
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import dbt_assets
 
 from dbt_location.automation import build_when_month_is_loaded, build_when_upstream_is_loaded
 from dbt_location.dbt_events import stream
+from dbt_location.lean_dagster_dbt import dbt_assets
 from dbt_location.partitions import BACKFILL_POLICY, daily_partition
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
 from dbt_location.translator import AnalyticsTranslator

@@ -9,8 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dagster_dbt import DbtCliResource, DbtProject
 from packaging import version
+
+from dbt_location.lean_dagster_dbt import DbtCliResource, DbtProject
 
 # dagster-dbt looks for dbt on the PATH, where a virtual environment that is used without activating it is not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

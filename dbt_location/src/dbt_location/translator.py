@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator
 
+from dbt_location.lean_dagster_dbt import DagsterDbtTranslator
 from dbt_location.sources import source_asset_key
 
 
