@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from ingestion_location.definitions import defs
 from ingestion_location.download import SourceFile
+from ingestion_location.passing import PASSING
 from ingestion_location.published import Published
 from ingestion_location.source import TlcSource
 from ingestion_location.source_watch import DEFAULT_STATUS, INTERVAL_SECONDS, Watch
@@ -84,12 +85,19 @@ class Sensor:
     def runs(self, run_status: dg.DagsterRunStatus) -> None:
         """Makes the runs that the last tick requested, as the daemon does, and leaves them in a state."""
         for request in self.requests:
-            tags = {"dagster/run_key": str(request.run_key), "dagster/sensor_name": self.name}
+            tags = {"dagster/run_key": str(request.run_key), "dagster/sensor_name": self.name, **request.tags}
             self.make_run(request.partition_key, run_status, tags)
 
-    def make_run(self, partition: str | None, run_status: dg.DagsterRunStatus, tags: dict[str, str]) -> None:
+    def fail_in_passing(self) -> datetime:
+        """Makes the runs that the last tick requested, failed as by a source that throttles; returns when that was."""
+        self.runs(dg.DagsterRunStatus.FAILURE)
+        for run in self.instance.get_runs(limit=len(self.requests)):
+            self.instance.add_run_tags(run.run_id, {PASSING: run.run_id})
+        return self.instance.get_run_records(limit=1)[0].update_timestamp
+
+    def make_run(self, partition: str | None, run_status: dg.DagsterRunStatus, tags: dict[str, str]) -> dg.DagsterRun:
         asset = "taxi_trips" if partition else "taxi_zones"
-        self.instance.create_run_for_job(
+        return self.instance.create_run_for_job(
             defs.resolve_implicit_global_asset_job_def(),
             status=run_status,
             tags=tags | ({"dagster/partition": partition} if partition else {}),
@@ -176,6 +184,31 @@ def test_a_month_whose_run_failed_is_requested_again_when_its_file_changes_and_n
     assert "1 requested before in vain, launch by hand (last run FAILURE) (2023-01)" in sensor.said
     files.publish(JANUARY, etag='"2"')
     assert sensor.tick() == [JANUARY]
+
+
+def test_a_month_whose_run_failed_in_passing_is_requested_again_after_twice_as_long_every_time(
+    sensor: Sensor, files: Files
+) -> None:
+    files.publish(JANUARY)
+    sensor.tick()
+    for tries in (1, 2, 3):
+        due = sensor.fail_in_passing() + timedelta(seconds=INTERVAL_SECONDS * 2**tries)
+        assert sensor.tick(due - timedelta(seconds=1)) == []
+        assert f"1 failed in passing, to be requested again after {due:%Y-%m-%d %H:%M:%S} UTC (2023-01)" in sensor.said
+        assert sensor.tick(due) == [JANUARY]
+
+
+def test_a_run_that_was_launched_again_by_hand_and_found_bad_data_is_not_requested_again(
+    sensor: Sensor, files: Files
+) -> None:
+    files.publish(JANUARY)
+    sensor.tick()
+    failed = sensor.fail_in_passing()
+    # Launched from the page of the run before, with its tags.
+    (before,) = sensor.instance.get_runs()
+    sensor.make_run(JANUARY, dg.DagsterRunStatus.FAILURE, dict(before.tags))
+    assert sensor.tick(failed + timedelta(days=1)) == []
+    assert "1 requested before in vain, launch by hand (last run FAILURE) (2023-01)" in sensor.said
 
 
 def test_a_failed_month_does_not_keep_the_others_from_being_requested(

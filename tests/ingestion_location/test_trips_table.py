@@ -106,6 +106,25 @@ def test_a_load_that_breaks_off_leaves_the_old_month_and_no_table(warehouse: War
     assert query(LEFT_OVER) == []
 
 
+def test_tables_from_before_a_column_get_it_and_keep_their_trips(warehouse: Warehouse, query: Any) -> None:
+    load(warehouse, JANUARY, batch(datetime(2023, 1, 5), datetime(2023, 3, 1), airport_fee=1.25))
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("alter table raw_taxis.trips drop column airport_fee")
+        cursor.execute("alter table raw_taxis.stray_trips drop column airport_fee")
+    assert load(warehouse, FEBRUARY, batch(datetime(2023, 2, 5), datetime(2023, 3, 2), airport_fee=2.5)) == (1, 1)
+    rows = "select airport_fee from raw_taxis.{} order by pickup_datetime"
+    assert (query(rows.format("trips")), query(rows.format("stray_trips"))) == ([(None,), (2.5,)], [(None,), (2.5,)])
+
+
+def test_a_column_of_another_release_stays_and_is_null_in_what_this_one_loads(warehouse: Warehouse, query: Any) -> None:
+    load(warehouse, JANUARY, batch(datetime(2023, 1, 5)))
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute("alter table raw_taxis.trips add column surge smallint")
+        cursor.execute("update raw_taxis.trips set surge = 7")
+    load(warehouse, FEBRUARY, batch(datetime(2023, 2, 5)))
+    assert query("select surge from raw_taxis.trips order by pickup_datetime") == [(7,), (None,)]
+
+
 def test_columns_that_a_file_lacks_are_null(warehouse: Warehouse, query: Any) -> None:
     schema = pa.schema([ARROW_SCHEMA.field("total_amount"), ARROW_SCHEMA.field("pickup_datetime")])
     trips = pa.RecordBatch.from_pylist([{"pickup_datetime": JANUARY[0], "total_amount": 5.0}], schema=schema)

@@ -10,6 +10,7 @@ import dagster as dg
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 
+from ingestion_location import passing
 from ingestion_location.download import SourceError
 from ingestion_location.published import SourceBusy
 from ingestion_location.settings import read_automation, read_source_interval
@@ -17,6 +18,8 @@ from ingestion_location.warehouse import Warehouse
 
 INTERVAL_SECONDS = read_source_interval()
 LONGEST_WAIT_SECONDS = 6 * 3600
+# On the runs that a sensor asks for: the version of the files that they load.
+VERSION = "ingestion_location/version"
 # Switched off, the sensors are still there to be started by hand.
 DEFAULT_STATUS = dg.DefaultSensorStatus.RUNNING if read_automation() else dg.DefaultSensorStatus.STOPPED
 
@@ -106,19 +109,57 @@ class Runs:
         """Whether an unfinished run loads the partition."""
         return partition in self._unfinished
 
-    def asked_before(self, run_key: str) -> dg.DagsterRun | None:
-        """The run that the sensor asked for with this key; Dagster launches no second one, even if it failed."""
-        tags = {"dagster/run_key": run_key, "dagster/sensor_name": self._sensor}
-        runs = self._instance.get_runs(filters=dg.RunsFilter(tags=tags), limit=1)
-        return runs[0] if runs else None
+    def asked_before(self, version: str) -> "Asked | None":
+        """What came of the runs that the sensor asked for, to load this version."""
+        tags = {VERSION: version, "dagster/sensor_name": self._sensor}
+        records = self._instance.get_run_records(filters=dg.RunsFilter(tags=tags))
+        if not records:
+            return None
+        last = records[0]
+        # The retry of a run that was lost has the key of that one.
+        tries = len({record.dagster_run.tags.get("dagster/run_key") for record in records})
+        wait = min(INTERVAL_SECONDS * 2.0**tries, LONGEST_WAIT_SECONDS)
+        passes = passing.is_marked(last.dagster_run)
+        again = last.update_timestamp + timedelta(seconds=wait) if passes else None
+        return Asked(last.dagster_run.status, tries, again)
 
 
-def request_load(asset: str, run_key: str, partition: str | None = None) -> dg.RunRequest:
-    """Requests a run that loads an asset; Dagster launches one per key.
+@dataclass(frozen=True)
+class Asked:
+    """What came of the runs that a sensor asked for, to load one version of a file.
+
+    Attributes:
+        status: of the last one.
+        tries: runs asked for.
+        again: when to ask again, twice as long after every failure; None where the failure does not pass by itself.
+    """
+
+    status: dg.DagsterRunStatus
+    tries: int
+    again: datetime | None
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether to ask again."""
+        return self.again is not None and now >= self.again
+
+    def said(self) -> str:
+        """Why there is no run now."""
+        if self.again is not None:
+            return f"failed in passing, to be requested again after {self.again:%Y-%m-%d %H:%M:%S} UTC"
+        return f"requested before in vain, launch by hand (last run {self.status.value})"
+
+
+def request_load(asset: str, version: str, partition: str | None = None, tries: int = 0) -> dg.RunRequest:
+    """Requests a run that loads a version of an asset's files; Dagster launches one per version and number of tries.
 
     The asset is named although it is the sensor's only one: without it the run would not say what it loads.
     """
-    return dg.RunRequest(run_key=run_key, partition_key=partition, asset_selection=[dg.AssetKey(asset)])
+    return dg.RunRequest(
+        run_key=f"{version} {tries + 1}" if tries else version,
+        partition_key=partition,
+        asset_selection=[dg.AssetKey(asset)],
+        tags={VERSION: version},
+    )
 
 
 def read_ledger(warehouse: Warehouse, read: Callable[[Cursor], T]) -> T:

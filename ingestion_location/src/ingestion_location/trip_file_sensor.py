@@ -75,12 +75,14 @@ def look_for_months(
                 pass
             elif runs.is_loading(f"{month}"):
                 found["being loaded"].append(name)
-            elif (asked := runs.asked_before(published.version)) is not None:
-                found[f"requested before in vain, launch by hand (last run {asked.status.value})"].append(name)
+            elif (asked := runs.asked_before(published.version)) is not None and not asked.is_due(now):
+                found[asked.said()].append(name)
             else:
                 found["published and requested" if kind == "waiting" else "changed and requested"].append(name)
-                # The version is the key: a file is requested once, however its run ends, until there is another.
-                requests.append(request_load("taxi_trips", published.version, f"{month}"))
+                # The version is the key: it is requested once, until there is another; again only where its load failed
+                # in a way that passes, as a source that throttled.
+                tries = asked.tries if asked else 0
+                requests.append(request_load("taxi_trips", published.version, f"{month}", tries))
     sentence = ", ".join(
         [f"{len(lists['loaded'])} of {len(months)} months loaded"]
         + [f"{len(names)} {what} ({listed(sorted(names))})" for what, names in found.items()]

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import psycopg2
 
+from ingestion_location import passing
 from ingestion_location.chart import bars_by_day
 from ingestion_location.download import SourceError, Unchanged
 from ingestion_location.locks import LockError
@@ -76,9 +77,13 @@ def taxi_trips(
                 metadata=_metadata(loaded), check_results=evaluate(loaded.record, loaded.neighbours, loaded.by_day)
             )
     except (SourceError, TripFileError, LockError) as error:
+        if error.retry:
+            passing.mark(context)
         # The message says it all; a stack trace would only hide it.
         raise dg.Failure(str(error), allow_retries=error.retry) from None
     except psycopg2.Error as error:
+        if warehouse.is_away(error):
+            passing.mark(context)
         raise dg.Failure(f"{start:%Y-%m}: {warehouse.explain(error)}") from error
 
 

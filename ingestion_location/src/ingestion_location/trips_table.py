@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from ingestion_location import locks, trip_files
 from ingestion_location.binary_copy import copy_batches
-from ingestion_location.progress import Phases
+from ingestion_location.progress import Phases, Say
 from ingestion_location.trip_file import split_strays
 from ingestion_location.trip_schema import COLUMNS
 from ingestion_location.trip_stats import TripStats
@@ -30,12 +30,23 @@ _TAKE_ADVISORY_LOCK = sql.SQL("select pg_advisory_xact_lock(hashtextextended(%s,
 _INDEX = sql.SQL("create index on {} using brin (pickup_datetime)")
 
 
-def create_tables(cursor: Cursor) -> None:
-    """Creates the tables of the trips and the ledger where they are missing."""
+def create_tables(cursor: Cursor, say: Say) -> None:
+    """Creates the tables of the trips and the ledger where they are missing, and their columns where those are.
+
+    A column that is added to an older table is null in the months that were loaded before, until they are loaded again.
+
+    Args:
+        cursor: cursor of an open transaction.
+        say: takes a line where readers have to be waited for.
+
+    Raises:
+        LockError: a column is missing, and a reader of the table did not end in time.
+    """
     # Two first loads at once would both find the tables missing; the lock makes one of them look later.
     cursor.execute(_TAKE_ADVISORY_LOCK, (f"{SCHEMA} tables",))
     cursor.execute("select to_regclass(%s)", (f"{SCHEMA}.trip_files",))
     if cursor.fetchone() != (None,):
+        _add_columns(cursor, say)
         return
     cursor.execute(
         sql.SQL("create table if not exists {} ({}) partition by range (pickup_datetime)").format(
@@ -52,6 +63,30 @@ def create_tables(cursor: Cursor) -> None:
         sql.SQL("create index if not exists stray_trips_file_month_idx on {} (file_month)").format(STRAY_TRIPS)
     )
     trip_files.create_table(cursor)
+
+
+def _add_columns(cursor: Cursor, say: Say) -> None:
+    for table, name in ((TRIPS, f"{SCHEMA}.trips"), (STRAY_TRIPS, f"{SCHEMA}.stray_trips")):
+        there = _columns(cursor, name)
+        missing = [column for column in COLUMNS if column.name not in there]
+        if missing:
+            lock = sql.SQL("lock table {} in access exclusive mode").format(table)
+            locks.take(cursor, lock, None, f"the readers of {name}", say)
+        for column in missing:
+            _add_column(cursor, table, column.name, column.postgres)
+
+
+def _columns(cursor: Cursor, table: str) -> dict[str, str]:
+    cursor.execute(
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute"
+        " where attrelid = %s::regclass and attnum > 0 and not attisdropped",
+        (table,),
+    )
+    return dict(cursor.fetchall())
+
+
+def _add_column(cursor: Cursor, table: sql.Composable, name: str, kind: str) -> None:
+    cursor.execute(sql.SQL("alter table {} add column {} {}").format(table, sql.Identifier(name), sql.SQL(kind)))
 
 
 def replace_month(
@@ -88,7 +123,7 @@ def replace_month(
     partition = f"trips_{month:%Y_%m}"
     new = sql.Identifier(SCHEMA, f"{partition}_new")
     with connection.cursor() as cursor:
-        create_tables(cursor)
+        create_tables(cursor, phases.say)
     # Loads of other months need not wait for this one: the tables are there for all from here on.
     connection.commit()
 
@@ -144,6 +179,10 @@ def replace_month(
             )
             for old in replaced:
                 cursor.execute(sql.SQL("drop table {}").format(old))
+            # Columns of another release, newer or older: they stay, and are null in what this one loads.
+            for name, kind in _columns(cursor, f"{SCHEMA}.trips").items():
+                if name not in {column.name for column in COLUMNS}:
+                    _add_column(cursor, new, name, kind)
             cursor.execute(sql.SQL("alter table {} rename to {}").format(new, sql.Identifier(partition)))
             cursor.execute(
                 sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(

@@ -73,6 +73,15 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         finally:
             connection.close()
 
+    def is_away(self, error: psycopg2.Error) -> bool:
+        """Whether the server could not be reached or the connection was lost, so that another run may succeed."""
+        # A plain DatabaseError without a code is libpq's own: a connection that was lost during the commit.
+        lost = type(error) is psycopg2.DatabaseError and error.pgcode is None
+        return lost or (
+            isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+            and not isinstance(error, errors.DiskFull)
+        )
+
     def explain(self, error: psycopg2.Error) -> str:
         """Says what an error of the server or the connection means and what to do."""
         said = str(error).strip().splitlines()
@@ -82,9 +91,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"{where} has no room left on its disk ({said[0]}). What was there stays. Make room, then launch the "
                 "run again."
             )
-        # A plain DatabaseError without a code is libpq's own: a connection that was lost during the commit.
-        lost = type(error) is psycopg2.DatabaseError and error.pgcode is None
-        if lost or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        if self.is_away(error):
             return (
                 f"{where} cannot be reached, or the connection to it was lost ({said[0] if said else 'closed'}). What "
                 "is there is the old or the new content, never a part. Check WAREHOUSE_HOST and the server, then "

@@ -39,13 +39,13 @@ def look_for_zones(
     if not new:
         return watch.answered(f"{loaded}, nothing new", {}).result()
     names = ", ".join(file.url.rpartition("/")[2] for file in new)
-    run_key = " ".join(file.version for file in published)
+    version = " ".join(file.version for file in published)
     if runs.is_loading(None):
         return watch.answered(f"{loaded}, being loaded ({names})", {}).result()
-    if (asked := runs.asked_before(run_key)) is not None:
-        said = f"{loaded}, requested before in vain, launch by hand (last run {asked.status.value}): {names}"
-        return watch.answered(said, {}).result()
-    request = request_load("taxi_zones", run_key)
+    asked = runs.asked_before(version)
+    if asked is not None and not asked.is_due(now):
+        return watch.answered(f"{loaded}, {asked.said()}: {names}", {}).result()
+    request = request_load("taxi_zones", version, tries=asked.tries if asked else 0)
     return watch.answered(f"{loaded}, published and requested ({names})", {}).result([request])
 
 

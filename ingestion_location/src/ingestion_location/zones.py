@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
-from ingestion_location import zone_files
+from ingestion_location import passing, zone_files
 from ingestion_location.download import FileUnavailable, SourceError, SourceFile
 from ingestion_location.progress import Say
 from ingestion_location.source import TlcSource
@@ -138,8 +138,13 @@ def taxi_zones(
             with connection.cursor() as cursor:
                 zone_files.replace(cursor, files, context.run.run_id)
     except (SourceError, ZoneFileError) as error:
-        raise dg.Failure(str(error), allow_retries=isinstance(error, SourceError) and error.retry) from None
+        retry = isinstance(error, SourceError) and error.retry
+        if retry:
+            passing.mark(context)
+        raise dg.Failure(str(error), allow_retries=retry) from None
     except psycopg2.Error as error:
+        if warehouse.is_away(error):
+            passing.mark(context)
         raise dg.Failure(f"zones: {warehouse.explain(error)}") from error
     numbers = {zone[0] for zone in zones}
     without_shape = sorted(numbers - set(shapes or {}))
