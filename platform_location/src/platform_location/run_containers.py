@@ -1,0 +1,90 @@
+"""What becomes of a run's container, decided by what Docker and the instance say of it. Nothing here asks either."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import dagster as dg
+
+from platform_location.settings import Reaping
+
+RUN_ID = "dagster/run_id"  # The launcher sets it on every container that it creates.
+# One that was created and never started counts as ended: its run failed between the two.
+ENDED = ("exited", "dead", "created")
+FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+
+class Verdict(Enum):
+    """What becomes of a container, in the words of the tick."""
+
+    RUNS = "running"
+    LEFT_BEHIND = "running on after the end of its run"
+    RUN_GOES_ON = "ended before its run did"
+    KEPT = "kept"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True)
+class RunContainer:
+    """A container that the launcher created for a run.
+
+    Attributes:
+        id: Docker's id of it.
+        run_id: the run's.
+        state: Docker's word: created, running, paused, restarting, removing, exited or dead.
+        ended_at: when its process ended, or when it was created where it never started.
+        exit_code: of its process.
+        oom_killed: whether the kernel ended it since its memory ran out.
+        error: why Docker could not start it; mostly empty.
+    """
+
+    id: str
+    run_id: str
+    state: str
+    ended_at: datetime
+    exit_code: int
+    oom_killed: bool
+    error: str
+
+    @classmethod
+    def from_inspect(cls, inspected: dict[str, Any]) -> "RunContainer":
+        """Reads Docker's description of a container."""
+        state = inspected["State"]
+        ended_at = state["FinishedAt"] if state["Status"] != "created" else inspected["Created"]
+        return cls(
+            id=inspected["Id"],
+            run_id=inspected["Config"]["Labels"][RUN_ID],
+            state=state["Status"],
+            # Docker writes nanoseconds.
+            ended_at=datetime.fromisoformat(ended_at[:19] + "+00:00"),
+            exit_code=state["ExitCode"],
+            oom_killed=state["OOMKilled"],
+            error=state.get("Error", ""),
+        )
+
+
+def is_unsuccessful(container: RunContainer, status: dg.DagsterRunStatus) -> bool:
+    """Whether a container and its run have both ended, and the run did not succeed."""
+    return container.state in ENDED and status in FINISHED and status is not dg.DagsterRunStatus.SUCCESS
+
+
+def judge(container: RunContainer, status: dg.DagsterRunStatus | None, ages: Reaping, now: datetime) -> Verdict:
+    """Decides about one container.
+
+    One whose run has not ended stays, whatever its own state: the run monitoring still looks at it, to say how the run
+    was lost.
+
+    Args:
+        container: the container.
+        status: its run's; None where the instance has no such run, which counts as failed.
+        ages: after how many seconds it is removed.
+        now: with a time zone.
+    """
+    run_ended = status is None or status in FINISHED
+    if container.state not in ENDED:
+        return Verdict.LEFT_BEHIND if run_ended else Verdict.RUNS
+    if not run_ended:
+        return Verdict.RUN_GOES_ON
+    seconds = ages.succeeded_after if status is dg.DagsterRunStatus.SUCCESS else ages.failed_after
+    return Verdict.REMOVED if (now - container.ended_at).total_seconds() >= seconds else Verdict.KEPT

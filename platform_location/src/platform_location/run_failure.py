@@ -1,0 +1,127 @@
+"""What there is to say of a failed run, read from the instance."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance
+
+LONGEST_REASON = 1_000
+MOST_ASSETS = 50
+WILL_RETRY = "dagster/will_retry"
+RETRY_NUMBER = "dagster/retry_number"
+PARTITION = "dagster/partition"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """A run that failed, as its notification says it.
+
+    Attributes:
+        run_id: its id; a receiver that gets it twice got the same notification twice.
+        url: its page.
+        job: name of its job.
+        location: its code location; None for a run that belongs to none.
+        assets: keys of its assets, 50 at most.
+        partition: its partition, or None.
+        partition_range: first and last partition of its range, or None.
+        failed_at: when, in ISO 8601, UTC.
+        failed_step: the step that failed first, or None: it failed outside of them, or was lost.
+        reason: the step's own error, or what the run monitoring said; 1,000 characters at most.
+        will_retry: whether Dagster launches it again by itself.
+        retry_number: which retry it was itself; 0 for a first attempt.
+    """
+
+    run_id: str
+    url: str
+    job: str
+    location: str | None
+    assets: tuple[str, ...]
+    partition: str | None
+    partition_range: tuple[str, str] | None
+    failed_at: str
+    failed_step: str | None
+    reason: str
+    will_retry: bool
+    retry_number: int
+
+    @property
+    def text(self) -> str:
+        """All of it as a few lines for a person."""
+        what = ", ".join(self.assets) or self.job
+        if self.partition_range:
+            what += f" [{self.partition_range[0]} to {self.partition_range[1]}]"
+        elif self.partition:
+            what += f" [{self.partition}]"
+        then = "It is launched again by itself." if self.will_retry else "It is not launched again by itself."
+        tried = f" (retry {self.retry_number})" if self.retry_number else ""
+        where = f" in {self.location}" if self.location else ""
+        return f"Run failed{tried}: {what}{where}\n{self.reason}\n{then}\n{self.url}"
+
+    def message(self) -> dict[str, Any]:
+        """The attributes and the text, as the webhook sends them."""
+        return {**asdict(self), "text": self.text}
+
+
+def describe(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogEntry, dagster_url: str) -> RunFailure:
+    """Describes a failed run.
+
+    Args:
+        instance: the instance.
+        run: the run.
+        failure: the event of its failure.
+        dagster_url: address of the UI, without a trailing slash.
+    """
+    step, reason = _reason(instance, run, failure)
+    origin = run.remote_job_origin
+    tags: Mapping[str, str] = run.tags
+    in_range = RANGE_START in tags and RANGE_END in tags
+    return RunFailure(
+        run_id=run.run_id,
+        url=f"{dagster_url}/runs/{run.run_id}",
+        job=run.job_name,
+        location=origin.repository_origin.code_location_origin.location_name if origin else None,
+        assets=tuple(sorted(key.to_user_string() for key in _assets(instance, run))[:MOST_ASSETS]),
+        partition=tags.get(PARTITION),
+        partition_range=(tags[RANGE_START], tags[RANGE_END]) if in_range else None,
+        failed_at=datetime.fromtimestamp(failure.timestamp, UTC).isoformat(timespec="seconds"),
+        failed_step=step,
+        reason=_trimmed(reason),
+        will_retry=tags.get(WILL_RETRY) == "true",
+        retry_number=int(tags.get(RETRY_NUMBER, "0")),
+    )
+
+
+def _assets(instance: DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
+    """The run's assets: those that it was asked for, or, where it was asked for a whole job, those that it planned."""
+    if run.asset_selection:
+        return set(run.asset_selection)
+    planned = instance.event_log_storage.get_asset_partitions_for_run(
+        run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    )
+    return set(planned)
+
+
+def _reason(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogEntry) -> tuple[str | None, str]:
+    """The step that failed first and its error; None and what was said of the whole run, where no step failed."""
+    records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE, limit=1).records
+    if records:
+        event = records[0].event_log_entry.get_dagster_event()
+        data = event.step_failure_data
+        if data.user_failure_data and data.user_failure_data.description:
+            return event.step_key, data.user_failure_data.description
+        if data.error:
+            # Dagster wraps what the step raised.
+            return event.step_key, (data.error.cause or data.error).message
+        return event.step_key, event.message or ""
+    event = failure.get_dagster_event()
+    error = event.job_failure_data.error if event.event_specific_data else None
+    return None, "\n".join(filter(None, [event.message, (error.cause or error).message if error else None]))
+
+
+def _trimmed(reason: str) -> str:
+    reason = reason.strip() or "No reason is given."
+    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"

@@ -1,0 +1,37 @@
+"""What was built serves what it should: the definitions load without a network, a database or a setting."""
+
+import json
+import os
+import subprocess
+import sys
+
+
+def statuses(**settings: str) -> dict[str, str]:
+    """Per sensor and schedule its default status, as a new process with these settings has it."""
+    code = (
+        "import json; from platform_location.definitions import defs;"
+        "print(json.dumps({d.name: d.default_status.value for d in [*defs.sensors, *defs.schedules]}))"
+    )
+    env = {**os.environ, **settings}
+    printed = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    loaded: dict[str, str] = json.loads(printed)
+    return loaded
+
+
+def test_all_of_it_runs_from_the_start() -> None:
+    assert statuses() == dict.fromkeys(("reaper", "notify_run_failure", "nightly_pruning"), "RUNNING")
+
+
+def test_housekeeping_that_is_switched_off_is_there_and_stopped_and_failures_are_still_told() -> None:
+    assert statuses(HOUSEKEEPING="off") == {
+        "reaper": "STOPPED",
+        "nightly_pruning": "STOPPED",
+        "notify_run_failure": "RUNNING",
+    }
+
+
+def test_the_definitions_import_neither_docker_nor_an_http_library() -> None:
+    code = (
+        "import sys, platform_location.definitions; print({'docker', 'requests', 'dagster_docker'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
