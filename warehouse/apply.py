@@ -6,6 +6,7 @@ role of the file's name, and what that role owns and may do in the database ``wa
 
 import argparse
 import secrets
+import sys
 from pathlib import Path
 
 import psycopg2
@@ -15,6 +16,10 @@ from psycopg2.extensions import encrypt_password
 
 FOLDER = Path(__file__).resolve().parent
 INSTANCE_ROLE = "dagster"
+
+
+class ConnectionLimitError(RuntimeError):
+    """A role's limit of connections is missing, or all of them are too many; the message names the files."""
 
 
 def location_roles() -> list[str]:
@@ -32,6 +37,7 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
 
     Raises:
         psycopg2.Error: the server refused a statement.
+        ConnectionLimitError: a role has no limit of connections, or the server cannot keep them all.
     """
     roles = [INSTANCE_ROLE, *location_roles()]
     server = psycopg2.connect(dsn, dbname="postgres")
@@ -50,6 +56,7 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
     _run_file(dsn, "warehouse", FOLDER / "warehouse.sql")
     for role in location_roles():
         _run_file(dsn, "warehouse", FOLDER / f"{role}.sql")
+    _check_connection_limits(dsn, roles)
 
 
 def _create_role(server: Connection, role: str) -> None:
@@ -75,9 +82,41 @@ def _run_file(dsn: str, database: str, path: Path) -> None:
         connection.close()
 
 
+def _check_connection_limits(dsn: str, roles: list[str]) -> None:
+    """Checks that no role can take another one's connections: each has a limit, and the server has room for all."""
+    connection = psycopg2.connect(dsn, dbname="postgres")
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("select rolname, rolconnlimit from pg_roles where rolname = any(%s)", (roles,))
+            limits: dict[str, int] = dict(cursor.fetchall())
+            cursor.execute(
+                "select sum(case name when 'max_connections' then setting::int else -setting::int end) from pg_settings"
+                " where name in ('max_connections', 'superuser_reserved_connections', 'reserved_connections')"
+            )
+            ((room,),) = cursor.fetchall()
+    finally:
+        connection.close()
+    for role, limit in limits.items():
+        if limit < 0:
+            raise ConnectionLimitError(
+                f"The role {role} has no limit of connections, so it could take everyone's. "
+                f"Add to warehouse/{role}.sql: alter role {role} connection limit 10;"
+            )
+    if sum(limits.values()) > room:
+        each = ", ".join(f"{role} {limit}" for role, limit in sorted(limits.items()))
+        raise ConnectionLimitError(
+            f"The roles may have {sum(limits.values())} connections together ({each}), and Postgres has {room} for "
+            "them. Raise max_connections of the postgres service in docker-compose.yml, or lower a limit in "
+            "warehouse/<role>.sql."
+        )
+
+
 def _set_passwords(server: Connection, roles: list[str], credentials: Path) -> None:
     passwords = {role: _kept_password(credentials / role / "pgpass", role) for role in roles}
     with server.cursor() as cursor:
+        # Dagster connects anew for almost every event, and each connection counts these. They slow down whoever guesses
+        # passwords, which 192 random bits do not need; 4096, the default, is 2.2 ms of the client's CPU, 1 is none.
+        cursor.execute("set scram_iterations = 1")
         for role, password in passwords.items():
             # Encrypted here, so that the password itself is in no log of the server.
             secret = encrypt_password(password, role, server, "scram-sha-256")
@@ -104,4 +143,7 @@ def _kept_password(path: Path, role: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--credentials", type=Path, help="folder of the roles' password files")
-    apply(credentials=parser.parse_args().credentials)
+    try:
+        apply(credentials=parser.parse_args().credentials)
+    except ConnectionLimitError as error:
+        sys.exit(f"warehouse: {error}")

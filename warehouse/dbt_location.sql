@@ -2,5 +2,8 @@
 -- temporary: dbt computes a window in a temporary table before it replaces it.
 grant connect, temporary on database warehouse to dbt_location;
 
+-- The most connections that its code server and its runs may have together; docs/connections.md counts them.
+alter role dbt_location connection limit 10;
+
 create schema if not exists analytics authorization dbt_location;
 create schema if not exists metrics authorization dbt_location;
