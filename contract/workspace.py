@@ -10,6 +10,8 @@ from contract.compare import Asset, breaches
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCATIONS = tuple(sorted(path.parent.name for path in ROOT.glob("*/pyproject.toml")))
+# Those with data: they have a role in the warehouse, name each other's assets, and run without Docker too.
+DATA_LOCATIONS = tuple(location for location in LOCATIONS if (ROOT / f"warehouse/{location}.sql").exists())
 
 
 class LocationError(RuntimeError):
@@ -17,12 +19,12 @@ class LocationError(RuntimeError):
 
 
 def check_settings(env: Mapping[str, str] | None = None) -> None:
-    """Checks the settings of all locations, each by its own rules.
+    """Checks the settings of the locations with data, each by its own rules.
 
     Raises:
         LocationError: a setting is wrong.
     """
-    for location in LOCATIONS:
+    for location in DATA_LOCATIONS:
         python = ROOT / location / ".venv/bin/python"
         checked = subprocess.run([python, "-m", f"{location}.settings"], env=env, capture_output=True, text=True)
         if checked.returncode != 0:
@@ -49,8 +51,8 @@ def describe_location(location: str, env: Mapping[str, str] | None = None) -> li
     return assets
 
 
-def describe_workspace(locations: Iterable[str] = LOCATIONS, env: Mapping[str, str] | None = None) -> list[Asset]:
-    """Describes the assets of all locations.
+def describe_workspace(locations: Iterable[str] = DATA_LOCATIONS, env: Mapping[str, str] | None = None) -> list[Asset]:
+    """Describes the assets of the locations with data, or of others.
 
     Raises:
         LocationError: a location's definitions do not load.
