@@ -1,0 +1,177 @@
+"""`make bench-history`: how large the instance's database gets by 1,000 runs, and what pruning leaves of it.
+
+The runs are executed in this process and another one, on an embedded Postgres. Each is shaped like a day's run of
+dbt_location: one step, five assets of one daily partition, four checks on each, and the messages that such a step logs.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+import psycopg2
+from dagster import DagsterInstance
+from platform_location.history import prune
+
+from benchmarks import results, server
+
+RUNS = 1_000
+# Runs after the pruning, which show whether its room is used again.
+MORE_RUNS = 200
+PROCESSES = 2
+ASSETS = 5
+CHECKS_PER_ASSET = 4
+MESSAGES = 10
+
+DAYS = dg.DailyPartitionsDefinition("2020-01-01", end_date="2026-01-01")
+KEYS = [f"model_{number}" for number in range(ASSETS)]
+CHECKS = [
+    dg.AssetCheckSpec(f"test_{number}", asset=key, description="A dbt test, of which every one is a check.")
+    for key in KEYS
+    for number in range(CHECKS_PER_ASSET)
+]
+INSTANCE = """
+storage:
+  postgres:
+    postgres_url: postgresql+psycopg2://postgres@/dagster?host={host}
+telemetry:
+  enabled: false
+"""
+
+
+@dg.multi_asset(specs=[dg.AssetSpec(key, partitions_def=DAYS) for key in KEYS], check_specs=CHECKS, name="dbt_models")
+def models(context: dg.AssetExecutionContext) -> Any:
+    """One step of five assets and twenty checks, with metadata as dbt's have."""
+    for number in range(MESSAGES):
+        context.log.info(f"{number} of {MESSAGES} OK created sql window model analytics.model_{number} [INSERT 0 1]")
+    for key in KEYS:
+        metadata = {"unique_id": f"model.analytics.{key}", "invocation_id": context.run_id, "Execution Duration": 0.2}
+        yield dg.MaterializeResult(key, metadata=metadata)
+        for number in range(CHECKS_PER_ASSET):
+            yield dg.AssetCheckResult(
+                passed=True,
+                asset_key=key,
+                check_name=f"test_{number}",
+                metadata={"unique_id": f"test.analytics.test_{number}_{key}.0123456789", "status": "pass"},
+            )
+
+
+def run(folder: Path, first: int, number: int) -> None:
+    """Executes runs one after the other, each of a day of its own."""
+    days = DAYS.get_partition_keys()
+    job = dg.Definitions(
+        assets=[models], jobs=[dg.define_asset_job("day", [models])], executor=dg.in_process_executor
+    ).resolve_job_def("day")
+    with DagsterInstance.from_config(str(folder)) as instance:
+        for day in days[first : first + number]:
+            assert job.execute_in_process(instance=instance, partition_key=day).success
+
+
+def run_side_by_side(folder: Path, first: int, number: int) -> None:
+    """Executes runs in several processes."""
+    share = number // PROCESSES
+    command = [sys.executable, "-m", "benchmarks.history", str(folder)]
+    started = [
+        subprocess.Popen([*command, f"{first + share * process}", f"{share}"], stderr=subprocess.DEVNULL)
+        for process in range(PROCESSES)
+    ]
+    assert [process.wait() for process in started] == [0] * PROCESSES
+
+
+class Database:
+    """The instance's database, asked from outside."""
+
+    def __init__(self, socket: str) -> None:
+        """Connects to it."""
+        self._connection = psycopg2.connect(host=socket, user="postgres", dbname="dagster")
+        self._connection.autocommit = True
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        """Runs a statement and returns its rows."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def megabytes(self) -> float:
+        """Size of the database in MB (10^6 bytes), after a checkpoint."""
+        self.ask("checkpoint")
+        return round(int(self.ask("select pg_database_size('dagster')")[0][0]) / 1e6, 1)
+
+    def event_rows(self) -> dict[str, int]:
+        """Events by type."""
+        kind = "coalesce(dagster_event_type, 'log message')"
+        return dict(self.ask(f"select {kind}, count(*) from event_logs group by 1 order by 2 desc"))
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds that some work takes."""
+    begun = time.monotonic()
+    work()
+    return round(time.monotonic() - begun, 1)
+
+
+def measure(folder: Path, socket: str) -> dict[str, Any]:
+    """Fills the instance, prunes it, fills it again; sizes in MB, of the whole database, indexes included."""
+    (folder / "dagster.yaml").write_text(INSTANCE.format(host=quote(socket, safe="")))
+    with DagsterInstance.from_config(str(folder)) as instance:
+        database = Database(socket)
+        size = {"empty": database.megabytes()}
+        print(f"{RUNS} runs", flush=True)
+        seconds = {"runs": timed(lambda: run_side_by_side(folder, 0, RUNS))}
+        database.ask("vacuum analyze")
+        size["after_runs"] = database.megabytes()
+        rows = database.event_rows()
+        seconds["dry_run"] = timed(lambda: prune(instance, time.time(), dry_run=True, say=lambda _: None))
+        seconds["prune"] = timed(lambda: prune(instance, time.time(), dry_run=False))
+        left = database.event_rows()
+        database.ask("vacuum analyze")
+        size["pruned_and_vacuumed"] = database.megabytes()
+        print(f"{MORE_RUNS} more runs", flush=True)
+        run_side_by_side(folder, RUNS, MORE_RUNS)
+        size["pruned_and_more_runs"] = database.megabytes()
+        prune(instance, time.time(), dry_run=False, say=lambda _: None)
+        database.ask("vacuum full")
+        size["more_runs_pruned_and_vacuumed_full"] = database.megabytes()
+    return {
+        "runs": RUNS,
+        "more_runs": MORE_RUNS,
+        "assets_per_run": ASSETS,
+        "checks_per_run": ASSETS * CHECKS_PER_ASSET,
+        "messages_per_run": MESSAGES,
+        "megabytes": size,
+        "kilobytes_per_run": round((size["after_runs"] - size["empty"]) * 1e3 / RUNS, 1),
+        "event_rows": rows,
+        "event_rows_left": left,
+        "share_of_rows_left": round(sum(left.values()) / sum(rows.values()), 3),
+        "seconds": seconds,
+        "machine": server.machine(socket),
+    }
+
+
+def main() -> None:
+    """Measures and writes the results."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        root = Path(folder)
+        # The server's user is another one where this runs as root.
+        root.chmod(0o755)
+        with server.running(root / "postgres") as socket:
+            connection = psycopg2.connect(host=socket, user="postgres", dbname="postgres")
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("create database dagster")
+            connection.close()
+            figures = measure(root, socket)
+    results.save("history", figures)
+    print(figures)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        main()
+    else:
+        run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

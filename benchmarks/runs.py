@@ -1,0 +1,281 @@
+"""`make bench-runs`: what a run costs on the live compose stack beside its bare parts, from the request to the end.
+
+The stack is the real one, under the project name that STACK_PROJECT gives, on the sample files. Whatever is compared is
+measured in turns, on the same image, network and warehouse.
+"""
+
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from benchmarks import results
+from benchmarks.idle import idle
+from contract.workspace import ROOT
+from tests.stack.conftest import PROJECT, Stack
+from tests.stack.webserver import FINISHED, wait_for
+
+ROUNDS = 5
+BACKFILL_ROUNDS = 3
+IDLE_SECONDS = 120
+MONTHS = ("2023-01", "2023-02", "2023-03")
+DBT_ASSETS = ["stg_trips", "daily_metrics", "location_metrics"]
+DAILY_ASSETS = [*DBT_ASSETS, "manhattan_stats"]
+DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
+DAY = date(2023, 3, 15)
+# Months that land at the source while the stack looks on.
+LANDING = (date(2023, 4, 1), date(2023, 5, 1), date(2023, 6, 1))
+
+
+def say(text: str) -> None:
+    """Prints a line of progress at once."""
+    print(text, flush=True)
+
+
+def median(values: list[float]) -> float:
+    """The median, to a hundredth."""
+    return round(statistics.median(values), 2)
+
+
+def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Per name, the median over the rounds."""
+    return {name: median([each[name] for each in rounds]) for name in rounds[0]}
+
+
+# --- runs, phase by phase ---------------------------------------------------------------------------------------------
+
+
+def events(stack: Stack, run_id: str) -> list[dict[str, Any]]:
+    """The events of a run: type, and seconds since the epoch."""
+    data = stack.webserver.ask(
+        """
+        query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events {
+          ... on MessageEvent { timestamp eventType } } } } } }
+        """,
+        id=run_id,
+    )
+    return [
+        {"type": event["eventType"], "at": float(event["timestamp"]) / 1000}
+        for event in data["runOrError"]["eventConnection"]["events"]
+    ]
+
+
+def phases(stack: Stack, requested: float, run_id: str) -> dict[str, float]:
+    """Seconds from the request of a run to each of its stations."""
+    at = {event["type"]: event["at"] for event in reversed(events(stack, run_id))}
+    # Docker writes nanoseconds; six digits are what Python reads.
+    started = stack.run_container(run_id)["State"]["StartedAt"][:26] + "+00:00"
+    stations = {
+        "queued": at["PIPELINE_ENQUEUED"],
+        "dequeued": at["PIPELINE_DEQUEUED"],
+        "container_started": datetime.fromisoformat(started).timestamp(),
+        "first_line": at["PIPELINE_START"],
+        "step_started": at["STEP_START"],
+        "first_result": at.get("ASSET_MATERIALIZATION", at["STEP_SUCCESS"]),
+        "step_ended": at["STEP_SUCCESS"],
+        "success": at["PIPELINE_SUCCESS"],
+    }
+    return {name: round(moment - requested, 3) for name, moment in stations.items()}
+
+
+def run(stack: Stack, location: str, assets: list[str], partition: date) -> dict[str, float]:
+    """Launches a run as the UI does, waits for its success, and returns its phases."""
+    requested = time.time()
+    run_id = stack.webserver.launch(location, assets, **{"dagster/partition": f"{partition}"})
+    ended = stack.webserver.finished(run_id)
+    assert ended["status"] == "SUCCESS", ended
+    return phases(stack, requested, run_id)
+
+
+def bare(stack: Stack, location: str, *command: str) -> float:
+    """Runs a command in a container of a location's image, as its runs are; seconds of `docker run`."""
+    start = time.perf_counter()
+    stack.command(
+        *("docker", "run", "--rm", "--network", f"{PROJECT}_{location}"),
+        *("--env", "TLC_BASE_URL=http://sample:8000"),
+        *("--volume", f"{PROJECT}_{location}_credentials:/run/credentials:ro", f"{location}:{PROJECT}", *command),
+    )
+    return time.perf_counter() - start
+
+
+def dbt_build(stack: Stack, day: date) -> tuple[str, ...]:
+    """The dbt command of a day's run, as the location's own code says it."""
+    script = "import json; from dbt_location.dbt_models import BUILD, DAILY; print(json.dumps([*BUILD, DAILY]))"
+    *build, daily = json.loads(
+        stack.command("docker", "run", "--rm", f"dbt_location:{PROJECT}", "python", "-c", script).splitlines()[-1]
+    )
+    window = ("--event-time-start", f"{day}", "--event-time-end", f"{day + timedelta(days=1)}")
+    project = ("--project-dir", "analytics", "--profiles-dir", "analytics")
+    return ("dbt", *build, "--select", daily, *window, *project)
+
+
+LOAD = """
+from datetime import datetime
+from ingestion_location.month_load import load_month
+from ingestion_location.source import TlcSource
+from ingestion_location.warehouse import Warehouse
+load_month(
+    TlcSource.from_env(), Warehouse.from_env(), datetime(2023, 2, 1), datetime(2023, 3, 1), "bench", lambda line: None
+)
+"""
+
+
+def beside_bare(stack: Stack, location: str, assets: list[str], partition: date, *work: str) -> dict[str, Any]:
+    """A run beside its bare parts: Dagster's import, and the work without Dagster, in containers of the same image."""
+    rounds: list[dict[str, float]] = []
+    bares: list[dict[str, float]] = []
+    for _ in range(ROUNDS):
+        rounds.append(run(stack, location, assets, partition))
+        bares.append(
+            {
+                "import_dagster": bare(stack, location, "python", "-c", "import dagster"),
+                "work": bare(stack, location, *work),
+            }
+        )
+        say(f"{location}: {rounds[-1]['success']:.2f} s, bare {bares[-1]}")
+    bare_seconds = medians(bares)
+    seconds = medians(rounds)
+    return {
+        "bare_seconds": bare_seconds,
+        "over_bare": round(seconds["success"] / sum(bare_seconds.values()), 2),
+        "rounds": ROUNDS,
+        "seconds_since_request": seconds,
+        "success_seconds_of_all_rounds": sorted(round(each["success"], 2) for each in rounds),
+    }
+
+
+# --- backfill ---------------------------------------------------------------------------------------------------------
+
+
+def ninety_days(stack: Stack) -> dict[str, float]:
+    """Asks for ninety days as one asset backfill; seconds to each station, until Dagster says that it is done."""
+    requested = time.time()
+    backfill = stack.webserver.backfill(DAILY_ASSETS, DAYS)
+
+    def look() -> dict[str, Any] | None:
+        data = stack.webserver.ask(
+            """
+            query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
+              status endTimestamp runs(limit: 10) { runId status creationTime startTime endTime } } } }
+            """,
+            id=backfill,
+        )["partitionBackfillOrError"]
+        return data if data["status"].startswith("COMPLETED") else None
+
+    done = wait_for("the backfill's end", 600, look)
+    seen = time.time()
+    assert done["status"] == "COMPLETED_SUCCESS", done
+    (only,) = done["runs"]
+    return {
+        "run_created": round(only["creationTime"] - requested, 2),
+        "run_started": round(only["startTime"] - requested, 2),
+        "run_ended": round(only["endTime"] - requested, 2),
+        "done": round(seen - requested, 2),
+    }
+
+
+# --- from landed to built ---------------------------------------------------------------------------------------------
+
+
+def land(stack: Stack, month: date) -> float:
+    """Lets a month land at the source; seconds from the end of its load to the end of its last days and metrics."""
+    before = {run["runId"] for run in stack.webserver.runs()}
+    end = (month + timedelta(days=31)).replace(day=1)
+    script = (
+        f"python generate.py files/new yellow {month} {end};"
+        f" mv files/new/trip-data/yellow_tripdata_{month:%Y-%m}.parquet files/trip-data/; rm -r files/new"
+    )
+    stack.command("docker", "compose", "--profile", "sample", "exec", "-T", "sample", "sh", "-ec", script)
+
+    def look() -> float | None:
+        new = [run for run in stack.webserver.runs() if run["runId"] not in before]
+        ended = {asset: run["endTime"] for run in new if run["status"] == "SUCCESS" for asset in run["assets"]}
+        assert not any(run["status"] in FINISHED - {"SUCCESS"} for run in new), new
+        if not {"taxi_trips", "daily_metrics", "monthly_report"} <= set(ended):
+            return None
+        return float(max(ended.values()) - ended["taxi_trips"])
+
+    seconds = wait_for(f"{month:%Y-%m} to be built", 600, look)
+    say(f"{month:%Y-%m}: built {seconds:.1f} s after it was loaded")
+    return seconds
+
+
+def landed_to_built(stack: Stack) -> list[float]:
+    """Starts the stack anew with automation, lets it settle, and lets months land, one after the other."""
+    stack.command("make", "destroy")
+    stack.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
+    stack.up()
+    wait_for(
+        "three months, their days and metrics",
+        600,
+        lambda: stack.webserver.materialized_partitions("monthly_report") == len(MONTHS) or None,
+    )
+    return [land(stack, month) for month in LANDING]
+
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+
+def measure(stack: Stack) -> dict[str, Any]:
+    """Measures everything on a stack that was just started, without automation."""
+    for location, assets in (("ingestion_location", ["taxi_zones"]), ("dbt_location", ["stg_zones"])):
+        assert stack.webserver.finished(stack.webserver.launch(location, assets))["status"] == "SUCCESS"
+    for load in [stack.webserver.launch_month(f"{month}-01") for month in MONTHS]:
+        assert stack.webserver.finished(load)["status"] == "SUCCESS"
+
+    rounds = [ninety_days(stack) for _ in range(BACKFILL_ROUNDS)]
+    say(f"ninety days: {[each['done'] for each in rounds]}")
+    day = beside_bare(stack, "dbt_location", DBT_ASSETS, DAY, *dbt_build(stack, DAY))
+    month = beside_bare(stack, "ingestion_location", ["taxi_trips"], date(2023, 2, 1), "python", "-c", LOAD)
+    landed = landed_to_built(stack)
+    say(f"the idle stack, over {IDLE_SECONDS} s")
+    return {
+        "day": day,
+        "day_over_bare": day["over_bare"],
+        "idle": idle(PROJECT, IDLE_SECONDS),
+        "landed_to_built_all_seconds": [round(seconds, 1) for seconds in landed],
+        "landed_to_built_seconds": max(round(seconds, 1) for seconds in landed),
+        "month": month,
+        "month_over_bare": month["over_bare"],
+        "ninety_days": {"rounds": BACKFILL_ROUNDS, "seconds_since_request": medians(rounds)},
+        "ninety_days_all_seconds": sorted(each["done"] for each in rounds),
+        "ninety_days_seconds": medians(rounds)["done"],
+    }
+
+
+def show(figures: Mapping[str, Any]) -> str:
+    """The figures as tables."""
+    lines = []
+    for what in ("day", "month"):
+        part = figures[what]
+        lines.append(f"A {what}'s run, seconds since the request, median of {part['rounds']}:")
+        lines += [f"  {station:<20}{seconds:>8.2f}" for station, seconds in part["seconds_since_request"].items()]
+        lines += [f"  bare {name:<15}{seconds:>8.2f}" for name, seconds in part["bare_seconds"].items()]
+        lines += [f"  over the bare sum   {part['over_bare']:>8.2f}", ""]
+    lines.append("Ninety days as one backfill, seconds since the request:")
+    lines += [f"  {name:<20}{value:>8.2f}" for name, value in figures["ninety_days"]["seconds_since_request"].items()]
+    lines += ["", f"{'The idle stack':<24}{'MB':>8}{'% CPU':>8}"]
+    lines += [
+        f"  {name:<22}{use['memory_mb']:>8.0f}{use['cpu_percent']:>8.2f}" for name, use in figures["idle"].items()
+    ]
+    headlines = ("day_over_bare", "month_over_bare", "landed_to_built_seconds", "ninety_days_seconds")
+    return "\n".join([*lines, "", *(f"{name}: {figures[name]}" for name in headlines)])
+
+
+def main() -> None:
+    """Measures and writes the results."""
+    stack = Stack()
+    try:
+        stack.up()
+        figures = measure(stack)
+    finally:
+        subprocess.run(["make", "destroy"], cwd=ROOT, env=stack.env, check=True, stdout=subprocess.DEVNULL)
+    results.save("runs", figures)
+    print(show(figures))
+
+
+if __name__ == "__main__":
+    main()
