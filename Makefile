@@ -1,7 +1,12 @@
 # Every command of this project. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-LOCATIONS := ingestion_location dbt_location
+# Found by their folders, so that a new one is installed, checked and locked without being listed.
+LOCATIONS := $(patsubst %/pyproject.toml,%,$(wildcard *_location/pyproject.toml))
+# Those with tests that need more than the location's own folder.
+TESTED_APART := $(filter $(LOCATIONS),$(patsubst tests/%/.,%,$(wildcard tests/*_location/.)))
+# Those with data: they have a role in the warehouse, and run without Docker too.
+DATA_LOCATIONS := $(patsubst warehouse/%.sql,%,$(wildcard warehouse/*_location.sql))
 
 # The first Python of 3.11 to 3.13 on this machine; PYTHON=… chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -35,11 +40,12 @@ endef
 	$(call install,.,$<)
 %_location/.venv/.run: %_location/requirements.lock %_location/pyproject.toml
 	$(call install,$*_location,$<)
+.PRECIOUS: %_location/.venv/.run
 %_location/.venv/.dev: %_location/dev.lock %_location/.venv/.run
 	$(call install,$*_location,$<)
 
 .PHONY: install install-dev
-install: .venv/.embedded $(LOCATIONS:%=%/.venv/.run)
+install: .venv/.embedded $(DATA_LOCATIONS:%=%/.venv/.run)
 	@:
 install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that developing needs
 	@:
@@ -50,7 +56,7 @@ install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that d
 demo: ## Load three months and build ninety days on an embedded Postgres (TLC_BASE_URL=https://… for real files)
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m embedded.demo
-dev: ## Serve Dagster's UI on the state of the demo, both locations loaded
+dev: ## Serve Dagster's UI on the state of the demo, ingestion_location and dbt_location loaded
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m embedded.dev
 query: ## Print rows of the demo's warehouse as CSV (SQL="select …")
@@ -71,8 +77,8 @@ assets: ## List every asset of both locations with its location, partitions and 
 # Compose itself says what the project is called: the name may come from .env.
 project = $$(docker compose config | sed -n 's/^name: //p')
 run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
-up: ## Build and start the compose stack, and wait until it is healthy
-	docker compose up --detach --build --wait
+up: ## Build and start the compose stack, and wait until it is healthy; what was deployed keeps its version
+	@services=$$($(deployment) pin) && set -x && docker compose build $$services && docker compose up --detach --wait
 down: ## Stop the compose stack and its runs; data and run history stay
 	docker compose --profile sample stop daemon webserver
 	@test -z "$(run_containers)" || docker stop --time 30 $(run_containers) >/dev/null
@@ -81,10 +87,58 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 	docker compose --profile sample stop
 	@test -z "$(run_containers)" || docker rm --force $(run_containers) >/dev/null
 	docker compose --profile sample down --volumes
+	docker volume rm --force $(project)_deployments
+
+# --- deploys of one location, docs/deploying.md ----------------------------------------------------------------------
+
+.PHONY: deploy rollback deployments
+deployment = $(PYTHON) -m deployment
+deploy: ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an image that is there, FORCE=1)
+	@$(deployment) deploy $(if $(filter 1,$(FORCE)),--force) --tag "$(TAG)" "$(LOCATION)"
+rollback: ## Go back to a location's previous good version (LOCATION=dbt_location, FORCE=1)
+	@$(deployment) rollback $(if $(filter 1,$(FORCE)),--force) "$(LOCATION)"
+deployments: ## List what was deployed when, by whom, and what came of it (LOCATION=dbt_location for one)
+	@$(deployment) list "$(LOCATION)"
+
+# --- locations that come and go, docs/adding-a-location.md -----------------------------------------------------------
+
+.PHONY: new-location remove-location check-location build-location ci-location
+new-location: .venv/.dev ## Make a code location from the template (NAME=weather_location, TEAM=weather-team)
+	@.venv/bin/python -m locations.new "$(NAME)" "$(TEAM)"
+remove-location: ## Take a location out of the stack and the repository (NAME=…, DROP_DATA=1 with its tables)
+	@$(PYTHON) -m locations.remove $(if $(filter 1,$(DROP_DATA)),--drop-data) "$(NAME)"
+check-location: ## Check and test one location alone, in a copy without the others, on its own lock (NAME=…)
+	@$(PYTHON) -m locations.check "$(NAME)"
+build-location: ## Build one location's image from its folder (NAME=…)
+	docker build --tag "$(NAME):$(or $(TAG),check)" "$(NAME)"
+ci-location: ## Run what CI runs for a change of one location, up to its deploy (NAME=…)
+	@.venv/bin/python -m locations.workflow "$(NAME)"
+
+# --- backups ---------------------------------------------------------------------------------------------------------
+
+.PHONY: backup restore
+backup: ## Back the stack up while it goes on: both databases and the reports, into BACKUP_DIR (default backups/)
+	@$(PYTHON) -m operations.backup
+restore: ## Replace what the stack has by a backup and start it (BACKUP=backups/…; FORCE=1 where it is not empty)
+	@test -n "$(BACKUP)" || { echo "restore: say which backup: make restore BACKUP=backups/…"; exit 2; }
+	@$(PYTHON) -m operations.restore $(if $(filter 1,$(FORCE)),--force) "$(BACKUP)"
+
+.PHONY: status
+status: ## Say what the compose stack has, does and lacks, and whether it needs a person (FORMAT=json)
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or say make PYTHON=…"; exit 1; }
+	@$(PYTHON) -m operations.status --format $(or $(FORMAT),text)
+
+# --- documentation ---------------------------------------------------------------------------------------------------
+
+docs/.venv/.run: docs/requirements.lock
+	$(call install,docs,$<)
+.PHONY: docs
+docs: docs/.venv/.run ## Build the pages of docs/ as a site, docs/_build/index.html; a broken link is an error
+	docs/.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all lint format test-locations test-cross test-stack
+.PHONY: test test-all lint format test-locations test-cross test-stack drills-stack drills-apart
 test: ## Run all checks and tests, the live compose stack included
 	@$(MAKE) --no-print-directory --jobs 3 install-dev
 	@$(MAKE) --no-print-directory lint
@@ -92,23 +146,33 @@ test: ## Run all checks and tests, the live compose stack included
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
 		test-stack test-cross test-locations
 test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
-	cd ingestion_location && .venv/bin/pytest -m drill ../tests/ingestion_location
-	cd dbt_location && .venv/bin/pytest -m drill ../tests/dbt_location
-	.venv/bin/pytest tests/drills
+	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
+	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) drills-stack drills-apart
+drills-stack: install-dev
 	.venv/bin/pytest -m drill tests/stack
+# A stack of its own: another one is up meanwhile. pytest ends with 5 where there is no drill.
+drills-apart: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-apart
+drills-apart: install-dev
+	for location in $(TESTED_APART); do \
+		(cd $$location && .venv/bin/pytest -m drill ../tests/$$location || test $$? = 5) || exit 1; done
+	.venv/bin/pytest tests/drills
 test-locations: install-dev
-	cd ingestion_location && .venv/bin/pytest -m 'not drill' ../tests/ingestion_location
-	cd dbt_location && .venv/bin/pytest -m 'not drill' ../tests/dbt_location
+	for location in $(LOCATIONS); do (cd $$location && .venv/bin/pytest) || exit 1; done
+	for location in $(TESTED_APART); do (cd $$location && .venv/bin/pytest -m 'not drill' ../tests/$$location) || exit 1; done
 test-cross: install-dev
-	.venv/bin/pytest tests/cross_location
+	.venv/bin/pytest -m 'not drill' tests/cross_location tests/deployment tests/docs tests/locations tests/operations
 test-stack: install-dev
 	.venv/bin/pytest -m 'not drill' tests/stack
 lint: install-dev ## Check format, lint, types and SQL
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy contract embedded sample warehouse tests/cross_location tests/stack tests/drills
-	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini src ../tests/ingestion_location ../benchmarks
-	cd dbt_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini src ../tests/dbt_location
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/mypy contract deployment embedded locations operations sample warehouse benchmarks/runs.py \
+		tests/cross_location tests/deployment tests/docs tests/locations tests/operations tests/stack tests/drills
+	for location in $(LOCATIONS); do (cd $$location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini \
+		src tests $$(ls -d ../tests/$$location 2>/dev/null)) || exit 1; done
+	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini ../benchmarks --exclude '(history|runs)\.py'
+	cd platform_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini ../benchmarks/history.py
 	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
 	dbt_location/.venv/bin/sqlfluff lint --config warehouse/.sqlfluff warehouse
@@ -128,22 +192,38 @@ benchmarks/.venv/.run: benchmarks/requirements.lock ingestion_location/requireme
 		--no-deps --no-build-isolation --no-index --editable ingestion_location
 	@touch $@
 
-.PHONY: bench bench-ingest bench-windows
-bench: bench-ingest bench-windows ## Measure beside the machine's limit and other ways, into benchmarks/results.json
+.PHONY: bench bench-ingest bench-windows bench-runs bench-history
+bench: bench-ingest bench-windows bench-runs bench-history ## Measure all of it, into benchmarks/results.json
 bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
 	benchmarks/.venv/bin/python -m benchmarks.ingest
 bench-windows: benchmarks/.venv/.run dbt_location/.venv/.run ## Measure a window of days (run nothing else meanwhile)
 	benchmarks/.venv/bin/python -m benchmarks.windows
+bench-runs: install-dev ## Measure runs on the live stack, from the request to the end (run nothing else meanwhile)
+	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.runs
+bench-history: platform_location/.venv/.dev ## Measure the instance's database after 1,000 runs, pruned and not
+	platform_location/.venv/bin/python -m benchmarks.history
 
 # --- locks -----------------------------------------------------------------------------------------------------------
 
-.PHONY: lock
+.PHONY: lock lock-location lock-template
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+# $(call compile_location,folder)
+compile_location = cd $(1) \
+	&& $(compile) pyproject.toml --constraint "$(CURDIR)/requirements/platform.lock" --output-file requirements.lock \
+	&& $(compile) pyproject.toml --extra dev --constraint requirements.lock --output-file dev.lock \
+	&& echo pytest | $(compile) - --constraint dev.lock --output-file test.lock
+lock-location: ## Compile one location's locks anew (NAME=…, needs uv)
+	$(call compile_location,"$(NAME)")
+lock-template: .venv/.dev
+	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
+		&& .venv/bin/copier copy --quiet --defaults --data name=new_location --data schema=new --data team=new-team \
+			templates/location "$$folder" \
+		&& ($(call compile_location,"$$folder/new_location")) \
+		&& cp "$$folder"/new_location/*.lock 'templates/location/files/{{ name }}/'
 lock: ## Compile the hash-pinned locks anew (needs uv)
-	cd requirements && for set in platform embedded dev; do $(compile) $$set.in --output-file $$set.lock; done
-	for location in $(LOCATIONS); do (cd $$location \
-		&& $(compile) pyproject.toml --constraint ../requirements/platform.lock --output-file requirements.lock \
-		&& $(compile) pyproject.toml --extra dev --constraint requirements.lock --output-file dev.lock) || exit 1; done
-	cd sample && $(compile) requirements.in --output-file requirements.lock
+	cd requirements && for set in platform embedded dev older; do $(compile) $$set.in --output-file $$set.lock; done
+	for location in $(LOCATIONS); do ($(call compile_location,$$location)) || exit 1; done
+	$(MAKE) --no-print-directory lock-template
+	for folder in docs sample; do (cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
 	cd benchmarks && $(compile) requirements.in --constraint ../ingestion_location/requirements.lock \
 		--output-file requirements.lock

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from contract.workspace import ROOT
-from tests.stack.conftest import NO_ENGINE, engine_answers
+from tests.stack.conftest import NO_ENGINE, PROJECT, engine_answers
 
 
 def python_of(version: str) -> str | None:
@@ -49,7 +49,7 @@ def without_settings(clone: Path) -> Iterator[dict[str, str]]:
     """An environment without a setting, but for what keeps the stack apart from one that runs already."""
     names = ("TAXI_START_DATE", "TAXI_END_DATE", "TAXI_AUTOMATION", "TLC_BASE_URL", "TLC_TAXI_TYPE", "REPORTS_URL")
     env = {name: value for name, value in os.environ.items() if name not in names}
-    env |= {"COMPOSE_PROJECT_NAME": "dagster-taxi-test", "WEBSERVER_PORT": "3901", "REPORTS_PORT": "3902"}
+    env |= {"COMPOSE_PROJECT_NAME": PROJECT, "WEBSERVER_PORT": "3901", "REPORTS_PORT": "3902"}
     yield env
     subprocess.run(["make", "destroy"], cwd=clone, env=env, check=True)
 

@@ -1,5 +1,6 @@
 """The live compose stack: the real files, under a project name of its own, on the sample files."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,9 +18,13 @@ from contract.workspace import ROOT
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable
+from tests.stack.backfill import Backfill, run_all
 from tests.stack.webserver import Webserver
 
-PROJECT = "dagster-taxi-test"
+# Another name lets a second checkout test at the same time; the images are tagged with it.
+PROJECT = os.environ.get("STACK_PROJECT", "dagster-taxi-test")
+# Services that end when their work is done, and run anew at every start.
+ONE_SHOTS = ("migrate", "workspace")
 NO_ENGINE = "there is no Docker engine (docker info fails), and the live stack needs one"
 
 
@@ -47,6 +52,8 @@ class Stack:
                 free.bind(("127.0.0.1", 0))
             self.port, self.reports_port = one.getsockname()[1], other.getsockname()[1]
         unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_TAXI_TYPE", "TAXI_SOURCE_INTERVAL_SECONDS", "REPORTS_URL"}
+        unset |= {"REAP_INTERVAL_SECONDS", "REAP_SUCCEEDED_AFTER_SECONDS", "REAP_FAILED_AFTER_SECONDS", "HISTORY_DAYS"}
+        unset |= {"NOTIFY_WEBHOOK_URL", "DAGSTER_URL"}
         self.env = {name: value for name, value in os.environ.items() if name not in unset}
         self.env |= {
             "COMPOSE_PROJECT_NAME": PROJECT,
@@ -55,9 +62,13 @@ class Stack:
             "TLC_BASE_URL": "http://sample:8000",
             # The tests launch runs and look at what came of them; test_unattended.py switches it on.
             "TAXI_AUTOMATION": "off",
-            "INGESTION_LOCATION_TAG": "test",
-            "DBT_LOCATION_TAG": "test",
-            "PLATFORM_TAG": "test",
+            # The same goes for the containers of those runs; test_housekeeping.py switches it on.
+            "HOUSEKEEPING": "off",
+            "INGESTION_LOCATION_TAG": PROJECT,
+            "DBT_LOCATION_TAG": PROJECT,
+            "PLATFORM_LOCATION_TAG": PROJECT,
+            "REPORTS_TAG": PROJECT,
+            "PLATFORM_TAG": PROJECT,
         }
         self.webserver = Webserver(f"http://127.0.0.1:{self.port}")
 
@@ -67,8 +78,30 @@ class Stack:
         assert ended.returncode == 0, f"{' '.join(arguments)}\n{ended.stdout}\n{ended.stderr}"
         return ended.stdout
 
+    def status(self, *arguments: str) -> tuple[bool, str]:
+        """Whether `make status` finds that nothing needs a person, and what it prints."""
+        command = ["make", "--no-print-directory", "status", *arguments]
+        ended = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True)
+        return ended.returncode == 0, ended.stdout
+
     def up(self) -> None:
         self.command("docker", "compose", "--profile", "sample", "up", "-d", "--build", "--wait")
+
+    @contextlib.contextmanager
+    def source_silent(self) -> Iterator[None]:
+        """The source takes connections and answers nothing, so that a load waits in the middle."""
+        self.command("docker", "compose", "--profile", "sample", "pause", "sample")
+        try:
+            yield
+        finally:
+            self.command("docker", "compose", "--profile", "sample", "unpause", "sample")
+
+    def kill(self, *but: str) -> None:
+        """Kills every service but some, and every run: what a reboot leaves."""
+        self.command("docker", "compose", "--profile", "sample", "kill", *(self.services().keys() - set(but)))
+        runs = self.command("docker", "ps", "--quiet", "--filter", f"label=project={PROJECT}").split()
+        if runs:
+            self.command("docker", "kill", *runs)
 
     def report(self, name: str) -> tuple[int, str]:
         """Asks the file server of the reports for a file, and returns the status of its answer and the text."""
@@ -128,10 +161,29 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def project() -> Iterator[Stack]:
+    """The stack for tests that start it themselves; whatever runs in the end is removed."""
     stack = Stack()
     try:
-        stack.up()
         yield stack
     finally:
         stack.command("make", "destroy")
+
+
+@pytest.fixture(scope="session")
+def stack(project: Stack) -> Stack:
+    """The running stack."""
+    project.up()
+    return project
+
+
+@pytest.fixture(scope="session")
+def backfill(stack: Stack) -> Backfill:
+    """A stack that had nothing, with three months, ninety days and the metrics, built as much at once as can be.
+
+    The drills that want a full stack share it; those that start it anew have names that come later.
+    """
+    if stack.webserver.run_count():
+        stack.command("make", "destroy")
+        stack.up()
+    return run_all(stack)

@@ -21,23 +21,32 @@ from tests.stack.webserver import FINISHED, wait_for
 pytestmark = pytest.mark.drill
 
 DAILY_ASSETS = ["stg_trips", "daily_metrics", "location_metrics", "manhattan_stats"]
-DAYS = {"dagster/asset_partition_range_start": "2023-01-01", "dagster/asset_partition_range_end": "2023-01-31"}
-MONTHS = ("2023-01",)
+MONTHLY_ASSETS = ["zone_map", "borough_flows", "monthly_report"]
+START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+DAYS = {START: "2023-01-01", END: "2023-01-31"}
+MONTHS = ("2023-01", "2023-02", "2023-03")
 ROOT_RUN = "dagster/root_run_id"
 # As in dagster.yaml.
 MAX_RETRIES = 2
 
 
 @pytest.fixture(scope="module")
-def failing(stack: Stack) -> Stack:
-    """A stack with a month and its days in it."""
-    stack.command("make", "destroy")
-    stack.up()
-    for location, assets in (("ingestion_location", ["taxi_zones"]), ("dbt_location", ["stg_zones"])):
-        assert stack.webserver.finished(stack.webserver.launch(location, assets))["status"] == "SUCCESS"
-    assert stack.webserver.finished(stack.webserver.launch_month("2023-01-01"))["status"] == "SUCCESS"
-    assert stack.webserver.finished(stack.webserver.launch("dbt_location", DAILY_ASSETS, **DAYS))["status"] == "SUCCESS"
-    return stack
+def failing(project: Stack) -> Iterator[Stack]:
+    """A stack with three of four months and their days in it, which notices sooner that a service hangs."""
+    project.command("make", "destroy")
+    changed = {"TAXI_END_DATE": "2023-05-01", "COMPOSE_FILE": "docker-compose.yml:tests/stack/impatient.yaml"}
+    project.env |= changed
+    project.up()
+    webserver = project.webserver
+    loads = [webserver.launch("ingestion_location", ["taxi_zones"])]
+    loads += [webserver.launch_month(f"{month}-01") for month in MONTHS]
+    assert {webserver.finished(load)["status"] for load in loads} == {"SUCCESS"}
+    builds = [webserver.launch("dbt_location", ["stg_zones"])]
+    builds += [webserver.launch("dbt_location", DAILY_ASSETS, **{**DAYS, END: "2023-03-31"})]
+    assert {webserver.finished(build)["status"] for build in builds} == {"SUCCESS"}
+    yield project
+    project.keep_logs("failures.log")
+    project.env = {name: value for name, value in project.env.items() if name not in changed}
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +55,12 @@ def right(failing: Stack, tmp_path_factory: pytest.TempPathFactory) -> RightAnsw
 
 
 @contextlib.contextmanager
-def source_silent(stack: Stack) -> Iterator[None]:
-    """The source takes connections and answers nothing, so that a load waits in the middle."""
-    stack.command("docker", "compose", "--profile", "sample", "pause", "sample")
-    try:
-        yield
-    finally:
-        stack.command("docker", "compose", "--profile", "sample", "unpause", "sample")
-
-
-@contextlib.contextmanager
-def mart_locked(stack: Stack) -> Iterator[None]:
-    """Someone holds a mart's table, so that dbt waits in the middle of a model."""
+def mart_locked(stack: Stack, mart: str = "daily_metrics") -> Iterator[None]:
+    """Someone holds a mart's table, so that whoever reads or builds it waits in the middle."""
     psql = ("docker", "compose", "exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-qtAc")
-    lock = "set application_name = 'holder'; begin; lock table analytics.daily_metrics; select pg_sleep(300)"
+    lock = f"set application_name = 'holder'; begin; lock table analytics.{mart}; select pg_sleep(300)"
     with subprocess.Popen([*psql, lock], cwd=ROOT, env=stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        held = "select 1 as held from pg_locks where relation = 'analytics.daily_metrics'::regclass and granted"
+        held = f"select 1 as held from pg_locks where relation = 'analytics.{mart}'::regclass and granted"
         wait_for("the lock", 30, lambda: stack.query(held) or None)
         try:
             yield
@@ -70,10 +69,10 @@ def mart_locked(stack: Stack) -> Iterator[None]:
             stack.command(*psql, end)
 
 
-def dbt_waits(stack: Stack) -> None:
-    """Waits until dbt waits for the mart."""
-    waiting = "select 1 as waits from pg_locks where relation = 'analytics.daily_metrics'::regclass and not granted"
-    wait_for("dbt to wait for its table", 120, lambda: stack.query(waiting) or None)
+def run_waits(stack: Stack, mart: str = "daily_metrics") -> None:
+    """Waits until a run waits for the mart."""
+    waiting = f"select 1 as waits from pg_locks where relation = 'analytics.{mart}'::regclass and not granted"
+    wait_for("a run to wait for its table", 120, lambda: stack.query(waiting) or None)
 
 
 def die(stack: Stack, container: str) -> None:
@@ -82,18 +81,32 @@ def die(stack: Stack, container: str) -> None:
     os.kill(inspected["State"]["Pid"], signal.SIGKILL)
 
 
-def die_and_come_back(stack: Stack, service: str) -> None:
-    """Kills a service and waits until Docker has started it again and it is healthy."""
-    container = stack.services()[service]["ID"]
-    (before,) = stack.inspect(container)
-    die(stack, container)
+@contextlib.contextmanager
+def coming_back(stack: Stack, *services: str) -> Iterator[None]:
+    """Waits, after the body of the ``with``, until each service has been started again and is healthy."""
+    containers = {service: stack.services()[service]["ID"] for service in services}
+    before = {service: stack.inspect(container)[0]["State"] for service, container in containers.items()}
+    yield
+    for service, container in containers.items():
 
-    def look() -> bool | None:
-        (now,) = stack.inspect(container)
-        started = now["State"]["StartedAt"] != before["State"]["StartedAt"]
-        return (started and now["State"]["Health"]["Status"] == "healthy") or None
+        def look(service: str = service, container: str = container) -> bool | None:
+            (now,) = stack.inspect(container)
+            started = now["State"]["StartedAt"] != before[service]["StartedAt"]
+            return (started and now["State"]["Health"]["Status"] == "healthy") or None
 
-    wait_for(f"{service} to be back", 180, look)
+        wait_for(f"{service} to be back", 300, look)
+
+
+def die_and_come_back(stack: Stack, *services: str) -> None:
+    """Kills services and waits until Docker has started them again and they are healthy."""
+    with coming_back(stack, *services):
+        for service in services:
+            die(stack, stack.services()[service]["ID"])
+
+
+def freeze(stack: Stack, service: str) -> None:
+    """Stops all processes of a service but its init, so that it hears nothing, not even a SIGTERM."""
+    stack.command("docker", "compose", "exec", "-T", service, "sh", "-ec", "kill -s STOP -- -1")
 
 
 def retried(stack: Stack, run_id: str) -> dict[str, Any]:
@@ -124,7 +137,7 @@ def ended_well(stack: Stack, run_id: str) -> bool:
 
 
 def test_a_run_that_is_killed_while_it_loads_is_retried(failing: Stack, right: RightAnswers) -> None:
-    with source_silent(failing):
+    with failing.source_silent():
         run_id = failing.webserver.launch_month("2023-01-01")
         failing.webserver.started(run_id)
         die(failing, failing.run_container(run_id)["Id"])
@@ -137,7 +150,7 @@ def test_a_run_that_is_killed_while_dbt_builds_is_retried_and_gives_its_pool_bac
 ) -> None:
     with mart_locked(failing):
         run_id = failing.webserver.launch("dbt_location", DAILY_ASSETS, **DAYS)
-        dbt_waits(failing)
+        run_waits(failing)
         die(failing, failing.run_container(run_id)["Id"])
     assert retried(failing, run_id)["status"] == "SUCCESS"
     assert failing.webserver.finished(failing.webserver.launch("dbt_location", ["stg_zones"]))["status"] == "SUCCESS"
@@ -145,10 +158,11 @@ def test_a_run_that_is_killed_while_dbt_builds_is_retried_and_gives_its_pool_bac
 
 
 def test_a_run_whose_data_is_bad_is_not_retried(failing: Stack) -> None:
-    run_id = failing.webserver.launch("dbt_location", DAILY_ASSETS, **{"dagster/partition": "2023-02-01"})
+    # A day whose month was never loaded.
+    run_id = failing.webserver.launch("dbt_location", DAILY_ASSETS, **{"dagster/partition": "2023-04-01"})
     assert failing.webserver.finished(run_id)["status"] == "FAILURE"
     # A later run that was retried has had its retry, so this one's would be there.
-    with source_silent(failing):
+    with failing.source_silent():
         lost = failing.webserver.launch_month("2023-01-01")
         failing.webserver.started(lost)
         die(failing, failing.run_container(lost)["Id"])
@@ -160,7 +174,7 @@ def test_a_run_whose_data_is_bad_is_not_retried(failing: Stack) -> None:
 def test_a_service_that_dies_comes_back_and_the_run_in_flight_ends_well(
     failing: Stack, right: RightAnswers, service: str
 ) -> None:
-    with source_silent(failing):
+    with failing.source_silent():
         run_id = failing.webserver.launch_month("2023-01-01")
         failing.webserver.started(run_id)
         die_and_come_back(failing, service)
@@ -168,17 +182,101 @@ def test_a_service_that_dies_comes_back_and_the_run_in_flight_ends_well(
     failing.check_days(right)
 
 
+def test_a_code_server_of_dbt_that_dies_comes_back_and_the_build_in_flight_ends_well(
+    failing: Stack, right: RightAnswers
+) -> None:
+    with mart_locked(failing):
+        run_id = failing.webserver.launch("dbt_location", DAILY_ASSETS, **DAYS)
+        run_waits(failing)
+        die_and_come_back(failing, "dbt_location")
+    assert failing.webserver.finished(run_id)["status"] == "SUCCESS"
+    failing.check_days(right)
+
+
+def test_a_backfill_whose_daemon_and_code_server_die_in_the_middle_goes_on_and_does_each_month_once(
+    failing: Stack, right: RightAnswers
+) -> None:
+    webserver = failing.webserver
+    months = [f"{month}-01" for month in MONTHS]
+    backfill = webserver.backfill(MONTHLY_ASSETS, months)
+
+    def runs() -> list[dict[str, Any]]:
+        return [run for run in webserver.runs() if run["tags"].get("dagster/backfill") == backfill]
+
+    # The runs take turns, so one month is done then, one is being done, and one waits.
+    wait_for("the first month", 240, lambda: [run for run in runs() if run["status"] == "SUCCESS"] or None)
+    with mart_locked(failing, "location_metrics"):
+        run_waits(failing, "location_metrics")
+        die_and_come_back(failing, "daemon", "dbt_location")
+    assert {run["status"] for run in webserver.backfill_runs(backfill, len(months))} == {"SUCCESS"}
+    assert sorted(run["tags"]["dagster/asset_partition_range_start"] for run in runs()) == months
+    failing.check_months(right)
+
+
+HANGING = ("daemon", "webserver", "ingestion_location", "dbt_location", "reports")
+
+
+def test_services_that_hang_are_restarted_and_what_was_queued_gets_done(failing: Stack, right: RightAnswers) -> None:
+    with coming_back(failing, *HANGING):
+        freeze(failing, "daemon")
+        run_id = failing.webserver.launch_month("2023-01-01")
+        assert failing.webserver.run(run_id)["status"] == "QUEUED"
+        for service in HANGING[1:]:
+            freeze(failing, service)
+    log = failing.command("docker", "compose", "logs", "autoheal")
+    assert [service for service in HANGING if f"-{service}-1 " not in log] == []
+    assert failing.webserver.finished(run_id)["status"] == "SUCCESS"
+    failing.check_days(right)
+
+
+def broken(stack: Stack) -> str:
+    """Makes an image of dbt_location whose code cannot be imported, and returns its tag."""
+    tag = f"{PROJECT}-broken"
+    lines = (f"FROM dbt_location:{PROJECT}", "USER root", "RUN echo import nowhere >>src/dbt_location/definitions.py")
+    build = ["docker", "build", "--quiet", "--tag", f"dbt_location:{tag}", "-"]
+    subprocess.run(build, input="\n".join((*lines, "USER dagster")), text=True, check=True, capture_output=True)
+    return tag
+
+
+def load_of(stack: Stack, location: str) -> str:
+    """What loading a location came to, as the UI shows it."""
+    return str(stack.webserver.locations()[location]["__typename"])
+
+
+def test_a_location_that_cannot_be_imported_holds_up_no_other_one_and_is_noticed_when_it_is_mended(
+    failing: Stack, right: RightAnswers
+) -> None:
+    deploy = ("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "dbt_location")
+    tag = failing.env["DBT_LOCATION_TAG"]
+    failing.env["DBT_LOCATION_TAG"] = broken(failing)
+    try:
+        failing.command(*deploy)
+        # As after a reboot: neither has ever seen the location.
+        with coming_back(failing, "webserver", "daemon"):
+            failing.command("docker", "compose", "restart", "webserver", "daemon")
+        assert load_of(failing, "dbt_location") == "PythonError"
+        assert failing.webserver.finished(failing.webserver.launch_month("2023-01-01"))["status"] == "SUCCESS"
+        assert "No module named 'nowhere'" in failing.command("docker", "compose", "logs", "dbt_location")
+    finally:
+        failing.env["DBT_LOCATION_TAG"] = tag
+    before = failing.inspect(*(failing.services()[host]["ID"] for host in ("webserver", "daemon")))
+    failing.command(*deploy)
+    wait_for("the mended location", 120, lambda: load_of(failing, "dbt_location") == "RepositoryLocation" or None)
+    run_id = failing.webserver.launch("dbt_location", DAILY_ASSETS, **DAYS)
+    assert failing.webserver.finished(run_id)["status"] == "SUCCESS"
+    after = failing.inspect(*(host["Id"] for host in before))
+    assert [host["State"]["StartedAt"] for host in after] == [host["State"]["StartedAt"] for host in before]
+    failing.check_days(right)
+
+
 def test_after_a_reboot_what_was_asked_for_gets_done(failing: Stack, right: RightAnswers) -> None:
-    with source_silent(failing):
+    with failing.source_silent():
         started = failing.webserver.launch_month("2023-01-01")
         failing.webserver.started(started)
         # Its container is started too, or it is still in the queue.
         queued = failing.webserver.launch_month("2023-01-01")
         die(failing, failing.run_container(started)["Id"])
-    failing.command("docker", "compose", "--profile", "sample", "kill")
-    runs = failing.command("docker", "ps", "--quiet", "--filter", f"label=project={PROJECT}").split()
-    if runs:
-        failing.command("docker", "kill", *runs)
+    failing.kill()
     failing.up()
     assert ended_well(failing, started)
     assert ended_well(failing, queued)
@@ -189,7 +287,7 @@ def test_after_a_reboot_what_was_asked_for_gets_done(failing: Stack, right: Righ
 def test_postgres_that_dies_under_a_load_comes_back_and_the_month_gets_loaded(
     failing: Stack, right: RightAnswers
 ) -> None:
-    with source_silent(failing):
+    with failing.source_silent():
         run_id = failing.webserver.launch_month("2023-01-01")
         failing.webserver.started(run_id)
         die_and_come_back(failing, "postgres")

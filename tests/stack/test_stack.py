@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import LOCATIONS
+from contract.workspace import DATA_LOCATIONS, LOCATIONS, ROOT
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.stack.conftest import PROJECT, Stack
+from tests.stack.webserver import wait_for
 
 MONTHS = ("2023-01", "2023-02", "2023-03")
 DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
@@ -48,24 +49,26 @@ def months(stack: Stack, build: list[dict[str, Any]]) -> list[dict[str, Any]]:
     )
 
 
-def test_every_service_is_healthy_and_migrate_has_finished(stack: Stack) -> None:
+def test_every_service_is_healthy_and_the_one_shots_have_finished(stack: Stack) -> None:
     services = stack.services()
     health = {name: service["Health"] or service["State"] for name, service in services.items()}
-    up = ("postgres", "webserver", "daemon", "docker-proxy", "sample", "reports", *LOCATIONS)
-    assert health == {**dict.fromkeys(up, "healthy"), "migrate": "exited"}
-    assert services["migrate"]["ExitCode"] == 0
+    gateways = [f"{location}_gateway" for location in DATA_LOCATIONS]
+    up = ("postgres", "webserver", "daemon", "docker-proxy", "autoheal", "sample", "reports", *LOCATIONS, *gateways)
+    assert health == {**dict.fromkeys(up, "healthy"), "migrate": "exited", "workspace": "exited"}
+    assert (services["migrate"]["ExitCode"], services["workspace"]["ExitCode"]) == (0, 0)
 
 
-def test_both_locations_are_loaded_without_error(stack: Stack) -> None:
+def test_every_location_is_loaded_without_error(stack: Stack) -> None:
     loaded = {name: location["__typename"] for name, location in stack.webserver.locations().items()}
     assert loaded == dict.fromkeys(LOCATIONS, "RepositoryLocation")
 
 
-def test_automation_that_is_switched_off_is_there_and_stopped(stack: Stack) -> None:
+def test_automation_and_housekeeping_that_are_switched_off_are_there_and_stopped(stack: Stack) -> None:
     sensors = {location: stack.webserver.sensors(location) for location in LOCATIONS}
     assert sensors == {
         "dbt_location": {"automatic_builds": "STOPPED"},
         "ingestion_location": {"new_trip_files": "STOPPED", "new_zone_files": "STOPPED"},
+        "platform_location": {"notify_run_failure": "RUNNING", "reaper": "STOPPED"},
     }
 
 
@@ -153,10 +156,10 @@ def test_each_run_is_a_container_of_its_locations_image(
 ) -> None:
     images = [stack.run_container(load["id"])["Config"]["Image"] for load in loads]
     images += [stack.run_container(run["runId"])["Config"]["Image"] for run in build]
-    assert images == ["ingestion_location:test"] * 4 + ["dbt_location:test"]
+    assert images == [f"ingestion_location:{PROJECT}"] * 4 + [f"dbt_location:{PROJECT}"]
 
 
-@pytest.mark.parametrize("location", LOCATIONS)
+@pytest.mark.parametrize("location", DATA_LOCATIONS)
 def test_a_runs_container_carries_the_passwords_of_its_own_location_only(
     stack: Stack, loads: list[dict[str, Any]], build: list[dict[str, Any]], location: str
 ) -> None:
@@ -200,10 +203,16 @@ def test_a_locations_role_is_refused_what_its_work_does_not_need(
         as_role(stack, location, location, "warehouse", statement)
 
 
-@pytest.mark.parametrize(("location", "database"), [(location, "dagster") for location in LOCATIONS])
+@pytest.mark.parametrize(("location", "database"), [(location, "dagster") for location in DATA_LOCATIONS])
 def test_a_locations_role_may_not_enter_the_instances_database(stack: Stack, location: str, database: str) -> None:
     with pytest.raises(AssertionError, match=r"no password supplied|permission denied"):
         as_role(stack, location, location, database, "select 1")
+
+
+def test_the_platforms_location_has_the_instances_password_alone_and_no_way_into_the_warehouse(stack: Stack) -> None:
+    assert set(passwords_in(stack, "platform_location")) == {"dagster"}
+    with pytest.raises(AssertionError, match=r"no password supplied|permission denied"):
+        as_role(stack, "platform_location", "dagster", "warehouse", "select 1")
 
 
 @pytest.mark.parametrize("location", LOCATIONS)
@@ -227,7 +236,18 @@ def test_a_locations_image_has_neither_code_nor_packages_of_the_other(
     stack: Stack, location: str, other: str, foreign: str
 ) -> None:
     code = f"import importlib.util as u; print([n for n in ('{other}', '{foreign}', 'tests') if u.find_spec(n)])"
-    assert stack.command("docker", "run", "--rm", f"{location}:test", "python", "-c", code) == "[]\n"
+    assert stack.command("docker", "run", "--rm", f"{location}:{PROJECT}", "python", "-c", code) == "[]\n"
+
+
+def test_make_build_location_makes_an_image_that_has_the_location(stack: Stack) -> None:
+    tag = f"{PROJECT}-by-hand"
+    stack.command("make", "build-location", "NAME=platform_location", f"TAG={tag}")
+    image = f"platform_location:{tag}"
+    try:
+        code = "import platform_location; print(platform_location.__name__)"
+        assert stack.command("docker", "run", "--rm", image, "python", "-c", code) == "platform_location\n"
+    finally:
+        stack.command("docker", "image", "rm", image)
 
 
 @pytest.mark.parametrize(
@@ -240,25 +260,57 @@ def test_a_locations_image_has_neither_code_nor_packages_of_the_other(
 def test_a_wrong_setting_ends_a_locations_start_with_its_message_alone(
     stack: Stack, location: str, setting: str, message: str
 ) -> None:
-    started = subprocess.run(
-        ["docker", "run", "--rm", "--env", setting, f"{location}:test"], capture_output=True, text=True, env=stack.env
-    )
+    command = ["docker", "run", "--rm", "--env", setting, f"{location}:{PROJECT}"]
+    started = subprocess.run(command, capture_output=True, text=True, env=stack.env)
     assert started.returncode == 1
     assert started.stderr.startswith(f"{location}: {message}")
     assert len(started.stderr.splitlines()) == 1
 
 
+# Prints those of the addresses that take a connection, all tried at once.
+REACH = """
+import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+def reached(address):
+    try:
+        return socket.create_connection((address, 4000), 3)
+    except OSError:
+        return None
+addresses = sys.argv[1:]
+print(*[a for a, c in zip(addresses, ThreadPoolExecutor(8).map(reached, addresses)) if c])
+"""
+
+
+def addresses(stack: Stack, *services: str) -> list[str]:
+    containers = stack.inspect(*[stack.services()[service]["ID"] for service in services])
+    networks = [network for each in containers for network in each["NetworkSettings"]["Networks"].values()]
+    return [network["IPAddress"] for network in networks]
+
+
 @pytest.mark.parametrize("location", LOCATIONS)
-def test_a_location_cannot_reach_the_other_ones_network(stack: Stack, location: str) -> None:
-    (other,) = set(LOCATIONS) - {location}
-    (container,) = stack.inspect(stack.services()[other]["ID"])
-    (address,) = [network["IPAddress"] for network in container["NetworkSettings"]["Networks"].values()]
-    code = f"import socket; socket.create_connection(('{address}', 4000), 3)"
-    with pytest.raises(AssertionError, match=r"TimeoutError|timed out|No route|unreachable"):
-        stack.command("docker", "compose", "exec", "-T", location, "python", "-c", code)
+def test_a_location_cannot_reach_the_other_ones_networks(stack: Stack, location: str) -> None:
+    others = addresses(stack, *(other for other in LOCATIONS if other != location))
+    own = addresses(stack, location)
+    reached = stack.command("docker", "compose", "exec", "-T", location, "python", "-c", REACH, *own, *others)
+    assert reached.split() == own
 
 
-@pytest.mark.parametrize("service", ["webserver", "daemon", "reports", *LOCATIONS])
+@pytest.mark.parametrize("location", DATA_LOCATIONS)
+def test_a_locations_code_reaches_neither_the_webserver_nor_the_socket_of_the_engine(
+    stack: Stack, location: str
+) -> None:
+    hosts = [("webserver", 3000), ("docker-proxy", 2375)]
+    for service, port in list(hosts):
+        (container,) = stack.inspect(stack.services()[service]["ID"])
+        networks = container["NetworkSettings"]["Networks"].values()
+        hosts += [(network["IPAddress"], port) for network in networks]
+    code = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+    for host, port in hosts:
+        with pytest.raises(AssertionError, match=r"gaierror|TimeoutError|timed out|No route|unreachable"):
+            stack.command("docker", "compose", "exec", "-T", location, "python", "-c", code, host, str(port))
+
+
+@pytest.mark.parametrize("service", ["webserver", "daemon", "autoheal", "reports", *LOCATIONS])
 def test_a_service_does_not_run_as_root(stack: Stack, service: str) -> None:
     assert stack.command("docker", "compose", "exec", "-T", service, "id", "-un") == "dagster\n"
 
@@ -276,6 +328,86 @@ def test_the_docker_proxy_refuses_what_launching_a_run_does_not_need(stack: Stac
     assert answer == "403\n"
 
 
+def needs_nobody(stack: Stack) -> str | None:
+    """What `make status` prints where it finds that nothing needs a person."""
+    good, screen = stack.status()
+    return screen if good else None
+
+
+def test_the_status_of_a_stack_that_has_built_everything_needs_nobody(
+    stack: Stack, months: list[dict[str, Any]]
+) -> None:
+    assert months
+    # A health check on a machine that is busy may come late.
+    lines = wait_for("a status that needs nobody", 120, lambda: needs_nobody(stack)).splitlines()
+    assert (lines[-1], [line for line in lines if len(line) > 100]) == ("nothing needs a person", [])
+
+
+def test_the_status_as_json_has_every_partition(stack: Stack, months: list[dict[str, Any]]) -> None:
+    assert months
+    counts = {asset["key"]: asset["counts"] for asset in json.loads(stack.status("FORMAT=json")[1])["assets"]}
+    built = {"taxi_trips": 3, **dict.fromkeys(DAILY_ASSETS, 90), **dict.fromkeys(MONTHLY_ASSETS, 3)}
+    assert {asset: counts[asset] for asset in built} == {asset: {"built": number} for asset, number in built.items()}
+
+
+@pytest.mark.parametrize("service", ["daemon", "webserver"])
+def test_the_status_names_a_service_that_is_frozen(stack: Stack, build: list[dict[str, Any]], service: str) -> None:
+    assert build
+    # Autoheal too, which on a busy machine may have something against the service.
+    stack.command("docker", "compose", "pause", "autoheal", service)
+    try:
+        good, screen = stack.status()
+    finally:
+        stack.command("docker", "compose", "unpause", "autoheal", service)
+    verdict = f"needs a person: {service} is paused; next: docker compose unpause {service}"
+    assert (good, verdict in screen.splitlines()) == (False, True)
+
+
+def test_the_status_names_a_service_that_was_killed(stack: Stack, build: list[dict[str, Any]]) -> None:
+    assert build
+    stack.command("docker", "compose", "kill", "reports")
+    try:
+        good, screen = stack.status()
+    finally:
+        stack.command("docker", "compose", "up", "-d", "--build", "--wait", "--no-deps", "reports")
+    (verdict,) = [line for line in screen.splitlines() if line.startswith("needs a person: reports ")]
+    assert (good, verdict.endswith("next: docker compose start reports")) == (False, True)
+
+
+def test_the_status_says_that_there_is_no_engine(stack: Stack) -> None:
+    command = ["make", "--no-print-directory", "status"]
+    env = {**stack.env, "DOCKER_HOST": "unix:///nowhere.sock"}
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert ended.returncode != 0
+    assert "Cannot connect to the Docker daemon at unix:///nowhere.sock" in ended.stdout
+    assert ended.stdout.splitlines()[-1].endswith("; next: start Docker")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/containers/json", 200),
+        ("DELETE", "/containers/no-such-container", 404),
+        ("DELETE", "/containers/no-such-container?force=1", 403),
+        ("DELETE", "/containers/no-such-container?%66orce=1", 403),
+        ("DELETE", "/images/no-such-image", 403),
+        ("POST", "/containers/create", 403),
+        ("POST", "/containers/x/kill", 403),
+        ("POST", "/containers/x/stop", 403),
+        ("GET", "/containers/x/archive", 403),
+    ],
+)
+def test_the_docker_proxys_port_for_housekeeping_lets_through_what_that_needs(
+    stack: Stack, method: str, path: str, status: int
+) -> None:
+    code = (
+        "import http.client, sys; c = http.client.HTTPConnection('docker-proxy', 2376);"
+        "c.request(sys.argv[1], sys.argv[2]); print(c.getresponse().status)"
+    )
+    answer = stack.command("docker", "compose", "exec", "-T", "platform_location", "python", "-c", code, method, path)
+    assert answer == f"{status}\n"
+
+
 def test_a_month_that_the_source_lacks_fails_with_its_url_and_leaves_the_others(
     stack: Stack, build: list[dict[str, Any]]
 ) -> None:
@@ -291,6 +423,18 @@ def test_a_month_that_the_source_lacks_fails_with_its_url_and_leaves_the_others(
     url = "http://sample:8000/trip-data/yellow_tripdata_2023-03.parquet"
     assert failure["failureMetadata"]["description"].startswith(f"{url}: the source does not have this file (HTTP 404)")
     assert stack.query(warehouse_answers.MONTHS) == before
+
+
+def test_the_status_names_the_month_that_failed_and_why(stack: Stack, build: list[dict[str, Any]]) -> None:
+    assert build
+    good, screen = stack.status()
+    lines = [line.strip() for line in screen.splitlines()]
+    verdict = "needs a person: taxi_trips 2023-03-01 failed; next: see its run above, then launch it again"
+    assert (good, verdict in lines) == (False, True)
+    place = next(n for n, line in enumerate(lines) if line.startswith("taxi_trips 2023-03-01 (ingestion_location), "))
+    assert lines[place + 1].startswith("http://sample:8000/trip-data/yellow_tripdata_2023-03.parquet: the source does")
+    run_link = f"{stack.webserver.url}/runs/"
+    assert [line for line in lines[place:] if line.startswith(run_link)] != []
 
 
 def test_a_run_can_be_terminated_from_the_ui(stack: Stack, build: list[dict[str, Any]]) -> None:
@@ -333,6 +477,23 @@ def test_a_restarted_stack_runs_the_next_month(stack: Stack, build: list[dict[st
     assert stack.webserver.finished(stack.webserver.launch_month("2023-02-01"))["status"] == "SUCCESS"
 
 
+def test_the_status_names_what_is_older_than_the_month_that_was_loaded_again(
+    stack: Stack, build: list[dict[str, Any]]
+) -> None:
+    assert build
+    good, answer = stack.status("FORMAT=json")
+    found = json.loads(answer)
+    stale = {asset["key"]: asset["ranges"].get("stale") for asset in found["assets"]}
+    february = {
+        **{asset: [["2023-02-01", "2023-02-28"]] for asset in DAILY_ASSETS},
+        **{asset: [["2023-02-01", "2023-02-01"]] for asset in MONTHLY_ASSETS},
+    }
+    assert {asset: stale[asset] for asset in february} == february
+    outdated = [problem["what"] for problem in found["needs_a_person"] if problem["kind"] == "stale"]
+    # The metrics wait for the days.
+    assert (good, [what.split(" 2023")[0].split(", ") for what in outdated]) == (False, [DAILY_ASSETS])
+
+
 def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
     stack.keep_logs("stack.log")
     stack.command("make", "destroy")
@@ -342,3 +503,8 @@ def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
     ]
     runs = stack.command("docker", "ps", "--all", "--quiet", "--filter", f"label=project={PROJECT}").split()
     assert (left, runs) == ([[], [], []], [])
+
+
+def test_the_status_of_a_stack_that_is_down_says_so(stack: Stack) -> None:
+    good, screen = stack.status()
+    assert (good, screen.splitlines()[-1]) == (False, f"needs a person: the stack {PROJECT} is not up; next: make up")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import LOCATIONS
+from contract.workspace import DATA_LOCATIONS
 from tests.stack.conftest import Stack
 from tests.stack.webserver import FINISHED, wait_for
 
@@ -28,13 +28,15 @@ PATIENCE_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
-def unattended(stack: Stack) -> Iterator[Stack]:
+def unattended(project: Stack) -> Iterator[Stack]:
     """The stack as `docker compose up` starts it where nothing was loaded yet, but for a shorter look-out interval."""
-    stack.command("make", "destroy")
-    stack.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
-    stack.up()
-    yield stack
-    stack.keep_logs("unattended.log")
+    project.command("make", "destroy")
+    project.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
+    project.env["COMPOSE_FILE"] = "docker-compose.yml:tests/stack/throttled.yaml"
+    project.up()
+    yield project
+    project.keep_logs("unattended.log")
+    del project.env["COMPOSE_FILE"]
 
 
 def in_sample(stack: Stack, script: str) -> None:
@@ -42,8 +44,22 @@ def in_sample(stack: Stack, script: str) -> None:
     stack.command("docker", "compose", "--profile", "sample", "exec", "-T", "sample", "sh", "-ec", script)
 
 
-def settle(stack: Stack, what: str, months: int, days: int, new_runs: int, before: set[str]) -> list[dict[str, Any]]:
-    """Waits until so many months and days are there, and at least so many new runs, all ended; returns the new runs."""
+def publish(stack: Stack, first: str, end: str) -> None:
+    """Adds the months from the first to before the end to the sample, each as a whole.
+
+    The sensor must not see a file that is still being written.
+    """
+    make = f"python generate.py files/new yellow {first} {end}"
+    in_sample(stack, f"{make}; mv files/new/trip-data/* files/trip-data/; rm -r files/new")
+
+
+def settle(
+    stack: Stack, what: str, months: int, days: int, new_runs: int, before: set[str], failed: str | None = None
+) -> list[dict[str, Any]]:
+    """Waits until so many months and days are there, and at least so many new runs, all ended; returns the new runs.
+
+    The month ``failed`` has runs that failed, no other one has.
+    """
     webserver = stack.webserver
 
     def look() -> list[dict[str, Any]] | None:
@@ -54,7 +70,8 @@ def settle(stack: Stack, what: str, months: int, days: int, new_runs: int, befor
         return new if {asset: webserver.materialized_partitions(asset) for asset in there} == there else None
 
     new = wait_for(what, PATIENCE_SECONDS, look)
-    assert {run["status"] for run in new} == {"SUCCESS"}, new
+    in_vain = {run["tags"].get("dagster/partition") for run in new if run["status"] != "SUCCESS"}
+    assert in_vain == ({failed} if failed else set()), new
     return new
 
 
@@ -77,8 +94,8 @@ def run_ids(stack: Stack) -> set[str]:
     return {run["runId"] for run in stack.webserver.runs()}
 
 
-def check_landed(runs: list[dict[str, Any]], month: str, first: str, last: str) -> float:
-    """One run loaded the month, one built its days, one its metrics; seconds from the end of the first to the last."""
+def check_landed(runs: list[dict[str, Any]], month: str, first: str, last: str) -> None:
+    """One run loaded the month, one built its days, one its metrics."""
     (load,) = of_asset(runs, "taxi_trips")
     (build,) = of_asset(runs, "daily_metrics")
     assert load["tags"]["dagster/partition"] == month
@@ -86,7 +103,6 @@ def check_landed(runs: list[dict[str, Any]], month: str, first: str, last: str) 
     assert build["assets"] == DAILY_ASSETS
     assert metrics["assets"] == MONTHLY_ASSETS
     assert (build["tags"][START], build["tags"][END]) == (first, last)
-    return float(metrics["endTime"] - load["endTime"])
 
 
 def check_answers(stack: Stack, folder: Path, *months: str) -> None:
@@ -95,8 +111,8 @@ def check_answers(stack: Stack, folder: Path, *months: str) -> None:
     stack.check_months(right)
 
 
-def test_the_sensors_of_both_locations_run_from_the_start(unattended: Stack) -> None:
-    sensors = {location: unattended.webserver.sensors(location) for location in LOCATIONS}
+def test_the_sensors_of_both_locations_with_data_run_from_the_start(unattended: Stack) -> None:
+    sensors = {location: unattended.webserver.sensors(location) for location in DATA_LOCATIONS}
     statuses = {(location, name): status for location in sensors for name, status in sensors[location].items()}
     assert statuses == dict.fromkeys(SENSORS, "RUNNING")
 
@@ -112,16 +128,9 @@ def test_a_month_that_lands_is_loaded_and_its_days_and_metrics_are_built_in_one_
     unattended: Stack, tmp_path: Path
 ) -> None:
     before = run_ids(unattended)
-    # Moved to its place as a whole: the sensor must not see a file that is still being written.
-    in_sample(
-        unattended,
-        "python generate.py files/new yellow 2023-04-01 2023-05-01;"
-        " mv files/new/trip-data/yellow_tripdata_2023-04.parquet files/trip-data/; rm -r files/new",
-    )
+    publish(unattended, "2023-04-01", "2023-05-01")
     runs = settle(unattended, "April, its days and its metrics", months=4, days=120, new_runs=3, before=before)
-    seconds = check_landed(runs, "2023-04-01", "2023-04-01", "2023-04-30")
-    print(f"April: its days and metrics were built {seconds:.0f} s after its load")
-    assert seconds < PATIENCE_SECONDS
+    check_landed(runs, "2023-04-01", "2023-04-01", "2023-04-30")
     check_answers(unattended, tmp_path, "2023-01", "2023-02", "2023-03", "2023-04")
 
 
@@ -139,9 +148,11 @@ def test_a_month_that_is_republished_is_loaded_again_and_its_days_and_metrics_ar
     before = run_ids(unattended)
     in_sample(unattended, f"python -c '{SHORTEN}'")
     runs = settle(unattended, "February again", months=4, days=120, new_runs=3, before=before)
-    seconds = check_landed(runs, "2023-02-01", "2023-02-01", "2023-02-28")
-    print(f"February again: its days and metrics were built {seconds:.0f} s after its load")
+    check_landed(runs, "2023-02-01", "2023-02-01", "2023-02-28")
     check_answers(unattended, tmp_path, "2023-01", "2023-02", "2023-03", "2023-04")
+
+
+MAY = "/trip-data/yellow_tripdata_2023-05.parquet"
 
 
 def test_zones_that_are_republished_are_loaded_again_and_build_no_day(unattended: Stack) -> None:
@@ -160,3 +171,39 @@ def test_nothing_more_happens_afterwards(unattended: Stack) -> None:
     assert ticks[0]["skipReason"].startswith("4 of ")
     assert "not published yet" in ticks[0]["skipReason"]
     assert ticks[1]["skipReason"] == "zones loaded, nothing new"
+
+
+# Neither has been seen to pass on a stack with gateways.
+@pytest.mark.xfail(reason="not proven yet: docs/failures.md", strict=False)
+def test_months_that_landed_while_all_was_down_are_loaded_when_the_source_is_back_but_for_the_throttled_one(
+    unattended: Stack, tmp_path: Path
+) -> None:
+    before = run_ids(unattended)
+    seen = {tick["tickId"] for tick in unattended.webserver.ticks(*SENSORS[0])}
+    unattended.kill("sample")
+    publish(unattended, "2023-05-01", "2023-07-01")
+    in_sample(unattended, f"echo {MAY} > /tmp/refused")
+    unattended.command("docker", "compose", "--profile", "sample", "stop", "sample")
+    try:
+        unattended.command("docker", "compose", "up", "--detach", "--wait")
+
+        def look() -> bool | None:
+            new = [tick for tick in unattended.webserver.ticks(*SENSORS[0]) if tick["tickId"] not in seen]
+            return any("the source cannot be reached" in (tick["skipReason"] or "") for tick in new) or None
+
+        wait_for("a tick that finds the source away", PATIENCE_SECONDS, look)
+    finally:
+        unattended.command("docker", "compose", "--profile", "sample", "start", "sample")
+    settle(unattended, "June", months=5, days=150, new_runs=4, before=before, failed="2023-05-01")
+    check_answers(unattended, tmp_path, "2023-01", "2023-02", "2023-03", "2023-04", "2023-06")
+
+
+@pytest.mark.xfail(reason="not proven yet: docs/failures.md", strict=False)
+def test_a_month_that_was_throttled_is_loaded_when_that_ends_and_its_days_and_metrics_are_built(
+    unattended: Stack, tmp_path: Path
+) -> None:
+    before = run_ids(unattended)
+    in_sample(unattended, "rm /tmp/refused")
+    runs = settle(unattended, "May", months=6, days=181, new_runs=3, before=before)
+    check_landed(runs, "2023-05-01", "2023-05-01", "2023-05-31")
+    check_answers(unattended, tmp_path, "2023-01", "2023-02", "2023-03", "2023-04", "2023-05", "2023-06")

@@ -78,6 +78,28 @@ class Webserver:
         """Launches the load of a month, given its partition key."""
         return self.launch("ingestion_location", ["taxi_trips"], **{"dagster/partition": month})
 
+    def launch_job(self, location: str, job: str, config: dict[str, Any]) -> str:
+        """Launches one run of a job with its run config and returns its id."""
+        data = self.ask(
+            """
+            mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
+              ... on LaunchRunSuccess { run { runId } }
+              ... on PythonError { message }
+              ... on RunConfigValidationInvalid { errors { message } } } }
+            """,
+            params={
+                "selector": {
+                    "repositoryLocationName": location,
+                    "repositoryName": "__repository__",
+                    "jobName": job,
+                },
+                "mode": "default",
+                "runConfigData": json.dumps(config),
+            },
+        )["launchRun"]
+        assert data["__typename"] == "LaunchRunSuccess", data
+        return str(data["run"]["runId"])
+
     def backfill(self, assets: list[str], partitions: list[str]) -> str:
         """Asks for partitions of assets as the UI does, and returns the backfill's id."""
         data = self.ask(
@@ -119,6 +141,20 @@ class Webserver:
         """Waits until a run executes."""
         wait_for(f"start of run {run_id}", seconds, lambda: self.run(run_id)["status"] == "STARTED" or None)
 
+    def step_started(self, run_id: str, seconds: float = 90) -> None:
+        """Waits until what a run's step prints is captured, so that the step is under way."""
+
+        def look() -> bool | None:
+            data = self.ask(
+                """
+                query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events { __typename } } } } }
+                """,
+                id=run_id,
+            )["runOrError"]
+            return any(e["__typename"] == "ExecutionStepStartEvent" for e in data["eventConnection"]["events"]) or None
+
+        wait_for(f"start of the step of run {run_id}", seconds, look)
+
     def terminate(self, run_id: str) -> None:
         """Terminates a run, as the button in the UI does."""
         data = self.ask(
@@ -142,6 +178,25 @@ class Webserver:
             key=[run_id, "compute_logs", key],
         )
         return str(logs["capturedLogs"]["stderr"])
+
+    def metadata(self, run_id: str, event: str) -> list[dict[str, Any]]:
+        """The metadata of a run's events of one GraphQL type, a dictionary per event that has some."""
+        data = self.ask(
+            """
+            query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events { __typename
+              ... on DisplayableEvent { metadataEntries { label
+                ... on IntMetadataEntry { intValue }
+                ... on BoolMetadataEntry { boolValue }
+                ... on TextMetadataEntry { text }
+                ... on MarkdownMetadataEntry { mdStr } } } } } } } }
+            """,
+            id=run_id,
+        )["runOrError"]
+        return [
+            {entry.pop("label"): next(iter(entry.values()), None) for entry in found["metadataEntries"]}
+            for found in data["eventConnection"]["events"]
+            if found["__typename"] == event and found["metadataEntries"]
+        ]
 
     def backfill_runs(self, backfill_id: str, number: int = 1, seconds: float = 240) -> list[dict[str, Any]]:
         """Waits for the end of the runs that a backfill asked for, that many at least, and returns them."""
@@ -218,6 +273,17 @@ class Webserver:
             location={"repositoryLocationName": location, "repositoryName": "__repository__"},
         )
         return {sensor["name"]: sensor["sensorState"]["status"] for sensor in data["sensorsOrError"]["results"]}
+
+    def start_sensor(self, location: str, name: str) -> None:
+        """Starts a sensor, as the switch in the UI does."""
+        data = self.ask(
+            """
+            mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename
+              ... on PythonError { message } } }
+            """,
+            sensor=_sensor(location, name),
+        )["startSensor"]
+        assert data["__typename"] == "Sensor", data
 
     def ticks(self, location: str, name: str) -> list[dict[str, Any]]:
         """The ticks of a sensor that have ended, the newest first: status, what it said, and its error."""

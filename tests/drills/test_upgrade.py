@@ -1,0 +1,189 @@
+"""An instance that an older release of Dagster wrote: this one migrates it, and the history stays what it was.
+
+The older release lacks five migrations of the schema. The databases are those of warehouse/, on the embedded Postgres.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import yaml
+
+from contract.workspace import LOCATIONS, ROOT
+from embedded.server import start_server
+from tests.drills.test_fresh_clone import python_of
+from tests.stack.webserver import Webserver, wait_for
+from warehouse.apply import apply
+
+LOCATION = Path(__file__).with_name("older_location.py")
+BIN = ROOT / ".venv/bin"
+SET_POOL = ("dagster", "instance", "concurrency", "set", "loading", "2")
+
+
+@dataclass
+class Upgraded:
+    """The instance, and what was seen of its history on the way.
+
+    Args:
+        older: executables of the older release.
+        env: environment of whoever works on the instance.
+        before: the history as the older release sees it.
+        unmigrated: as this release sees it before it has migrated it.
+        pool: setting a pool's limit before that.
+        migrated: the migrate service's command.
+        after: the history afterwards.
+    """
+
+    older: Path
+    env: dict[str, str]
+    before: Any
+    unmigrated: Any
+    pool: subprocess.CompletedProcess[str]
+    migrated: subprocess.CompletedProcess[str]
+    after: Any
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The executables of a virtual environment with the older release."""
+    python = python_of("3.11") or python_of("3.12")
+    if python is None:
+        pytest.skip("the older release needs Python 3.11 or 3.12")
+    folder = tmp_path_factory.mktemp("older")
+    subprocess.run([python, "-m", "venv", folder], check=True)
+    install = ("pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps")
+    subprocess.run([folder / "bin/python", "-m", *install, "-r", ROOT / "requirements/older.lock"], check=True)
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def upgraded(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
+    server = tmp_path_factory.mktemp("postgres")
+    with start_server(server, cleanup_mode="delete"):
+        apply(f"host={server} user=postgres")
+        env = os.environ | {
+            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(str(server))}",
+            "PGHOST": str(server),
+            "PGUSER": "postgres",
+        }
+        storage = {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}}
+        before_home = home(tmp_path_factory.mktemp("before"), storage)
+        before = history(older, env | before_home, "--write")
+        # The stack's own settings, but for what needs a stack: runs are processes here.
+        settings = yaml.safe_load((ROOT / "dagster.yaml").read_text()) | storage
+        settings["run_coordinator"] = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
+        env |= home(
+            tmp_path_factory.mktemp("after"),
+            {name: value for name, value in settings.items() if name not in ("run_launcher", "compute_logs")},
+        )
+        unmigrated = history(BIN, env)
+        pool = command(env, *SET_POOL)
+        migrated = command(env, *migrate_command(tmp_path_factory.mktemp("credentials")))
+        yield Upgraded(older, env, before, unmigrated, pool, migrated, history(BIN, env))
+
+
+def home(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
+    (folder / "dagster.yaml").write_text(yaml.safe_dump({**settings, "telemetry": {"enabled": False}}))
+    return {"DAGSTER_HOME": str(folder)}
+
+
+def history(executables: Path, env: dict[str, str], *arguments: str) -> Any:
+    """The history as the release of these executables sees it."""
+    ended = subprocess.run(
+        [str(executables / "python"), str(LOCATION), *arguments], env=env, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def migrate_command(credentials: Path) -> list[str]:
+    """What the migrate service runs, its passwords in another folder."""
+    for role in ("dagster", *LOCATIONS):
+        (credentials / role).mkdir()
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["migrate"]
+    return [part.replace("/credentials", str(credentials)) for part in service["command"]]
+
+
+def command(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = env | {"PATH": f"{BIN}:{env['PATH']}"}
+    return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+def test_the_migrate_service_migrates_it_and_the_history_stays_what_it_was(upgraded: Upgraded) -> None:
+    assert upgraded.migrated.returncode == 0, upgraded.migrated.stderr
+    assert upgraded.after == upgraded.before
+
+
+def test_the_history_that_is_compared_has_something_of_everything(upgraded: Upgraded) -> None:
+    told = upgraded.before
+    assert [run[1] for run in told["runs"]] == ["SUCCESS", "FAILURE", "SUCCESS", "SUCCESS"]
+    assert (told["materialized"], told["failed"]) == (["2023-01-01", "2023-02-01"], ["2023-03-01"])
+    assert told["switched_on"] == [["new_files", "RUNNING", "2023-04"], ["nightly", "RUNNING", None]]
+    assert [backfill[0] for backfill in told["backfills"]] == ["upgrade0"]
+    assert len(told["runs_of_backfill"]) == 2
+
+
+def test_before_it_is_migrated_this_release_reads_it_and_fails_only_later(upgraded: Upgraded) -> None:
+    """Why nothing but the order of the services keeps the hosts from an instance that is not migrated."""
+    assert upgraded.unmigrated == upgraded.before
+    assert upgraded.pool.returncode != 0
+    assert 'column "using_default_limit" of relation "concurrency_limits" does not exist' in upgraded.pool.stderr
+
+
+@pytest.mark.parametrize("service", ["webserver", "daemon", *LOCATIONS])
+def test_compose_starts_nothing_of_dagster_before_the_migration_has_succeeded(service: str) -> None:
+    files = [ROOT / "docker-compose.yml", *(ROOT / location / "compose.yaml" for location in LOCATIONS)]
+    services: dict[str, Any] = {}
+    for file in files:
+        services |= yaml.safe_load(file.read_text())["services"]
+    assert services[service]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_a_location_of_the_older_release_runs_under_the_hosts_of_this_one(upgraded: Upgraded, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        server, ui = free_port(), free_port()
+        workspace = tmp_path / "workspace.yaml"
+        location = {"host": "127.0.0.1", "port": server, "location_name": "older"}
+        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": location}]}))
+        # As in an image of a location: no DAGSTER_HOME, the hosts say where the instance is.
+        without_home = {name: value for name, value in upgraded.env.items() if name != "DAGSTER_HOME"}
+        api = ("api", "grpc", "--port", f"{server}", "--python-file", LOCATION, "--location-name", "older")
+        stack.enter_context(process(without_home, upgraded.older / "dagster", *api))
+        stack.enter_context(
+            process(upgraded.env, BIN / "dagster-webserver", "--port", f"{ui}", "--workspace", workspace)
+        )
+        webserver = Webserver(f"http://127.0.0.1:{ui}")
+
+        def loaded() -> bool | None:
+            with contextlib.suppress(OSError):
+                return webserver.locations()["older"]["__typename"] == "RepositoryLocation" or None
+            return None
+
+        wait_for("the older location in the workspace", 120, loaded)
+        run_id = webserver.launch("older", ["trips"], **{"dagster/partition": "2023-04-01"})
+        assert webserver.finished(run_id)["status"] == "SUCCESS"
+        assert webserver.materialized_partitions("trips") == 3
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def process(env: dict[str, str], *arguments: str | Path) -> Iterator[None]:
+    with subprocess.Popen(arguments, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as started:
+        try:
+            yield
+        finally:
+            # Nothing of theirs is kept, and the gentle end of a code server takes up to a minute.
+            started.kill()

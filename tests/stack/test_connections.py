@@ -1,0 +1,25 @@
+"""The connections of the live stack under all that it can do at once, with the UI open: nobody is refused one."""
+
+import pytest
+
+from tests.stack.backfill import Backfill
+from tests.stack.conftest import Stack
+
+pytestmark = pytest.mark.drill
+
+
+def test_no_role_comes_to_its_limit(stack: Stack, backfill: Backfill) -> None:
+    limits = dict(stack.query("select rolname, rolconnlimit from pg_roles where rolcanlogin and not rolsuper"))
+    print(f"connections at once: {dict(backfill.peaks)}, limits: {limits}")
+    assert set(backfill.peaks) == set(limits)
+    assert {role: peak for role, peak in backfill.peaks.items() if peak >= limits[role]} == {}
+
+
+def test_no_run_fails_and_postgres_refuses_nobody(stack: Stack, backfill: Backfill) -> None:
+    assert set(backfill.statuses) == {"SUCCESS"}
+    assert "too many connections" not in backfill.postgres_log
+
+
+def test_the_ui_gets_an_answer_every_time(backfill: Backfill) -> None:
+    print(f"{backfill.answers} requests of the UI answered")
+    assert (backfill.answers > 100, backfill.errors) == (True, [])

@@ -1,0 +1,25 @@
+"""The sample's file server as a source that throttles while it sends: it shows every file and refuses those listed."""
+
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+# A path per line.
+REFUSED = Path("/tmp/refused")
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves files, or asks for more patience than a load has."""
+
+    def do_GET(self) -> None:
+        if REFUSED.exists() and self.path in REFUSED.read_text().splitlines():
+            self.send_response(HTTPStatus.SERVICE_UNAVAILABLE)
+            self.send_header("Retry-After", "600")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            super().do_GET()
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("", 8000), lambda *arguments: Handler(*arguments, directory="files")).serve_forever()
