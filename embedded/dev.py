@@ -1,4 +1,4 @@
-"""`make dev`: serves Dagster's UI on the embedded warehouse and instance, with both locations loaded."""
+"""`make dev`: serves Dagster's UI on the embedded warehouse and instance, with the locations with data loaded."""
 
 import json
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from contract.workspace import LOCATIONS, ROOT, LocationError, check_settings
+from contract.workspace import DATA_LOCATIONS, ROOT, LocationError, check_settings
 from embedded.postgres import STATE, running
 
 
@@ -21,7 +21,7 @@ def write_workspace(path: Path) -> None:
             "executable_path": str(ROOT / location / ".venv/bin/python"),
             "working_directory": str(ROOT / location),
         }
-        for location in LOCATIONS
+        for location in DATA_LOCATIONS
     ]
     path.write_text(yaml.safe_dump({"load_from": [{"python_module": module} for module in modules]}))
 
