@@ -77,8 +77,11 @@ assets: ## List every asset of both locations with its location, partitions and 
 # Compose itself says what the project is called: the name may come from .env.
 project = $$(docker compose config | sed -n 's/^name: //p')
 run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
+# The one-shots of the last start are removed before the next: where compose recreates one, since its image is another,
+# it recreates all that depends on it.
 up: ## Build and start the compose stack, and wait until it is healthy; what was deployed keeps its version
-	@services=$$($(deployment) pin) && set -x && docker compose build $$services && docker compose up --detach --wait
+	@services=$$($(deployment) pin) && set -x && docker compose build $$services \
+		&& docker compose rm --force migrate workspace && docker compose up --detach --wait
 down: ## Stop the compose stack and its runs; data and run history stay
 	docker compose --profile sample stop daemon webserver
 	@test -z "$(run_containers)" || docker stop --time 30 $(run_containers) >/dev/null

@@ -69,12 +69,13 @@ def prepare(name: str) -> None:
 def run_once(service: str) -> None:
     """Runs a one-shot service as it is now, and nothing that depends on it.
 
-    Its container is the one that a start of everything would make, not one beside it: a later start would else find
-    an old one, make it anew, and with it, as compose does, all that depends on it.
+    Its old container is removed first and not recreated: with a service that it recreates, compose recreates all that
+    depends on it. And the new one is what a start of everything would make, so that a later start leaves it.
 
     Raises:
         CommandError: it failed; the message has what it printed last.
     """
+    run("docker", "compose", "rm", "--force", service)
     run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", service)
     (container,) = run("docker", "compose", "ps", "--all", "--quiet", service).split()
     if run("docker", "wait", container).strip() != "0":

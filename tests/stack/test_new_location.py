@@ -149,10 +149,6 @@ def test_the_table_of_the_other_team_is_closed_until_its_owner_opens_it(stack: S
     assert "Its owner gives the right in warehouse/dbt_location.sql" in failure["failureMetadata"]["description"]
 
 
-@pytest.mark.xfail(
-    reason="Compose recreates what depends on a one-shot service that it recreates: docs/adding-a-location.md",
-    strict=False,
-)
 def test_a_later_start_of_everything_recreates_nothing_of_the_others(
     stack: Stack, before: dict[str, Any], team: Team
 ) -> None:
@@ -173,10 +169,6 @@ def test_a_location_with_data_is_not_removed_without_a_word_about_it(stack: Stac
     assert containers(stack)[NAME]
 
 
-@pytest.mark.xfail(
-    reason="Compose recreates what depends on a one-shot service that it recreates: docs/adding-a-location.md",
-    strict=False,
-)
 def test_a_location_that_is_removed_leaves_stack_and_repository_as_they_were(
     stack: Stack, before: dict[str, Any], team: Team
 ) -> None:

@@ -173,8 +173,6 @@ def test_nothing_more_happens_afterwards(unattended: Stack) -> None:
     assert ticks[1]["skipReason"] == "zones loaded, nothing new"
 
 
-# Neither has been seen to pass on a stack with gateways.
-@pytest.mark.xfail(reason="not proven yet: docs/failures.md", strict=False)
 def test_months_that_landed_while_all_was_down_are_loaded_when_the_source_is_back_but_for_the_throttled_one(
     unattended: Stack, tmp_path: Path
 ) -> None:
@@ -198,7 +196,6 @@ def test_months_that_landed_while_all_was_down_are_loaded_when_the_source_is_bac
     check_answers(unattended, tmp_path, "2023-01", "2023-02", "2023-03", "2023-04", "2023-06")
 
 
-@pytest.mark.xfail(reason="not proven yet: docs/failures.md", strict=False)
 def test_a_month_that_was_throttled_is_loaded_when_that_ends_and_its_days_and_metrics_are_built(
     unattended: Stack, tmp_path: Path
 ) -> None:

@@ -53,26 +53,9 @@ class Webserver:
 
     def launch(self, location: str, assets: list[str], **tags: str) -> str:
         """Launches one run of assets and returns its id; tags name its partition."""
-        data = self.ask(
-            """
-            mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
-              ... on LaunchRunSuccess { run { runId } }
-              ... on PythonError { message }
-              ... on RunConfigValidationInvalid { errors { message } } } }
-            """,
-            params={
-                "selector": {
-                    "repositoryLocationName": location,
-                    "repositoryName": "__repository__",
-                    "jobName": "__ASSET_JOB",
-                    "assetSelection": [{"path": [asset]} for asset in assets],
-                },
-                "mode": "default",
-                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
-            },
-        )["launchRun"]
-        assert data["__typename"] == "LaunchRunSuccess", data
-        return str(data["run"]["runId"])
+        selector = {"jobName": "__ASSET_JOB", "assetSelection": [{"path": [asset]} for asset in assets]}
+        executed = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
+        return self._launch(location, selector, executionMetadata=executed)
 
     def launch_month(self, month: str) -> str:
         """Launches the load of a month, given its partition key."""
@@ -80,6 +63,11 @@ class Webserver:
 
     def launch_job(self, location: str, job: str, config: dict[str, Any]) -> str:
         """Launches one run of a job with its run config and returns its id."""
+        return self._launch(location, {"jobName": job}, runConfigData=json.dumps(config))
+
+    def _launch(self, location: str, selector: dict[str, Any], **params: Any) -> str:
+        """Launches what a selector names within a location."""
+        where = {"repositoryLocationName": location, "repositoryName": "__repository__"}
         data = self.ask(
             """
             mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
@@ -87,15 +75,7 @@ class Webserver:
               ... on PythonError { message }
               ... on RunConfigValidationInvalid { errors { message } } } }
             """,
-            params={
-                "selector": {
-                    "repositoryLocationName": location,
-                    "repositoryName": "__repository__",
-                    "jobName": job,
-                },
-                "mode": "default",
-                "runConfigData": json.dumps(config),
-            },
+            params={"selector": {**where, **selector}, "mode": "default", **params},
         )["launchRun"]
         assert data["__typename"] == "LaunchRunSuccess", data
         return str(data["run"]["runId"])
