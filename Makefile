@@ -225,6 +225,7 @@ lock-template: .venv/.dev
 		&& cp "$$folder"/new_location/*.lock 'templates/location/files/{{ name }}/'
 lock: ## Compile the hash-pinned locks anew (needs uv)
 	cd requirements && for set in platform embedded dev older; do $(compile) $$set.in --output-file $$set.lock; done
+	cd requirements && $(compile) ../ingestion_location/pyproject.toml --override skewed.in --output-file skewed.lock
 	for location in $(LOCATIONS); do ($(call compile_location,$$location)) || exit 1; done
 	$(MAKE) --no-print-directory lock-template
 	for folder in docs sample; do (cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done

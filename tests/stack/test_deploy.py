@@ -6,6 +6,7 @@ The tests build on one another, in this order. They begin with an empty stack wi
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -227,6 +228,40 @@ def held(stack: Stack) -> Iterator[None]:
             stack.command(*psql, end)
 
 
+@pytest.fixture
+def skewed(deploys: Deploys, tmp_path: Path) -> str:
+    """The tag of ingestion_location with another Python minor, another Dagster and another pyarrow."""
+    tag, base, folder = f"{PROJECT}-skewed", f"{PROJECT}-python", tmp_path / INGESTION
+    shutil.copytree(ROOT / INGESTION, folder, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+    shutil.copy(ROOT / "requirements/skewed.lock", folder / "requirements.lock")
+    dockerfile = folder / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("FROM python:3.13-slim", f"FROM {base}"))
+    for image, context, *options in (
+        (base, Path(__file__).with_name("skew")),
+        (f"{INGESTION}:{tag}", folder),
+        (f"{INGESTION}:{tag}-test", folder, "--target", "test"),
+    ):
+        deploys.stack.command("docker", "build", *options, "--tag", image, str(context))
+        deploys.built.append(image)
+    return tag
+
+
+VERSIONS = """
+import json, sys
+from importlib.metadata import distributions
+has = {each.name: each.version for each in distributions()}
+print(json.dumps({"python": sys.version_info[:2], "dagster": has["dagster"], "pyarrow": has.get("pyarrow")}))
+"""
+
+
+def versions_in(stack: Stack, service: str) -> dict[str, Any]:
+    """The releases of Python, Dagster and pyarrow in a service's container."""
+    told: dict[str, Any] = json.loads(
+        stack.command("docker", "compose", "exec", "-T", service, "python", "-c", VERSIONS)
+    )
+    return told
+
+
 def image_of_run(stack: Stack, run_id: str) -> str:
     return str(stack.run_container(run_id)["Config"]["Image"])
 
@@ -356,6 +391,30 @@ def test_a_rollback_goes_back_step_by_step_to_what_was_there_before_the_first_de
     assert (ended.returncode, "there is no good version before the one that runs" in ended.stderr) == (2, True)
 
 
+def test_a_location_on_another_python_dagster_and_pyarrow_works_with_the_rest(
+    deploys: Deploys, skewed: str, tmp_path: Path
+) -> None:
+    stack = deploys.stack
+    versions = {service: versions_in(stack, service) for service in (INGESTION, DBT, "webserver", "daemon")}
+    assert "its own tests were not run" not in deploys.deploy(INGESTION, skewed)
+    before, versions = versions[INGESTION], {service: versions_in(stack, service) for service in versions}
+    skew = versions.pop(INGESTION)
+    assert skew["pyarrow"] != before["pyarrow"]
+    assert all(skew["python"] != other["python"] and skew["dagster"] != other["dagster"] for other in versions.values())
+    load = stack.webserver.launch_month("2023-02-01")
+    assert stack.webserver.finished(load)["status"] == "SUCCESS"
+    assert image_of_run(stack, load) == f"{INGESTION}:{skewed}"
+    built = {**dict.fromkeys(DAILY_ASSETS, 59), **dict.fromkeys(MONTHLY_ASSETS, 2)}
+
+    def is_built() -> bool | None:
+        return {asset: stack.webserver.materialized_partitions(asset) for asset in built} == built or None
+
+    wait_for("the builds of February", 300, is_built)
+    right = stack.right_answers(tmp_path, "2023-01", "2023-02")
+    stack.check_days(right)
+    stack.check_months(right)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_deploy_that_is_ended_while_it_replaces_is_put_right(deploys: Deploys, number: signal.Signals) -> None:
     stack = deploys.stack
@@ -401,5 +460,6 @@ def test_the_history_says_what_was_deployed_by_whom_and_what_came_of_it(deploys:
         "refused",
         "deployed",
         "refused",
+        "deployed",
         "deployed",
     ]
