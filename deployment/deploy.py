@@ -144,10 +144,14 @@ def _replace(location: Location, keys: set[str] | None) -> None:
     """Runs a location's code server on this image and nothing else anew, and makes sure that it is what is loaded."""
     began = time.monotonic()
     _say(f"{location.image}: replacing the code server")
-    run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", location.name, env=location.tag_setting)
+    # Not `up --no-deps`: compose notes the service without what it depends on, and the next `up` would take that for a
+    # change, make the container anew, and with it webserver and daemon.
+    run("docker", "compose", "rm", "--stop", "--force", location.name, env=location.tag_setting)
+    run("docker", "compose", "create", "--no-recreate", "--no-build", location.name, env=location.tag_setting)
     container = _container(location.name)
     if container is None:
-        raise TrialError(f"compose started no container of {location.name}")
+        raise TrialError(f"compose made no container of {location.name}")
+    run("docker", "start", container)
     wait_for_health(container)
     _say(f"{location.image}: serving {time.monotonic() - began:.1f} s after the replacement began")
     webserver.reload(location.name, location.image, keys)

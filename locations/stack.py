@@ -7,7 +7,7 @@ reached through the location's own gateway.
 import json
 from typing import Any, NamedTuple
 
-from deployment.commands import CommandError, inspect, last_lines, run, show
+from deployment.commands import CommandError, inspect, run, show
 from deployment.env_file import remove_variable
 from deployment.guard import new_breaches
 from deployment.ledger import Ledger
@@ -67,20 +67,16 @@ def prepare(name: str) -> None:
 
 
 def run_once(service: str) -> None:
-    """Runs a one-shot service as it is now, and nothing that depends on it.
+    """Runs a one-shot service as it is now, and nothing that depends on it, and leaves no container of it.
 
-    Its old container is removed first and not recreated: with a service that it recreates, compose recreates all that
-    depends on it. And the new one is what a start of everything would make, so that a later start leaves it.
+    With a service that it recreates, compose recreates all that depends on it, and not with one that it creates. So a
+    later start of everything must not find the container of a service that has changed since.
 
     Raises:
         CommandError: it failed; the message has what it printed last.
     """
     run("docker", "compose", "rm", "--force", service)
-    run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", service)
-    (container,) = run("docker", "compose", "ps", "--all", "--quiet", service).split()
-    if run("docker", "wait", container).strip() != "0":
-        printed = run("sh", "-c", 'docker logs --tail 40 "$0" 2>&1', container)
-        raise CommandError(f"{service}: {last_lines(printed)}")
+    run(*_RUN, service)
 
 
 def is_running(service: str) -> bool:

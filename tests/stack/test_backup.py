@@ -141,7 +141,6 @@ def test_the_run_that_was_loading_has_failed_and_was_launched_again(restored: St
     assert retried(restored, backup.loading)["status"] == "SUCCESS"
 
 
-@pytest.mark.xfail(reason="what the comparison leaves out is not right yet", strict=False)
 def test_runs_partitions_and_materializations_are_those_of_the_backup(restored: Stack, backup: Backup) -> None:
     assert history(restored, {run["runId"] for run in backup.before.runs}) == backup.before
 

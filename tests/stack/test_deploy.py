@@ -22,7 +22,7 @@ from contract.served import describe_served
 from contract.workspace import DATA_LOCATIONS, ROOT
 from deployment.history import Record, attempts, from_lines
 from deployment.webserver import ENTRIES
-from tests.stack.conftest import PROJECT, Stack
+from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
 pytestmark = pytest.mark.drill
@@ -124,8 +124,8 @@ class Deploys:
         return settings[TAGS[location]]
 
     def containers(self) -> dict[str, str]:
-        """Per service the id of its container."""
-        return {name: service["ID"] for name, service in self.stack.services().items()}
+        """Per service that goes on, the id of its container."""
+        return {name: service["ID"] for name, service in self.stack.services().items() if name not in ONE_SHOTS}
 
     def served(self) -> str:
         """All that the webserver serves of both locations, as text that is the same where that is the same."""

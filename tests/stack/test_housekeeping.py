@@ -23,6 +23,8 @@ SETTINGS = {
     "REAP_INTERVAL_SECONDS": "10",
     "REAP_SUCCEEDED_AFTER_SECONDS": "0",
     "REAP_FAILED_AFTER_SECONDS": f"{FAILED_AFTER_SECONDS}",
+    # A month that no drill loads.
+    "TAXI_END_DATE": "2023-05-01",
 }
 OLD = 40 * 86_400
 STEP_PRINTED = 'Finished execution of step "taxi_zones"'
@@ -68,7 +70,7 @@ def lost(tidy: Stack) -> str:
 @pytest.fixture(scope="module")
 def failed(tidy: Stack) -> str:
     """A run whose step found bad data: days whose month is not loaded."""
-    day = {"dagster/partition": "2023-03-01"}
+    day = {"dagster/partition": "2023-04-01"}
     run_id = tidy.webserver.launch("dbt_location", ["stg_trips", "daily_metrics"], **day)
     assert tidy.webserver.finished(run_id)["status"] == "FAILURE"
     return run_id

@@ -57,12 +57,13 @@ def containers(stack: Stack) -> dict[str, str]:
 
 
 def names(stack: Stack) -> dict[str, set[str]]:
-    """The names of all containers, volumes and networks of the project; the history of the deploys is nobody's."""
+    """The names of the containers, volumes and networks of the project, but for one-shots and what is nobody's."""
+    nobodys = {f"{PROJECT}_deployments", *(f"{PROJECT}-{service}-1" for service in ONE_SHOTS)}
     listed = {}
     for kind, every in KINDS.items():
         form = "{{.Names}}" if kind == "container" else "{{.Name}}"
         command = ("docker", kind, "ls", *every, "--filter", f"name={PROJECT}", "--format", form)
-        listed[kind] = set(stack.command(*command).split()) - {f"{PROJECT}_deployments"}
+        listed[kind] = set(stack.command(*command).split()) - nobodys
     return listed
 
 
