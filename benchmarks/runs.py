@@ -6,7 +6,6 @@ measured in turns, on the same image, network and warehouse.
 
 import json
 import statistics
-import subprocess
 import time
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -14,7 +13,6 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.idle import idle
-from contract.workspace import ROOT
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
@@ -205,7 +203,7 @@ def land(stack: Stack, month: date) -> float:
 
 def landed_to_built(stack: Stack) -> list[float]:
     """Starts the stack anew with automation, lets it settle, and lets months land, one after the other."""
-    stack.command("make", "destroy")
+    stack.destroy()
     stack.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
     stack.up()
     wait_for(
@@ -272,7 +270,7 @@ def main() -> None:
         stack.up()
         figures = measure(stack)
     finally:
-        subprocess.run(["make", "destroy"], cwd=ROOT, env=stack.env, check=True, stdout=subprocess.DEVNULL)
+        stack.destroy()
     results.save("runs", figures)
     print(show(figures))
 

@@ -23,6 +23,7 @@ from tests.stack.webserver import Webserver
 
 # Another name lets a second checkout test at the same time; the images are tagged with it.
 PROJECT = os.environ.get("STACK_PROJECT", "dagster-taxi-test")
+LABEL = f"label=com.docker.compose.project={PROJECT}"
 # Services that end when their work is done, and run anew at every start.
 ONE_SHOTS = ("migrate", "workspace")
 NO_ENGINE = "there is no Docker engine (docker info fails), and the live stack needs one"
@@ -86,6 +87,22 @@ class Stack:
 
     def up(self) -> None:
         self.command("docker", "compose", "--profile", "sample", "up", "-d", "--build", "--wait")
+
+    def destroy(self) -> None:
+        """Removes the stack with all that it has.
+
+        Engines before 23 count the endpoints of a network wrongly at times, after containers came and went side by side,
+        and then keep a network that nothing is attached to until they start anew. Only that may be left; the next start
+        takes it as it is.
+        """
+        ended = subprocess.run(["make", "destroy"], cwd=ROOT, env=self.env, capture_output=True, text=True)
+        if ended.returncode == 0:
+            return
+        assert "has active endpoints" in ended.stderr, ended.stdout + ended.stderr
+        for network in self.command("docker", "network", "ls", "--quiet", "--filter", LABEL).split():
+            assert json.loads(self.command("docker", "network", "inspect", network))[0]["Containers"] == {}
+        assert self.command("docker", "ps", "--all", "--quiet", "--filter", LABEL) == ""
+        self.command("docker", "volume", "rm", "--force", f"{PROJECT}_deployments")
 
     @contextlib.contextmanager
     def source_silent(self) -> Iterator[None]:
@@ -167,7 +184,7 @@ def project() -> Iterator[Stack]:
     try:
         yield stack
     finally:
-        stack.command("make", "destroy")
+        stack.destroy()
 
 
 @pytest.fixture(scope="session")
@@ -184,6 +201,6 @@ def backfill(stack: Stack) -> Backfill:
     The drills that want a full stack share it; those that start it anew have names that come later.
     """
     if stack.webserver.run_count():
-        stack.command("make", "destroy")
+        stack.destroy()
         stack.up()
     return run_all(stack)

@@ -132,7 +132,7 @@ def test_a_table_that_is_replaced_just_when_pg_dump_begins_makes_the_backup_begi
 @pytest.fixture(scope="module")
 def restored(stack: Stack, backup: Backup) -> Stack:
     """A stack that had nothing, not even images' containers, and has the backup now."""
-    stack.command("make", "destroy")
+    stack.destroy()
     stack.command("make", "restore", f"BACKUP={backup.folder}")
     return stack
 

@@ -136,7 +136,7 @@ class Deploys:
 def deploys(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploys]:
     """A stack with the zones in it, and commands that leave the settings of this clone alone."""
     if stack.webserver.run_count():
-        stack.command("make", "destroy")
+        stack.destroy()
         stack.up()
     before = dict(stack.env)
     env_file = tmp_path_factory.mktemp("settings") / "settings.env"
@@ -148,7 +148,7 @@ def deploys(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield deploys
     finally:
         stack.keep_logs("deploy.log")
-        stack.command("make", "destroy")
+        stack.destroy()
         stack.env = before
         subprocess.run(["docker", "image", "rm", *deploys.built], capture_output=True)  # some are gone already
 

@@ -33,7 +33,7 @@ MAX_RETRIES = 2
 @pytest.fixture(scope="module")
 def failing(project: Stack) -> Iterator[Stack]:
     """A stack with three of four months and their days in it, which notices sooner that a service hangs."""
-    project.command("make", "destroy")
+    project.destroy()
     changed = {"TAXI_END_DATE": "2023-05-01", "COMPOSE_FILE": "docker-compose.yml:tests/stack/impatient.yaml"}
     project.env |= changed
     project.up()

@@ -496,7 +496,7 @@ def test_the_status_names_what_is_older_than_the_month_that_was_loaded_again(
 
 def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
     stack.keep_logs("stack.log")
-    stack.command("make", "destroy")
+    stack.destroy()
     left = [
         stack.command("docker", kind, "ls", "--quiet", *every, "--filter", f"name={PROJECT}").split()
         for kind, every in (("container", ["--all"]), ("volume", []), ("network", []))

@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 600
 @pytest.fixture(scope="module")
 def unattended(project: Stack) -> Iterator[Stack]:
     """The stack as `docker compose up` starts it where nothing was loaded yet, but for a shorter look-out interval."""
-    project.command("make", "destroy")
+    project.destroy()
     project.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
     project.env["COMPOSE_FILE"] = "docker-compose.yml:tests/stack/throttled.yaml"
     project.up()
