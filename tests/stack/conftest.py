@@ -91,9 +91,9 @@ class Stack:
     def destroy(self) -> None:
         """Removes the stack with all that it has.
 
-        Engines before 23 count the endpoints of a network wrongly at times, after containers came and went side by side,
-        and then keep a network that nothing is attached to until they start anew. Only that may be left; the next start
-        takes it as it is.
+        Engine 20.10 at times counts the endpoints of a network wrongly, after containers came and went side by side, and
+        then keeps a network that nothing is attached to until it starts anew. Only that may be left; the next start of
+        the stack takes it as it is.
         """
         ended = subprocess.run(["make", "destroy"], cwd=ROOT, env=self.env, capture_output=True, text=True)
         if ended.returncode == 0:
