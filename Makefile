@@ -141,13 +141,13 @@ docs: docs/.venv/.run ## Build the pages of docs/ as a site, docs/_build/index.h
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all lint format test-locations test-cross test-stack drills-stack drills-apart
+.PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format test-locations test-cross test-stack drills-stack drills-apart
 test: ## Run all checks and tests, the live compose stack included
 	@$(MAKE) --no-print-directory --jobs 3 install-dev
 	@$(MAKE) --no-print-directory lint
 	@echo "Running the tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
-		test-stack test-cross test-locations
+		test-stack $(LOCATIONS:%=test-%) test-cross
 test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
 	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) drills-stack drills-apart
@@ -158,24 +158,34 @@ drills-apart: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-a
 drills-apart: install-dev
 	for location in $(TESTED_APART); do \
 		(cd $$location && .venv/bin/pytest -m drill ../tests/$$location || test $$? = 5) || exit 1; done
+	.venv/bin/pytest -m drill tests/cross_location tests/locations
 	.venv/bin/pytest tests/drills
-test-locations: install-dev
-	for location in $(LOCATIONS); do (cd $$location && .venv/bin/pytest) || exit 1; done
-	for location in $(TESTED_APART); do (cd $$location && .venv/bin/pytest -m 'not drill' ../tests/$$location) || exit 1; done
+test-locations: $(LOCATIONS:%=test-%)
+# Each in a copy that has nothing of the others; format, lint and types are checked by lint.
+test-%_location: install-dev
+	.venv/bin/python -m locations.check $*_location --python $*_location/.venv/bin/python --tests-only
 test-cross: install-dev
 	.venv/bin/pytest -m 'not drill' tests/cross_location tests/deployment tests/docs tests/locations tests/operations
 test-stack: install-dev
 	.venv/bin/pytest -m 'not drill' tests/stack
 lint: install-dev ## Check format, lint, types and SQL
+	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
+		lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-python lint-sql
+lint-python:
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+lint-types:
 	.venv/bin/mypy contract deployment embedded locations operations sample warehouse benchmarks/runs.py \
 		tests/cross_location tests/deployment tests/docs tests/locations tests/operations tests/stack tests/drills
-	for location in $(LOCATIONS); do (cd $$location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini \
-		src tests $$(ls -d ../tests/$$location 2>/dev/null)) || exit 1; done
+lint-types-%_location:
+	cd $*_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini \
+		src tests $(patsubst %,../%,$(wildcard tests/$*_location))
+# After those of the locations, whose caches they use.
+lint-types-benchmarks: $(LOCATIONS:%=lint-types-%)
 	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini ../benchmarks --exclude '(history|runs)\.py'
 	cd platform_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini ../benchmarks/history.py
+lint-sql:
 	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
 	dbt_location/.venv/bin/sqlfluff lint --config warehouse/.sqlfluff warehouse

@@ -1,6 +1,6 @@
 """Checks one location alone: its folder and what its tests need, in a copy that has nothing of the other locations.
 
-usage: python -m locations.check NAME [--python LOCATION'S PYTHON]
+usage: python -m locations.check NAME [--python LOCATION'S PYTHON] [--tests-only]
 """
 
 import argparse
@@ -42,13 +42,14 @@ def copy_alone(name: str, folder: Path, root: Path = ROOT) -> None:
             shutil.copy(root / path, folder / path)
 
 
-def check(name: str, folder: Path, python: Path | None) -> None:
+def check(name: str, folder: Path, python: Path | None, tests_only: bool = False) -> None:
     """Runs format, lint, types and tests in a copy.
 
     Args:
         name: the location.
         folder: the copy.
         python: Python of an environment that was made from the location's dev.lock; None makes one in the copy.
+        tests_only: leaves out format, lint and types.
 
     Raises:
         CalledProcessError: a check failed, which says why itself.
@@ -63,10 +64,11 @@ def check(name: str, folder: Path, python: Path | None) -> None:
         _run(location, *install, "--no-build-isolation", "--no-index", "--editable", ".")
     tools = python.absolute().parent
     apart = [f"../tests/{name}"] if (folder / "tests" / name).is_dir() else []
-    _run(folder, f"{tools}/ruff", "format", "--check", ".")
-    _run(folder, f"{tools}/ruff", "check", ".")
-    own = [path for path in ("src", "tests") if (location / path).is_dir()]
-    _run(location, f"{tools}/mypy", "--config-file", "../mypy.ini", *own, *apart, MYPYPATH="src:..")
+    if not tests_only:
+        _run(folder, f"{tools}/ruff", "format", "--check", ".")
+        _run(folder, f"{tools}/ruff", "check", ".")
+        own = [path for path in ("src", "tests") if (location / path).is_dir()]
+        _run(location, f"{tools}/mypy", "--config-file", "../mypy.ini", *own, *apart, MYPYPATH="src:..")
     _run(location, f"{tools}/dagster", "definitions", "validate")
     if (location / "tests").is_dir():
         _run(location, f"{tools}/pytest")
@@ -85,11 +87,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--python", type=Path, help="of an environment made from the location's dev.lock")
+    parser.add_argument("--tests-only", action="store_true", help="without format, lint and types")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="alone-") as alone:
         try:
             copy_alone(given.name, Path(alone))
-            check(given.name, Path(alone), given.python)
+            check(given.name, Path(alone), given.python, given.tests_only)
         except LocationError as error:
             sys.exit(str(error))
         except subprocess.CalledProcessError as error:

@@ -44,6 +44,7 @@ def test_a_day_that_lost_its_trips_loses_its_rows(add_trips: Any, build: Any, qu
 WINDOWS = [("2023-01-01", "2023-01-03"), ("2023-01-02", "2023-01-05"), ("2023-01-04", "2023-01-05")]
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)], ids=str)
 def test_overlapping_windows_in_any_order_leave_what_one_build_leaves(
     add_trips: Any, build: Any, query: Any, table: Any, order: tuple[int, ...]
@@ -86,6 +87,7 @@ def test_another_window_does_not_make_dbt_parse_the_project_again(build: Any, ta
     assert "Partial parsing enabled, no changes found, skipping parsing" in said
 
 
+@pytest.mark.drill
 def test_two_builds_of_one_window_at_once_leave_one_right_table(
     add_trips: Any, build: Any, table: Any, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_what_is_made_is_formatted_and_free_of_lint_whatever_its_name(
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.drill
 def test_the_new_locations_code_is_typed(copy: Path) -> None:
     new_location(NAME, "weather-team", copy)
     # The packages that it needs are in this environment too; tests/stack installs it from its own lock.
@@ -126,6 +127,7 @@ def test_the_new_locations_code_is_typed(copy: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.drill
 def test_the_new_locations_definitions_load_and_its_own_tests_pass(copy: Path) -> None:
     new_location(NAME, "weather-team", copy)
     for command in (("dagster", "definitions", "validate"), ("pytest",)):

@@ -91,7 +91,7 @@ class Stack:
     def destroy(self) -> None:
         """Removes the stack with all that it has.
 
-        Engine 20.10 at times counts the endpoints of a network wrongly, after containers came and went side by side, and
+        Engine 20.10 at times counts the endpoints of a network wrongly, after containers came and went side by side. It
         then keeps a network that nothing is attached to until it starts anew. Only that may be left; the next start of
         the stack takes it as it is.
         """
