@@ -147,7 +147,7 @@ test: ## Run all checks and tests, the live compose stack included
 	@$(MAKE) --no-print-directory lint
 	@echo "Running the tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
-		test-stack $(LOCATIONS:%=test-%) test-cross
+		test-stack test-cross test-locations
 test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
 	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) drills-stack drills-apart
