@@ -137,8 +137,8 @@ def test_a_run_that_failed_in_the_other_location_is_told_with_its_steps_error(
     tidy: Stack, failed: str, receiver: Receiver
 ) -> None:
     (message,) = told(receiver, failed)
-    assert (message["location"], message["partition"], message["will_retry"]) == ("dbt_location", "2023-03-01", False)
-    assert "2023-03" in message["reason"]
+    assert (message["location"], message["partition"], message["will_retry"]) == ("dbt_location", "2023-04-01", False)
+    assert "2023-04" in message["reason"]
 
 
 def test_the_container_of_a_lost_run_goes_and_what_its_step_printed_stays(tidy: Stack, lost: str) -> None:
