@@ -17,7 +17,8 @@ from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
 ROUNDS = 5
-BACKFILL_ROUNDS = 3
+# Seconds before each backfill: the daemon looks at backfills every 30 s, and requests come at any moment of those.
+BACKFILL_PAUSES = (0, 10, 20)
 IDLE_SECONDS = 120
 MONTHS = ("2023-01", "2023-02", "2023-03")
 DBT_ASSETS = ["stg_trips", "daily_metrics", "location_metrics"]
@@ -67,14 +68,14 @@ def phases(stack: Stack, requested: float, run_id: str) -> dict[str, float]:
     # Docker writes nanoseconds; six digits are what Python reads.
     started = stack.run_container(run_id)["State"]["StartedAt"][:26] + "+00:00"
     stations = {
-        "queued": at["PIPELINE_ENQUEUED"],
-        "dequeued": at["PIPELINE_DEQUEUED"],
+        "queued": at["RUN_ENQUEUED"],
+        "dequeued": at["RUN_DEQUEUED"],
         "container_started": datetime.fromisoformat(started).timestamp(),
-        "first_line": at["PIPELINE_START"],
+        "first_line": at["RUN_START"],
         "step_started": at["STEP_START"],
         "first_result": at.get("ASSET_MATERIALIZATION", at["STEP_SUCCESS"]),
         "step_ended": at["STEP_SUCCESS"],
-        "success": at["PIPELINE_SUCCESS"],
+        "success": at["RUN_SUCCESS"],
     }
     return {name: round(moment - requested, 3) for name, moment in stations.items()}
 
@@ -148,8 +149,9 @@ def beside_bare(stack: Stack, location: str, assets: list[str], partition: date,
 # --- backfill ---------------------------------------------------------------------------------------------------------
 
 
-def ninety_days(stack: Stack) -> dict[str, float]:
+def ninety_days(stack: Stack, pause: float) -> dict[str, float]:
     """Asks for ninety days as one asset backfill; seconds to each station, until Dagster says that it is done."""
+    time.sleep(pause)
     requested = time.time()
     backfill = stack.webserver.backfill(DAILY_ASSETS, DAYS)
 
@@ -224,8 +226,8 @@ def measure(stack: Stack) -> dict[str, Any]:
     for load in [stack.webserver.launch_month(f"{month}-01") for month in MONTHS]:
         assert stack.webserver.finished(load)["status"] == "SUCCESS"
 
-    rounds = [ninety_days(stack) for _ in range(BACKFILL_ROUNDS)]
-    say(f"ninety days: {[each['done'] for each in rounds]}")
+    rounds = [ninety_days(stack, pause) for pause in BACKFILL_PAUSES]
+    say(f"ninety days: {rounds}")
     day = beside_bare(stack, "dbt_location", DBT_ASSETS, DAY, *dbt_build(stack, DAY))
     month = beside_bare(stack, "ingestion_location", ["taxi_trips"], date(2023, 2, 1), "python", "-c", LOAD)
     landed = landed_to_built(stack)
@@ -238,7 +240,7 @@ def measure(stack: Stack) -> dict[str, Any]:
         "landed_to_built_seconds": max(round(seconds, 1) for seconds in landed),
         "month": month,
         "month_over_bare": month["over_bare"],
-        "ninety_days": {"rounds": BACKFILL_ROUNDS, "seconds_since_request": medians(rounds)},
+        "ninety_days": {"rounds": len(BACKFILL_PAUSES), "seconds_since_request": medians(rounds)},
         "ninety_days_all_seconds": sorted(each["done"] for each in rounds),
         "ninety_days_seconds": medians(rounds)["done"],
     }
