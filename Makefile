@@ -141,7 +141,7 @@ docs: docs/.venv/.run ## Build the pages of docs/ as a site, docs/_build/index.h
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format test-locations test-cross test-stack drills-stack drills-apart
+.PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format test-locations test-cross test-stack drills-failures drills-stack drills-apart
 test: ## Run all checks and tests, the live compose stack included
 	@$(MAKE) --no-print-directory --jobs 3 install-dev
 	@$(MAKE) --no-print-directory lint
@@ -150,10 +150,16 @@ test: ## Run all checks and tests, the live compose stack included
 		test-stack test-cross test-locations
 test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
 	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
-	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) drills-stack drills-apart
+	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
+		drills-failures drills-stack drills-apart
+# Those of the stack take turns on two stacks.
+failures := $(foreach drill,failures housekeeping unattended,tests/stack/test_$(drill).py)
+drills-failures: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-failures
+drills-failures: install-dev
+	.venv/bin/pytest -m drill $(failures)
 drills-stack: install-dev
-	.venv/bin/pytest -m drill tests/stack
-# A stack of its own: another one is up meanwhile. pytest ends with 5 where there is no drill.
+	.venv/bin/pytest -m drill $(filter-out $(failures),$(wildcard tests/stack/test_*.py))
+# A stack of its own, too. pytest ends with 5 where there is no drill.
 drills-apart: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-apart
 drills-apart: install-dev
 	for location in $(TESTED_APART); do \

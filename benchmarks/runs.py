@@ -48,7 +48,7 @@ def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
 
 
 def events(stack: Stack, run_id: str) -> list[dict[str, Any]]:
-    """The events of a run: type, and seconds since the epoch."""
+    """The events of a run: type, None for a line of its log, and seconds since the epoch."""
     data = stack.webserver.ask(
         """
         query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events {
@@ -69,7 +69,7 @@ def phases(stack: Stack, requested: float, run_id: str) -> dict[str, float]:
     started = stack.run_container(run_id)["State"]["StartedAt"][:26] + "+00:00"
     stations = {
         "queued": at["RUN_ENQUEUED"],
-        "dequeued": at["RUN_DEQUEUED"],
+        "dequeued": at["RUN_STARTING"],
         "container_started": datetime.fromisoformat(started).timestamp(),
         "first_line": at["RUN_START"],
         "step_started": at["STEP_START"],
