@@ -5,6 +5,8 @@ SHELL := /bin/bash
 LOCATIONS := $(patsubst %/pyproject.toml,%,$(wildcard *_location/pyproject.toml))
 # Those with tests that need more than the location's own folder.
 TESTED_APART := $(filter $(LOCATIONS),$(patsubst tests/%/.,%,$(wildcard tests/*_location/.)))
+# Tests that span the locations, and need no stack.
+CROSS := $(addprefix tests/,cross_location deployment docs locations operations)
 # Those with data: they have a role in the warehouse, and run without Docker too.
 DATA_LOCATIONS := $(patsubst warehouse/%.sql,%,$(wildcard warehouse/*_location.sql))
 
@@ -152,7 +154,7 @@ test-all: install-dev ## Run the long drills: crashes at every moment, builds in
 	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
 		drills-failures drills-stack drills-apart
-# Those of the stack take turns on two stacks.
+# The drills of the stack are shared out to two stacks, which are up side by side.
 failures := $(foreach drill,failures housekeeping unattended,tests/stack/test_$(drill).py)
 drills-failures: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-failures
 drills-failures: install-dev
@@ -164,14 +166,14 @@ drills-apart: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-a
 drills-apart: install-dev
 	for location in $(TESTED_APART); do \
 		(cd $$location && .venv/bin/pytest -m drill ../tests/$$location || test $$? = 5) || exit 1; done
-	.venv/bin/pytest -m drill tests/cross_location tests/locations
+	.venv/bin/pytest -m drill $(CROSS)
 	.venv/bin/pytest tests/drills
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy that has nothing of the others; format, lint and types are checked by lint.
 test-%_location: install-dev
 	.venv/bin/python -m locations.check $*_location --python $*_location/.venv/bin/python --tests-only
 test-cross: install-dev
-	.venv/bin/pytest -m 'not drill' tests/cross_location tests/deployment tests/docs tests/locations tests/operations
+	.venv/bin/pytest -m 'not drill' $(CROSS)
 test-stack: install-dev
 	.venv/bin/pytest -m 'not drill' tests/stack
 lint: install-dev ## Check format, lint, types and SQL
@@ -183,7 +185,7 @@ lint-python:
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 lint-types:
 	.venv/bin/mypy contract deployment embedded locations operations sample warehouse benchmarks/runs.py \
-		tests/cross_location tests/deployment tests/docs tests/locations tests/operations tests/stack tests/drills
+		$(CROSS) tests/stack tests/drills
 lint-types-%_location:
 	cd $*_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini \
 		src tests $(patsubst %,../%,$(wildcard tests/$*_location))
