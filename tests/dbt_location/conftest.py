@@ -66,7 +66,12 @@ def query(server: str) -> Callable[..., list[tuple[Any, ...]]]:
     """Runs a statement on the warehouse, whose sources are there and whose models are not, and returns its rows."""
 
     def ask(statement: str) -> list[tuple[Any, ...]]:
-        connection = psycopg2.connect(host=server, user="postgres", dbname="warehouse")
+        try:
+            connection = psycopg2.connect(host=server, user="postgres", dbname="warehouse")
+        except psycopg2.OperationalError as error:
+            # The folder goes with the session, and its log with it.
+            error.add_note((Path(server) / "log").read_text()[-4000:])
+            raise
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(statement)
