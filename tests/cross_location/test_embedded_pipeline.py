@@ -10,13 +10,12 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 import pytest
 
 from contract.workspace import ROOT
-from embedded.server import start_server
+from embedded.server import socket_folder, start_server
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable, plain
@@ -65,15 +64,14 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    demo = Demo(tmp_path_factory.mktemp("demo"))
+def demo(open_folder: Path) -> Iterator[Demo]:
+    demo = Demo(open_folder)
     ended = demo.make("demo")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (demo.state / "first.txt").write_text(ended.stdout)
     # Held open for the questions of the tests; the commands that follow join it.
     with start_server(demo.state / "postgres") as server:
-        host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
-        demo.connection = psycopg2.connect(host=host, dbname="warehouse", user="postgres")
+        demo.connection = psycopg2.connect(host=socket_folder(server), dbname="warehouse", user="postgres")
         demo.connection.autocommit = True
         yield demo
         demo.connection.close()

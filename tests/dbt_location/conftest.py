@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
 import psycopg2
@@ -13,7 +12,7 @@ from dbt_location.project import AnalyticsDbt, analytics_project
 from dbt_location.report_folder import Reports
 from dbt_location.warehouse import Warehouse
 
-from embedded.server import start_server
+from embedded.server import temporary_server
 
 RANGE = "dagster/asset_partition_range"
 ANALYTICS = Path(__file__).parents[2] / "dbt_location/analytics"
@@ -46,10 +45,9 @@ grant select on all tables in schema raw_taxis to dbt_location;
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """Folder of the socket of a server of this session's own."""
-    with start_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as server:
-        host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+    with temporary_server() as host:
         connection = psycopg2.connect(host=host, user="postgres", dbname="postgres")
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -66,12 +64,7 @@ def query(server: str) -> Callable[..., list[tuple[Any, ...]]]:
     """Runs a statement on the warehouse, whose sources are there and whose models are not, and returns its rows."""
 
     def ask(statement: str) -> list[tuple[Any, ...]]:
-        try:
-            connection = psycopg2.connect(host=server, user="postgres", dbname="warehouse")
-        except psycopg2.OperationalError as error:
-            # The folder goes with the session, and its log with it.
-            error.add_note((Path(server) / "log").read_text()[-4000:])
-            raise
+        connection = psycopg2.connect(host=server, user="postgres", dbname="warehouse")
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(statement)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def python_of(version: str) -> str | None:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    folder = tmp_path / "clone"
+def clone(open_folder: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(dir=open_folder))
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     return folder
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,8 @@ TLC_FILES = os.environ.get("TLC_FILES")
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def summary(open_folder: Path) -> dict[str, Any]:
     """What `make demo` says of the green months of early 2023, served over HTTP."""
-    state = tmp_path_factory.mktemp("demo")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=TLC_FILES)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -27,12 +27,12 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         subprocess.run(
             ["make", "demo", f"TLC_BASE_URL={url}", "TLC_TAXI_TYPE=green"],
             cwd=ROOT,
-            env={**os.environ, "DEMO_STATE": str(state)},
+            env={**os.environ, "DEMO_STATE": str(open_folder)},
             check=True,
         )
     finally:
         server.shutdown()
-    said: dict[str, Any] = json.loads((state / "summary.json").read_text())
+    said: dict[str, Any] = json.loads((open_folder / "summary.json").read_text())
     return said
 
 

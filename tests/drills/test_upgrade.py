@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from contract.workspace import LOCATIONS, ROOT
-from embedded.server import start_server
+from embedded.server import temporary_server
 from tests.drills.test_fresh_clone import python_of
 from tests.stack.webserver import Webserver, wait_for
 from warehouse.apply import apply
@@ -67,12 +67,11 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def upgraded(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
-    server = tmp_path_factory.mktemp("postgres")
-    with start_server(server, cleanup_mode="delete"):
+    with temporary_server() as server:
         apply(f"host={server} user=postgres")
         env = os.environ | {
-            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(str(server))}",
-            "PGHOST": str(server),
+            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(server)}",
+            "PGHOST": server,
             "PGUSER": "postgres",
         }
         storage = {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}}

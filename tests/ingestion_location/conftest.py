@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from ingestion_location.warehouse import Warehouse
 
-from embedded.server import start_server
+from embedded.server import temporary_server
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 Trip = dict[str, Any]
@@ -24,10 +23,9 @@ create schema raw_taxis authorization ingestion_location;
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """Folder of the socket of a server of this session's own."""
-    with start_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as server:
-        host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+    with temporary_server() as host:
         connection = psycopg2.connect(host=host, user="postgres", dbname="postgres")
         connection.autocommit = True
         with connection.cursor() as cursor:

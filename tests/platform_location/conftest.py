@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 import dagster as dg
 import psycopg2
 import pytest
 from psycopg2 import sql
 
-from embedded.server import start_server
+from embedded.server import temporary_server
 
 DAGSTER_YAML = """
 storage:
@@ -53,8 +53,8 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with start_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as started:
-        server = Server(parse_qs(urlsplit(started.get_uri()).query)["host"][0])
+    with temporary_server() as host:
+        server = Server(host)
         # The tables once; each test's database is a copy.
         server.execute(sql.SQL("create database tables"))
         with server.instance("tables", tmp_path_factory.mktemp("tables")) as instance:
