@@ -7,6 +7,8 @@ LOCATIONS := $(patsubst %/pyproject.toml,%,$(wildcard *_location/pyproject.toml)
 TESTED_APART := $(filter $(LOCATIONS),$(patsubst tests/%/.,%,$(wildcard tests/*_location/.)))
 # Tests that span the locations, and need no stack.
 CROSS := $(addprefix tests/,cross_location deployment docs locations operations)
+# What `make lint` and `make test` check.
+LINTS := lint-python lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-sql
 # Those with data: they have a role in the warehouse, and run without Docker too.
 DATA_LOCATIONS := $(patsubst warehouse/%.sql,%,$(wildcard warehouse/*_location.sql))
 
@@ -145,17 +147,15 @@ docs: docs/.venv/.run ## Build the pages of docs/ as a site, docs/_build/index.h
 
 .PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format test-locations test-cross test-stack drills-failures drills-stack drills-apart
 test: ## Run all checks and tests, the live compose stack included
-	@$(MAKE) --no-print-directory --jobs 3 install-dev
-	@$(MAKE) --no-print-directory lint
-	@echo "Running the tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
+	@echo "Running checks and tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
-		test-stack test-cross test-locations
+		test-stack $(LINTS) test-cross test-locations
 test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
 	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
 		drills-failures drills-stack drills-apart
 # The drills of the stack are shared out to two stacks, which are up side by side.
-failures := $(foreach drill,failures housekeeping unattended,tests/stack/test_$(drill).py)
+failures := $(foreach drill,failures unattended,tests/stack/test_$(drill).py)
 drills-failures: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-failures
 drills-failures: install-dev
 	.venv/bin/pytest -m drill $(failures)
@@ -174,26 +174,26 @@ test-%_location: install-dev
 	.venv/bin/python -m locations.check $*_location --python $*_location/.venv/bin/python --tests-only
 test-cross: install-dev
 	.venv/bin/pytest -m 'not drill' $(CROSS)
-test-stack: install-dev
+# Begins before the locations are installed: it needs the longest, and their images, which it builds.
+test-stack: .venv/.dev
 	.venv/bin/pytest -m 'not drill' tests/stack
 lint: install-dev ## Check format, lint, types and SQL
-	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
-		lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-python lint-sql
-lint-python:
+	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(LINTS)
+lint-python: install-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-lint-types:
+lint-types: install-dev
 	.venv/bin/mypy contract deployment embedded locations operations sample warehouse benchmarks/runs.py \
 		$(CROSS) tests/conftest.py tests/stack tests/drills
-lint-types-%_location:
+lint-types-%_location: install-dev
 	cd $*_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini \
 		src tests $(patsubst %,../%,$(wildcard tests/$*_location))
 # After those of the locations, whose caches they use.
 lint-types-benchmarks: $(LOCATIONS:%=lint-types-%)
 	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini ../benchmarks --exclude '(history|runs)\.py'
 	cd platform_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini ../benchmarks/history.py
-lint-sql:
+lint-sql: install-dev
 	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
 	dbt_location/.venv/bin/sqlfluff lint --config warehouse/.sqlfluff warehouse

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -133,20 +134,25 @@ def test_a_run_killed_at_any_moment_leaves_the_old_month_or_the_new_one_and_the_
     process, said = start_load(january.site.root, january.warehouse, january.temporary)
     while said.recv() != f"phase {phase}":
         pass
-    # The moments of a phase are spread over the time that it takes.
+    # The moments of a phase are spread over the time that it takes; a busy machine may be late and kill in a later one.
     time.sleep(durations[phase] * moment / MOMENTS_PER_PHASE)
     process.kill()
     process.join()
-    # The last moments of the commit are after it.
-    assert process.exitcode == -signal.SIGKILL or phase == "commit"
-    assert january.content() in (content_of(*OLD), content_of(*NEW))
-    if phase in ("download", "copy", "index"):
+    if "phase commit" not in (f"phase {phase}", *rest(said)):
         assert january.content() == content_of(*OLD)
+    assert january.content() in (content_of(*OLD), content_of(*NEW))
     january.load()
     assert january.content() == content_of(*NEW)
     assert january.query(TABLES) == [("stray_trips",), ("trip_files",), ("trips",), ("trips_2023_01",)]
     wait_until(lambda: january.query(OTHERS) == [])
     assert list(january.temporary.iterdir()) == []
+
+
+def rest(said: Connection) -> Iterator[str]:
+    """What a process that has ended still said."""
+    with contextlib.suppress(EOFError):
+        while True:
+            yield said.recv()
 
 
 def test_a_run_killed_while_it_waits_for_a_reader_does_not_keep_the_next_one_out(january: January) -> None:
@@ -177,9 +183,13 @@ def test_a_server_that_crashes_leaves_the_old_month_and_the_next_load_is_right(
     january: January, server: str, phase: str
 ) -> None:
     def crash() -> None:
-        # A backend that is killed makes the server end all others and recover from its log.
+        # A backend that is killed makes the server end all others and recover from its log. It is the load's own, which
+        # could commit before it hears of another one's death.
         with contextlib.closing(psycopg2.connect(host=server, user="postgres", dbname="warehouse")) as connection:
-            os.kill(connection.get_backend_pid(), signal.SIGKILL)
+            with connection.cursor() as cursor:
+                cursor.execute("select pid from pg_stat_activity where usename = 'ingestion_location'")
+                ((backend,),) = cursor.fetchall()
+            os.kill(backend, signal.SIGKILL)
             wait_until(lambda: is_lost(connection))
 
     with pytest.raises(psycopg2.Error) as failed:

@@ -5,6 +5,7 @@ The tests use the stack as it is, with the ages of containers cut short, and bui
 
 import json
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -41,7 +42,8 @@ def receiver() -> Iterator[Receiver]:
 def tidy(stack: Stack, receiver: Receiver) -> Iterator[Stack]:
     before = dict(stack.env)
     bridge = json.loads(stack.command("docker", "network", "inspect", "bridge"))
-    host = bridge[0]["IPAM"]["Config"][0]["Gateway"]
+    # This machine's own address there: an engine that was just started does not name it as the gateway.
+    host = ip_network(bridge[0]["IPAM"]["Config"][0]["Subnet"])[1]
     stack.env |= {**SETTINGS, "NOTIFY_WEBHOOK_URL": f"http://{host}:{receiver.port}/hook", "DAGSTER_URL": "http://ui"}
     stack.up()
     wait_for("the first tick", 120, lambda: stack.webserver.ticks("platform_location", "notify_run_failure") or None)
