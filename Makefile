@@ -7,8 +7,6 @@ LOCATIONS := $(patsubst %/pyproject.toml,%,$(wildcard *_location/pyproject.toml)
 TESTED_APART := $(filter $(LOCATIONS),$(patsubst tests/%/.,%,$(wildcard tests/*_location/.)))
 # Tests that span the locations, and need no stack.
 CROSS := $(addprefix tests/,cross_location deployment docs locations operations)
-# What `make lint` and `make test` check.
-LINTS := lint-python lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-sql
 # Those with data: they have a role in the warehouse, and run without Docker too.
 DATA_LOCATIONS := $(patsubst warehouse/%.sql,%,$(wildcard warehouse/*_location.sql))
 
@@ -149,7 +147,7 @@ docs: docs/.venv/.run ## Build the pages of docs/ as a site, docs/_build/index.h
 test: ## Run all checks and tests, the live compose stack included
 	@echo "Running checks and tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
-		test-stack $(LINTS) test-cross test-locations
+		test-stack lint test-cross test-locations
 test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
 	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
@@ -177,8 +175,8 @@ test-cross: install-dev
 # Begins before the locations are installed: it needs the longest, and their images, which it builds.
 test-stack: .venv/.dev
 	.venv/bin/pytest -m 'not drill' tests/stack
-lint: install-dev ## Check format, lint, types and SQL
-	@$(MAKE) --no-print-directory --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(LINTS)
+lint: lint-python lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-sql ## Check format, lint, types and SQL
+	@:
 lint-python: install-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .

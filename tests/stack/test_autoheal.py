@@ -13,6 +13,8 @@ import pytest
 from tests.stack.conftest import PROJECT
 from tests.stack.webserver import wait_for
 
+pytestmark = pytest.mark.drill
+
 # As in autoheal.yaml.
 BACKOFF_SECONDS = 2
 
