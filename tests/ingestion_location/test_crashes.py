@@ -320,7 +320,7 @@ def small_disk() -> Iterator[Warehouse]:
                     connection.cursor().execute(statement)
         yield Warehouse(host="127.0.0.1", port=port, database="warehouse", user="ingestion_location", password="test")
     finally:
-        docker("rm", "--force", name)
+        docker("rm", "--force", "--volumes", name)
 
 
 def test_a_full_disk_leaves_the_old_month_and_says_so_and_the_next_load_is_right(small_disk: Warehouse) -> None:
