@@ -172,7 +172,7 @@ test-%_location: install-dev
 	.venv/bin/python -m locations.check $*_location --python $*_location/.venv/bin/python --tests-only
 test-cross: install-dev
 	.venv/bin/pytest -m 'not drill' $(CROSS)
-# Begins before the locations are installed: it needs the longest, and their images, which it builds.
+# Takes the longest, and begins before the locations are installed: it needs their images alone, which it builds itself.
 test-stack: .venv/.dev
 	.venv/bin/pytest -m 'not drill' tests/stack
 lint: lint-python lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-sql ## Check format, lint, types and SQL
