@@ -3,12 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Found by their folders, so that a new one is installed, checked and locked without being listed.
 LOCATIONS := $(patsubst %/pyproject.toml,%,$(wildcard *_location/pyproject.toml))
-# Those with tests that need more than the location's own folder.
-TESTED_APART := $(filter $(LOCATIONS),$(patsubst tests/%/.,%,$(wildcard tests/*_location/.)))
 # Tests that span the locations, and need no stack.
-CROSS := $(addprefix tests/,cross_location deployment docs locations operations)
+CROSS := $(addprefix tests/,cross_location docs ops)
 # Those with data: they have a role in the warehouse, and run without Docker too.
-DATA_LOCATIONS := $(patsubst warehouse/%.sql,%,$(wildcard warehouse/*_location.sql))
+DATA_LOCATIONS := $(patsubst %/warehouse.sql,%,$(wildcard *_location/warehouse.sql))
 
 # The first Python of 3.11 to 3.13 on this machine; PYTHON=… chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -31,14 +29,16 @@ define install
 	@echo "Installing $(2)" >&2
 	@test -x $(1)/.venv/bin/python || $(PYTHON) -m venv $(1)/.venv
 	@$(1)/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(2)
-	@test ! -f $(1)/pyproject.toml || $(1)/.venv/bin/pip install --quiet --disable-pip-version-check \
+	@test ! -d $(1)/src || $(1)/.venv/bin/pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --no-index --editable $(1)
 	@touch $@
 endef
 
-.venv/.embedded: requirements/embedded.lock
+.venv/.ops: ops/requirements.lock
 	$(call install,.,$<)
-.venv/.dev: requirements/dev.lock .venv/.embedded
+.venv/.demo: demo/requirements.lock .venv/.ops
+	$(call install,.,$<)
+.venv/.dev: tests/requirements.lock .venv/.demo
 	$(call install,.,$<)
 %_location/.venv/.run: %_location/requirements.lock %_location/pyproject.toml
 	$(call install,$*_location,$<)
@@ -47,7 +47,7 @@ endef
 	$(call install,$*_location,$<)
 
 .PHONY: install install-dev
-install: .venv/.embedded $(DATA_LOCATIONS:%=%/.venv/.run)
+install: .venv/.demo $(DATA_LOCATIONS:%=%/.venv/.run)
 	@:
 install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that developing needs
 	@:
@@ -57,21 +57,21 @@ install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that d
 .PHONY: demo dev query assets dbt-docs
 demo: ## Load three months and build ninety days on an embedded Postgres (TLC_BASE_URL=https://… for real files)
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m embedded.demo
+	@.venv/bin/python -m demo.demo
 dev: ## Serve Dagster's UI on the state of the demo, ingestion_location and dbt_location loaded
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m embedded.dev
+	@.venv/bin/python -m demo.dev
 query: ## Print rows of the demo's warehouse as CSV (SQL="select …")
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m embedded.query "$$SQL"
+	@.venv/bin/python -m demo.query "$$SQL"
 dbt-docs: ## Write dbt's documentation of the models as one page, .demo/dbt_docs/static_index.html
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m embedded.run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
+	@.venv/bin/python -m demo.run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
 		--static --target-path "$(abspath $(or $(DEMO_STATE),.demo))/dbt_docs"'
 	@echo "Written: $(or $(DEMO_STATE),.demo)/dbt_docs/static_index.html"
 assets: ## List every asset of both locations with its location, partitions and upstream keys
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m contract.workspace
+	@.venv/bin/python -m ops.contract.workspace
 
 # --- the compose stack -----------------------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 # --- deploys of one location, docs/deploying.md ----------------------------------------------------------------------
 
 .PHONY: deploy rollback deployments
-deployment = $(PYTHON) -m deployment
+deployment = $(PYTHON) -m ops.deploy
 deploy: ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an image that is there, FORCE=1)
 	@$(deployment) deploy $(if $(filter 1,$(FORCE)),--force) --tag "$(TAG)" "$(LOCATION)"
 rollback: ## Go back to a location's previous good version (LOCATION=dbt_location, FORCE=1)
@@ -109,29 +109,29 @@ deployments: ## List what was deployed when, by whom, and what came of it (LOCAT
 
 .PHONY: new-location remove-location check-location build-location ci-location
 new-location: .venv/.dev ## Make a code location from the template (NAME=weather_location, TEAM=weather-team)
-	@.venv/bin/python -m locations.new "$(NAME)" "$(TEAM)"
+	@.venv/bin/python -m ops.location.new "$(NAME)" "$(TEAM)"
 remove-location: ## Take a location out of the stack and the repository (NAME=…, DROP_DATA=1 with its tables)
-	@$(PYTHON) -m locations.remove $(if $(filter 1,$(DROP_DATA)),--drop-data) "$(NAME)"
+	@$(PYTHON) -m ops.location.remove $(if $(filter 1,$(DROP_DATA)),--drop-data) "$(NAME)"
 check-location: ## Check and test one location alone, in a copy without the others, on its own lock (NAME=…)
-	@$(PYTHON) -m locations.check "$(NAME)"
+	@$(PYTHON) -m ops.location.check "$(NAME)"
 build-location: ## Build one location's image from its folder (NAME=…)
 	docker build --tag "$(NAME):$(or $(TAG),check)" "$(NAME)"
 ci-location: ## Run what CI runs for a change of one location, up to its deploy (NAME=…)
-	@.venv/bin/python -m locations.workflow "$(NAME)"
+	@.venv/bin/python -m ops.location.workflow "$(NAME)"
 
 # --- backups ---------------------------------------------------------------------------------------------------------
 
 .PHONY: backup restore
 backup: ## Back the stack up while it goes on: both databases and the reports, into BACKUP_DIR (default backups/)
-	@$(PYTHON) -m operations.backup
+	@$(PYTHON) -m ops.backup.backup
 restore: ## Replace what the stack has by a backup and start it (BACKUP=backups/…; FORCE=1 where it is not empty)
 	@test -n "$(BACKUP)" || { echo "restore: say which backup: make restore BACKUP=backups/…"; exit 2; }
-	@$(PYTHON) -m operations.restore $(if $(filter 1,$(FORCE)),--force) "$(BACKUP)"
+	@$(PYTHON) -m ops.backup.restore $(if $(filter 1,$(FORCE)),--force) "$(BACKUP)"
 
 .PHONY: status
 status: ## Say what the compose stack has, does and lacks, and whether it needs a person (FORMAT=json)
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or say make PYTHON=…"; exit 1; }
-	@$(PYTHON) -m operations.status --format $(or $(FORMAT),text)
+	@$(PYTHON) -m ops.status --format $(or $(FORMAT),text)
 
 # --- documentation ---------------------------------------------------------------------------------------------------
 
@@ -162,14 +162,14 @@ drills-stack: install-dev
 # A stack of its own, too. pytest ends with 5 where there is no drill.
 drills-apart: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-apart
 drills-apart: install-dev
-	for location in $(TESTED_APART); do \
-		(cd $$location && .venv/bin/pytest -m drill ../tests/$$location || test $$? = 5) || exit 1; done
+	for location in $(LOCATIONS); do \
+		(cd $$location && .venv/bin/pytest -m drill || test $$? = 5) || exit 1; done
 	.venv/bin/pytest -m drill $(CROSS)
 	.venv/bin/pytest tests/drills
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy that has nothing of the others; format, lint and types are checked by lint.
 test-%_location: install-dev
-	.venv/bin/python -m locations.check $*_location --python $*_location/.venv/bin/python --tests-only
+	.venv/bin/python -m ops.location.check $*_location --python $*_location/.venv/bin/python --tests-only
 test-cross: install-dev
 	.venv/bin/pytest -m 'not drill' $(CROSS)
 # Takes the longest, and begins before the locations are installed: it needs their images alone, which it builds itself.
@@ -182,23 +182,21 @@ lint-python: install-dev
 	.venv/bin/ruff check .
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 lint-types: install-dev
-	.venv/bin/mypy contract deployment embedded locations operations sample warehouse benchmarks/runs.py \
-		$(CROSS) tests/conftest.py tests/stack tests/drills
+	.venv/bin/mypy ops demo services benchmarks/runs.py tests
 lint-types-%_location: install-dev
-	cd $*_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini \
-		src tests $(patsubst %,../%,$(wildcard tests/$*_location))
+	cd $*_location && MYPYPATH=src:tests:.. .venv/bin/mypy --config-file ../pyproject.toml src tests
 # After those of the locations, whose caches they use.
 lint-types-benchmarks: $(LOCATIONS:%=lint-types-%)
-	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini ../benchmarks --exclude '(history|runs)\.py'
-	cd platform_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../mypy.ini ../benchmarks/history.py
+	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks --exclude '(history|runs)\.py'
+	cd platform_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks/history.py
 lint-sql: install-dev
-	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \
+	DEMO_STATE=.demo/lint .venv/bin/python -m demo.run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
-	dbt_location/.venv/bin/sqlfluff lint --config warehouse/.sqlfluff warehouse
+	dbt_location/.venv/bin/sqlfluff lint --config services/migrate/.sqlfluff services/migrate */warehouse.sql
 format: install-dev ## Format Python and SQL
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
-	DEMO_STATE=.demo/lint .venv/bin/python -m embedded.run sh -c \
+	DEMO_STATE=.demo/lint .venv/bin/python -m demo.run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff fix --force models'
 
 # --- measurements ----------------------------------------------------------------------------------------------------
@@ -228,7 +226,7 @@ bench-history: platform_location/.venv/.dev ## Measure the instance's database a
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 # $(call compile_location,folder)
 compile_location = cd $(1) \
-	&& $(compile) pyproject.toml --constraint "$(CURDIR)/requirements/platform.lock" --output-file requirements.lock \
+	&& $(compile) pyproject.toml --constraint "$(CURDIR)/services/dagster/requirements.lock" --output-file requirements.lock \
 	&& $(compile) pyproject.toml --extra dev --constraint requirements.lock --output-file dev.lock \
 	&& echo pytest | $(compile) - --constraint dev.lock --output-file test.lock
 lock-location: ## Compile one location's locks anew (NAME=…, needs uv)
@@ -236,14 +234,17 @@ lock-location: ## Compile one location's locks anew (NAME=…, needs uv)
 lock-template: .venv/.dev
 	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
 		&& .venv/bin/copier copy --quiet --defaults --data name=new_location --data schema=new --data team=new-team \
-			templates/location "$$folder" \
+			ops/template "$$folder" \
 		&& ($(call compile_location,"$$folder/new_location")) \
-		&& cp "$$folder"/new_location/*.lock 'templates/location/files/{{ name }}/'
+		&& cp "$$folder"/new_location/*.lock 'ops/template/files/{{ name }}/'
 lock: ## Compile the hash-pinned locks anew (needs uv)
-	cd requirements && for set in platform embedded dev older; do $(compile) $$set.in --output-file $$set.lock; done
-	cd requirements && $(compile) ../ingestion_location/pyproject.toml --override skewed.in --output-file skewed.lock
+	for folder in services/dagster demo ops tests; do \
+		(cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
+	cd tests/drills && $(compile) older.in --output-file older.lock
+	cd tests/stack/skew && $(compile) ../../../ingestion_location/pyproject.toml --override requirements.in \
+		--output-file requirements.lock
 	for location in $(LOCATIONS); do ($(call compile_location,$$location)) || exit 1; done
 	$(MAKE) --no-print-directory lock-template
-	for folder in docs sample; do (cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
+	for folder in docs demo/sample; do (cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
 	cd benchmarks && $(compile) requirements.in --constraint ../ingestion_location/requirements.lock \
 		--output-file requirements.lock

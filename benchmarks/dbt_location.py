@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.histories import History
-from embedded.postgres import ROOT
+from ops.command import ROOT
 
 FOLDER = ROOT / "dbt_location"
 BIN = FOLDER / ".venv/bin"
@@ -88,7 +88,7 @@ def dbt_build(history: History, first: date, last: date, *options: str) -> float
 
 def run_range(history: History, first: date, last: date, *assets: str) -> tuple[float, float]:
     """Runs assets over a range, as a run of a backfill does; seconds, and peak memory in MB (10^6 bytes)."""
-    script = [str(BIN / "python"), "-P", str(ROOT / "embedded/range_run.py"), "dbt_location.definitions"]
+    script = [str(BIN / "python"), "-P", str(ROOT / "demo/range_run.py"), "dbt_location.definitions"]
     start = time.perf_counter()
     peak = subprocess.run(
         [sys.executable, "-m", "benchmarks.peak", *script, ",".join(assets), f"{first}...{last}"],

@@ -16,9 +16,9 @@ from ingestion_location.zones import replace_zones
 from psycopg2 import sql
 
 from benchmarks import yellow
-from embedded.postgres import ROOT
-from sample.generate import zones
-from warehouse.apply import apply
+from demo.sample.generate import zones
+from ops.command import ROOT
+from services.migrate.apply import apply
 
 
 def month_start(day: date, months: int) -> date:
@@ -73,7 +73,7 @@ class History:
     def create(self) -> None:
         """Creates the databases, and the zones in the warehouse."""
         self.folder.mkdir(parents=True)
-        shutil.copy(ROOT / "embedded/dagster.yaml", self.folder / "dagster.yaml")
+        shutil.copy(ROOT / "demo/dagster.yaml", self.folder / "dagster.yaml")
         apply(f"host={self.socket} user=postgres")
         connection = connect(self.socket, "postgres")
         # The pipeline's own warehouse is empty here and has the schemas and the rights.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg2
 
-from embedded.server import start_server
+from demo.server import start_server
 
 # Room for the write-ahead log of some loads, so that no checkpoint falls into one measurement and not into another; nor
 # an autovacuum of what the measurement before has left.

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 
 
 def copy_repository(folder: Path) -> None:

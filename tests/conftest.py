@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture(scope="module")
 def open_folder() -> Iterator[Path]:
-    """A folder in which an embedded Postgres can live; see ``embedded.server.temporary_server``."""
+    """A folder in which an embedded Postgres can live; see ``demo.server.temporary_server``."""
     with tempfile.TemporaryDirectory(prefix="tests-") as folder:
         yield Path(folder)

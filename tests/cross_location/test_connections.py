@@ -7,9 +7,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from contract.workspace import ROOT
-from embedded.server import temporary_server
-from warehouse import apply as warehouse
+from demo.server import temporary_server
+from ops.command import ROOT
+from services.migrate import apply as warehouse
 
 ROLES = {"dagster": "dagster", **dict.fromkeys(warehouse.location_roles(), "warehouse")}
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from contract.compare import Asset, breaches
-from contract.workspace import describe_workspace
+from ops.contract.compare import Asset, breaches
+from ops.contract.workspace import describe_workspace
 
 TRIPS: Asset = {
     "key": "taxi_trips",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from contract.workspace import LOCATIONS, ROOT
+from ops.command import ROOT
+from ops.locations import LOCATIONS
 
 PLATFORM = {
     "benchmarks",

@@ -9,11 +9,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 
 # Folders with tests, and those of the project's own commands, which run others: of docker, above all.
 TESTS = ("tests/**/*.py", "*_location/tests/**/*.py")
-OWN_COMMANDS = ("deployment/**/*.py", "embedded/**/*.py", "locations/**/*.py", "operations/**/*.py")
+OWN_COMMANDS = ("ops/**/*.py", "demo/**/*.py")
 # Functions that are called as the program that they run.
 _PROGRAMS = {"dbt", "make"}
 _SHORT = {"-d": "--detach", "-a": "--all", "-T": "--no-TTY"}

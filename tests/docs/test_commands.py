@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 from tests.docs.executed import is_run, targets_by_test, variables_of, what_targets_make
 from tests.docs.pages import Block, Command, blocks, commands, spans
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 from tests.docs.pages import PAGES, spans
 
 COMPOSE_FILES = (ROOT / "docker-compose.yml", *sorted(ROOT.glob("*/*.yaml")))

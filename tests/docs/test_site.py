@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 
 SITE = ROOT / "docs/_build"
 # What a browser fetches by itself, in HTML and in style sheets; a link that is clicked is none of it.

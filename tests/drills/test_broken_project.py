@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 from tests.stack.conftest import NO_ENGINE, engine_answers
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 from tests.stack.conftest import NO_ENGINE, PROJECT, engine_answers
 
 

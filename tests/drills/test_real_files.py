@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 
 TLC_FILES = os.environ.get("TLC_FILES")
 

@@ -17,11 +17,12 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from contract.workspace import LOCATIONS, ROOT
-from embedded.server import temporary_server
+from demo.server import temporary_server
+from ops.command import ROOT
+from ops.locations import LOCATIONS
+from services.migrate.apply import apply
 from tests.drills.test_fresh_clone import python_of
 from tests.stack.webserver import Webserver, wait_for
-from warehouse.apply import apply
 
 LOCATION = Path(__file__).with_name("older_location.py")
 BIN = ROOT / ".venv/bin"
@@ -61,7 +62,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("older")
     subprocess.run([python, "-m", "venv", folder], check=True)
     install = ("pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps")
-    subprocess.run([folder / "bin/python", "-m", *install, "-r", ROOT / "requirements/older.lock"], check=True)
+    subprocess.run([folder / "bin/python", "-m", *install, "-r", ROOT / "tests/drills/older.lock"], check=True)
     return folder / "bin"
 
 

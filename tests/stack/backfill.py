@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from contract.workspace import LOCATIONS, ROOT
+from ops.command import ROOT
+from ops.locations import LOCATIONS
 from tests.stack.webserver import Webserver
 
 if TYPE_CHECKING:

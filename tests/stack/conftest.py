@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable

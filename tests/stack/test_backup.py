@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 from tests.independent import RightAnswers
 from tests.stack.backfill import DAILY_ASSETS, DAYS, MONTHLY_ASSETS, MONTHS, Backfill
 from tests.stack.conftest import Stack

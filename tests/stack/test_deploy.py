@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from contract.describe import __file__ as describe_script
-from contract.served import describe_served
-from contract.workspace import DATA_LOCATIONS, ROOT
-from deployment.history import Record, attempts, from_lines
-from deployment.webserver import ENTRIES
+from ops.command import ROOT
+from ops.contract.describe import __file__ as describe_script
+from ops.contract.served import describe_served
+from ops.deploy.history import Record, attempts, from_lines
+from ops.deploy.webserver import ENTRIES
+from ops.locations import DATA_LOCATIONS
 from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
@@ -231,7 +232,7 @@ def skewed(deploys: Deploys, tmp_path: Path) -> str:
     """The tag of ingestion_location with another Python minor, another Dagster and another pyarrow."""
     tag, base, folder = f"{PROJECT}-skewed", f"{PROJECT}-python", tmp_path / INGESTION
     shutil.copytree(ROOT / INGESTION, folder, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
-    shutil.copy(ROOT / "requirements/skewed.lock", folder / "requirements.lock")
+    shutil.copy(ROOT / "tests/stack/skew/requirements.lock", folder / "requirements.lock")
     dockerfile = folder / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text().replace("FROM python:3.13-slim", f"FROM {base}"))
     for image, context, *options in (

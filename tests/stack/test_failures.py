@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import ROOT
+from ops.command import ROOT
 from tests.independent import RightAnswers
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for

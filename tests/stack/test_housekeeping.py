@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.platform_location.receiver import Receiver, receiving
+from platform_location.tests.integration.receiver import Receiver, receiving
 from tests.stack.conftest import ONE_SHOTS, Stack
 from tests.stack.test_failures import die
 from tests.stack.webserver import wait_for

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import LOCATIONS, ROOT
+from ops.command import ROOT
+from ops.locations import LOCATIONS
 from tests.checkout import commit, copy_repository
 from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 
@@ -152,7 +153,7 @@ def test_the_table_of_the_other_team_is_closed_until_its_owner_opens_it(stack: S
     run_id = stack.webserver.launch(NAME, ["weather_trips"], **{"dagster/partition": "2023-01-01"})
     run = stack.webserver.finished(run_id)
     (failure,) = [event for event in run["eventConnection"]["events"] if event.get("failureMetadata")]
-    assert "Its owner gives the right in warehouse/dbt_location.sql" in failure["failureMetadata"]["description"]
+    assert "Its owner gives the right in dbt_location/warehouse.sql" in failure["failureMetadata"]["description"]
 
 
 def test_a_later_start_of_everything_recreates_nothing_of_the_others(

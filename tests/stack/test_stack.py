@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import DATA_LOCATIONS, LOCATIONS, ROOT
+from ops.command import ROOT
+from ops.locations import DATA_LOCATIONS, LOCATIONS
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.stack.conftest import PROJECT, Stack

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contract.workspace import DATA_LOCATIONS
+from ops.locations import DATA_LOCATIONS
 from tests.stack.conftest import Stack
 from tests.stack.webserver import FINISHED, wait_for
 

@@ -1,0 +1,216 @@
+"""The metrics' tables and pictures, on a mart of a few rows."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+import pytest
+from dbt_location.metrics import manhattan_stats as manhattan
+from dbt_location.metrics.borough_flows import borough_flows
+from dbt_location.metrics.manhattan_stats import manhattan_stats
+from dbt_location.metrics.tables import replaced_window
+from dbt_location.metrics.zone_map import zone_map
+from dbt_location.warehouse import Warehouse
+from integration.conftest import failure
+
+Materialize = Callable[..., dg.ExecuteInProcessResult]
+DAYS = [f"2023-01-{day:02}" for day in range(1, 32)]
+FIRST, SECOND, THIRD = (date(2023, 1, day) for day in (1, 2, 3))
+
+
+@pytest.fixture(autouse=True)
+def mart(query: Any, instance: dg.DagsterInstance) -> None:
+    """A whole January of location_metrics with trips on three days, one of which has none in Manhattan; and zones."""
+    query(
+        """
+        create table analytics.location_metrics as
+        select * from (values
+            (date '2023-01-01', 4, 'Manhattan', 'Queens', false, 2, 1, 30::numeric, 25.5::numeric, 0),
+            (date '2023-01-01', 4, 'Manhattan', 'N/A', false, 1, 1, 40::numeric, 4.5::numeric, 1),
+            (date '2023-01-01', 7, 'Queens', 'Queens', false, 9, 8, 110::numeric, 900::numeric, 2),
+            (date '2023-01-02', 4, 'Manhattan', 'Queens', false, 1, 0, null, 7::numeric, 0),
+            (date '2023-01-03', 265, 'N/A', 'EWR', false, 5, 5, 10::numeric, 10::numeric, 0),
+            (date '2023-02-01', 1, 'EWR', 'EWR', true, 3, 3, 10::numeric, 10::numeric, 0)
+        ) as rows (
+            date_of_business, pickup_zone_id, pickup_borough, destination_borough, from_airport, trips, timed_trips,
+            total_duration, fare, trips_over_30_min
+        );
+        create view analytics.stg_zones as
+        select zone_id, zone as zone_name, borough, service_zone, geometry, zone like '%Airport' as is_airport
+        from raw_taxis.zones;
+        grant select on analytics.location_metrics, analytics.stg_zones to dbt_location
+        """
+    )
+    for day in DAYS:
+        instance.report_runless_asset_event(dg.AssetMaterialization("location_metrics", partition=day))
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    assert result.success
+    materialized = result.asset_materializations_for_node(asset)[0]
+    return {name: value.value for name, value in materialized.metadata.items()}
+
+
+def test_manhattan_stats_has_manhattans_pickups_beside_the_whole_citys(query: Any, materialize: Materialize) -> None:
+    assert materialize(manhattan_stats, days=("2023-01-01", "2023-01-01")).success
+    assert query(
+        "select trips, revenue, average_duration, round(pct_over_30_min, 4), city_trips, city_revenue,"
+        " city_average_duration, city_pct_over_30_min from metrics.manhattan_stats"
+    ) == [(3, 30, 35, Decimal("0.3333"), 12, 930, 18, Decimal("0.25"))]
+
+
+def test_manhattan_stats_has_no_average_of_a_day_whose_trips_have_no_duration(
+    query: Any, materialize: Materialize
+) -> None:
+    assert materialize(manhattan_stats, days=("2023-01-02", "2023-01-02")).success
+    assert query("select trips, average_duration, city_average_duration from metrics.manhattan_stats") == [
+        (1, None, None)
+    ]
+
+
+def test_a_day_without_pickups_in_manhattan_has_no_row(query: Any, materialize: Materialize) -> None:
+    assert materialize(manhattan_stats, days=("2023-01-01", "2023-01-03")).success
+    assert query("select date_of_business from metrics.manhattan_stats order by 1") == [(FIRST,), (SECOND,)]
+
+
+def test_manhattan_stats_shows_its_row_count_and_a_chart(materialize: Materialize) -> None:
+    said = metadata(materialize(manhattan_stats, days=("2023-01-01", "2023-01-02")), "manhattan_stats")
+    assert (said["dagster/row_count"], said["rows_in_window"]) == (2, 2)
+    assert re.match(r"!\[Trips picked up in Manhattan, .*\]\(data:image/png;base64,", said["manhattan_and_city"])
+
+
+def replace(warehouse: Warehouse, start: date, end: date) -> list[Any]:
+    with replaced_window(warehouse, manhattan.TABLE, start, end) as window:
+        return window.rows
+
+
+def test_a_day_that_lost_its_trips_loses_its_row_and_the_others_stay(query: Any, warehouse: Warehouse) -> None:
+    replace(warehouse, FIRST, THIRD)
+    query("delete from analytics.location_metrics")
+    replace(warehouse, FIRST, SECOND)
+    assert query("select date_of_business from metrics.manhattan_stats") == [(SECOND,)]
+
+
+def test_windows_in_any_order_and_twice_leave_what_one_build_leaves(query: Any, warehouse: Warehouse) -> None:
+    rows = "select * from metrics.manhattan_stats order by 1"
+    for start, end in [(SECOND, THIRD), (FIRST, THIRD), (FIRST, SECOND), (SECOND, THIRD)]:
+        replace(warehouse, start, end)
+    piecemeal = query(rows)
+    query("drop table metrics.manhattan_stats")
+    replace(warehouse, FIRST, THIRD)
+    assert piecemeal == query(rows)
+
+
+def test_a_table_from_before_the_citys_columns_gets_them_and_keeps_its_rows(query: Any, warehouse: Warehouse) -> None:
+    query(
+        """
+        create table metrics.manhattan_stats (
+            date_of_business date primary key, trips bigint not null, revenue numeric not null, average_duration numeric
+        );
+        alter table metrics.manhattan_stats owner to dbt_location;
+        insert into metrics.manhattan_stats values ('2023-01-02', 1, 7, null)
+        """
+    )
+    replace(warehouse, FIRST, SECOND)
+    assert query("select date_of_business, trips, city_trips from metrics.manhattan_stats order by 1") == [
+        (FIRST, 3, 12),
+        (SECOND, 1, None),
+    ]
+
+
+def test_first_builds_at_once_leave_one_table_with_all_their_rows(query: Any, warehouse: Warehouse) -> None:
+    together = threading.Barrier(4)
+
+    def build(start: date, end: date) -> None:
+        together.wait(timeout=30)
+        replace(warehouse, start, end)
+
+    with ThreadPoolExecutor(4) as pool:
+        ends = [pool.submit(build, *days) for days in [(FIRST, SECOND), (SECOND, THIRD)] * 2]
+        for end in ends:
+            end.result(timeout=60)
+    assert query("select date_of_business from metrics.manhattan_stats order by 1") == [(FIRST,), (SECOND,)]
+
+
+def test_a_build_that_waited_for_another_reads_what_the_mart_says_after_the_wait(
+    query: Any, warehouse: Warehouse
+) -> None:
+    replace(warehouse, FIRST, SECOND)
+    with ThreadPoolExecutor(1) as pool:
+        with replaced_window(warehouse, manhattan.TABLE, FIRST, SECOND):
+            second = pool.submit(replace, warehouse, FIRST, SECOND)
+            while query("select 1 from pg_locks where not granted") == []:
+                assert not second.done()
+            query("update analytics.location_metrics set trips = 100 * trips")
+        (row,) = second.result(timeout=60)
+    assert (row.trips, query("select trips from metrics.manhattan_stats")) == (300, [(300,)])
+
+
+def test_a_missing_model_is_named_with_what_to_do(query: Any, materialize: Materialize) -> None:
+    query("drop view analytics.stg_zones")
+    said = failure(materialize(zone_map, month="2023-01-01"))
+    assert said.startswith(
+        'metrics.zone_map: relation "analytics.stg_zones" does not exist. Materialize the dbt models'
+    )
+
+
+def test_zone_map_counts_a_months_pickups_by_zone_and_those_without_a_shape(
+    query: Any, materialize: Materialize
+) -> None:
+    said = metadata(materialize(zone_map, month="2023-01-01"), "zone_map")
+    assert query("select zone_id, zone, borough, pickups, revenue, has_shape from metrics.zone_map order by 1") == [
+        (4, "Alphabet City", "Manhattan", 4, 37, True),
+        (7, "Astoria", "Queens", 9, 900, True),
+        (265, "Outside of NYC", "N/A", 5, 10, False),
+    ]
+    assert (said["pickups"], said["zones_without_shape"], said["pickups_without_shape"]) == (18, 1, 5)
+    assert (said["drawn_as"], said["dagster/row_count"]) == ("map", 3)
+    title = "Pickups per taxi zone, January 2023 (without 5 of 18 in zones that have no shape)"
+    assert said["zone_map"].startswith(f"![{title}](data:image/png;base64,")
+
+
+def test_zone_map_is_bars_and_says_so_where_no_zone_has_a_shape(query: Any, materialize: Materialize) -> None:
+    query("update raw_taxis.zones set geometry = null")
+    said = metadata(materialize(zone_map, month="2023-01-01"), "zone_map")
+    assert (said["drawn_as"], said["pickups_without_shape"]) == ("bars, as no zone has a shape", 18)
+    assert said["zone_map"].startswith("![Pickups per taxi zone, January 2023](data:image/png;base64,")
+
+
+def test_zone_map_calls_a_zone_that_the_lookup_lacks_unknown(query: Any, materialize: Materialize) -> None:
+    query("update analytics.location_metrics set pickup_zone_id = 999 where pickup_zone_id = 7")
+    assert materialize(zone_map, month="2023-01-01").success
+    assert query("select zone, borough, pickups from metrics.zone_map where zone_id = 999") == [
+        ("Unknown", "Unknown", 9)
+    ]
+
+
+def test_borough_flows_counts_a_months_trips_from_borough_to_borough(query: Any, materialize: Materialize) -> None:
+    said = metadata(materialize(borough_flows, month="2023-01-01"), "borough_flows")
+    assert query("select pickup_borough, dropoff_borough, trips from metrics.borough_flows order by 1, 2") == [
+        ("Manhattan", "N/A", 1),
+        ("Manhattan", "Queens", 3),
+        ("N/A", "EWR", 5),
+        ("Queens", "Queens", 9),
+    ]
+    title = "Trips from borough (down) to borough (across), January 2023"
+    assert said["borough_flows"].startswith(f"![{title}](data:image/png;base64,")
+
+
+def test_a_month_without_trips_leaves_no_rows_and_a_picture(query: Any, materialize: Materialize) -> None:
+    query("delete from analytics.location_metrics")
+    result = materialize(zone_map, borough_flows, month="2023-01-01")
+    said = [metadata(result, "zone_map"), metadata(result, "borough_flows")]
+    assert [each["rows_in_window"] for each in said] == [0, 0]
+
+
+def test_the_definitions_load_without_matplotlib() -> None:
+    code = "import sys, dbt_location.definitions; print('matplotlib' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "False\n"

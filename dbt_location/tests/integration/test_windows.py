@@ -1,0 +1,115 @@
+"""A build replaces its window and nothing else, so any order, repetition or overlap leaves the same tables."""
+
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODELS = ("daily_metrics", "location_metrics")
+NOONS = [f"2023-01-0{day} 12:00" for day in (1, 2, 3, 4)]
+
+
+def days(table: Any) -> list[int]:
+    return [row[0].day for row in table("daily_metrics")]
+
+
+def test_the_first_build_writes_its_window_only(add_trips: Any, build: Any, table: Any) -> None:
+    add_trips(*NOONS)
+    build("2023-01-02", "2023-01-03")
+    assert days(table) == [2]
+
+
+def test_a_build_leaves_the_days_around_its_window_alone(add_trips: Any, build: Any, query: Any, table: Any) -> None:
+    add_trips(*NOONS)
+    build("2023-01-01", "2023-01-05")
+    query("truncate raw_taxis.trips")
+    add_trips(*NOONS, *NOONS)
+    build("2023-01-02", "2023-01-03")
+    assert [row[1] for row in table("daily_metrics")] == [1, 2, 1, 1]
+
+
+def test_a_day_that_lost_its_trips_loses_its_rows(add_trips: Any, build: Any, query: Any, table: Any) -> None:
+    add_trips(*NOONS)
+    build("2023-01-01", "2023-01-05")
+    query("delete from raw_taxis.trips where pickup_datetime < '2023-01-02'")
+    build("2023-01-01", "2023-01-02")
+    assert days(table) == [2, 3, 4]
+    assert date(2023, 1, 1) not in {row[0] for row in table("location_metrics")}
+
+
+WINDOWS = [("2023-01-01", "2023-01-03"), ("2023-01-02", "2023-01-05"), ("2023-01-04", "2023-01-05")]
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)], ids=str)
+def test_overlapping_windows_in_any_order_leave_what_one_build_leaves(
+    add_trips: Any, build: Any, query: Any, table: Any, order: tuple[int, ...]
+) -> None:
+    add_trips(*NOONS, *NOONS[:2], zone=1)
+    for index in (*order, order[0]):
+        build(*WINDOWS[index])
+    piecemeal = [table(model) for model in MODELS]
+    query("drop table analytics.daily_metrics; drop table analytics.location_metrics")
+    build("2023-01-01", "2023-01-05")
+    assert piecemeal == [table(model) for model in MODELS]
+
+
+def test_a_full_refresh_of_a_window_keeps_the_other_days(add_trips: Any, build: Any, table: Any) -> None:
+    add_trips(*NOONS)
+    build("2023-01-01", "2023-01-05")
+    build("2023-01-02", "2023-01-03", "--full-refresh")
+    assert days(table) == [1, 2, 3, 4]
+
+
+def test_a_window_that_cuts_a_day_is_refused(add_trips: Any, dbt: Any) -> None:
+    add_trips(*NOONS)
+    result = dbt("build", "--event-time-start", "2023-01-01T06:00:00", "--event-time-end", "2023-01-02")
+    assert not result.success
+    assert "is not midnight. The models are built by whole days" in str(result.exception)
+
+
+def test_without_a_window_dbt_builds_the_configured_range(add_trips: Any, dbt: Any, table: Any) -> None:
+    add_trips("2022-12-31 12:00", *NOONS, "2023-03-31 12:00", "2023-04-01 12:00")
+    assert dbt("build").success
+    assert [f"{row[0]}" for row in table("daily_metrics")][::4] == ["2023-01-01", "2023-03-31"]
+
+
+def test_another_window_does_not_make_dbt_parse_the_project_again(build: Any, target: Path) -> None:
+    build("2023-01-01", "2023-01-02")
+    log = target / "dbt.log"
+    before = len(log.read_text())
+    build("2023-01-02", "2023-01-03")
+    said = log.read_text()[before:]
+    assert "Partial parsing enabled, no changes found, skipping parsing" in said
+
+
+@pytest.mark.drill
+def test_two_builds_of_one_window_at_once_leave_one_right_table(
+    add_trips: Any, build: Any, table: Any, tmp_path: Path
+) -> None:
+    add_trips(*NOONS)
+    build("2023-01-01", "2023-01-05")
+    analytics = Path(__file__).parents[2] / "analytics"
+    command = [str(Path(sys.executable).with_name("dbt")), "build", "--exclude-resource-type", "unit_test"]
+    command += [
+        "--project-dir",
+        str(analytics),
+        "--profiles-dir",
+        str(analytics),
+        "--event-time-start",
+        "2023-01-01",
+        "--event-time-end",
+        "2023-01-05",
+    ]
+    at_once = [
+        subprocess.Popen(
+            [*command, "--target-path", str(tmp_path / name), "--log-path", str(tmp_path / name)], env=os.environ
+        )
+        for name in ("one", "two")
+    ]
+    assert [process.wait(timeout=120) for process in at_once] == [0, 0]
+    assert days(table) == [1, 2, 3, 4]

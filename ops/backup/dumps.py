@@ -1,0 +1,178 @@
+"""Dumps of both databases that fit together, while the stack goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.backup.compose import DATABASES, Ask, OperationError, in_postgres, session
+from ops.command import ROOT
+
+ATTEMPTS = 5
+# A load takes longer than this from its launch to its commit, since its container has to start.
+MAX_SECONDS_BETWEEN = 2.0
+_POLL_SECONDS = 0.05
+# Every table's identity and the file that its rows are in: a table that was replaced or truncated has another one.
+_TABLES = """
+select c.oid, n.nspname || '.' || c.relname, c.relfilenode
+from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+"""
+
+
+class NotTogetherError(RuntimeError):
+    """The dumps would not fit together; the message says why. Another attempt may be luckier."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the dumps are of.
+
+    Args:
+        schema: the revision of the instance's schema.
+        in_flight: how many runs the history says are going on or waiting.
+        roles: every role that owns something, or may do something, in the databases.
+        seconds_between: from the instance's snapshot to the warehouse's.
+    """
+
+    schema: str
+    in_flight: int
+    roles: tuple[str, ...]
+    seconds_between: float
+
+
+def dump(folder: Path) -> Moment:
+    """Writes ``dagster.dump`` and ``warehouse.dump`` in pg_dump's custom format.
+
+    What the history says was materialized is in the tables: the instance's snapshot is the first of the two, and a run
+    commits its tables before it records the event. A run that committed between the two looks as if it was lost between
+    commit and event, which is in flight for the history, so it is launched again after a restore; any repetition leaves
+    the same tables. An exact moment would not spare that, for commit and event are two transactions at any moment.
+
+    Raises:
+        OperationError: Postgres refused, the disk is full, or tables were replaced during every attempt.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _attempt(folder)
+        except NotTogetherError as error:
+            reason = str(error)
+            print(f"attempt {attempt} of {ATTEMPTS}: {reason}", flush=True)
+    raise OperationError(f"{reason}, {ATTEMPTS} times in a row. Nothing was kept; try again when fewer runs go on.")
+
+
+def _attempt(folder: Path) -> Moment:
+    with contextlib.ExitStack() as stack:
+        snapshots = {database: stack.enter_context(session(database)) for database in DATABASES}
+        now = {database: stack.enter_context(session(database)) for database in DATABASES}
+        for ask in snapshots.values():
+            ask("begin isolation level repeatable read read only")
+        started = time.monotonic()
+        names = {database: ask("select pg_export_snapshot()")[0] for database, ask in snapshots.items()}
+        seconds_between = time.monotonic() - started
+        if seconds_between > MAX_SECONDS_BETWEEN:
+            raise NotTogetherError(f"the two snapshots lie {seconds_between:.1f} s apart")
+        tables = {database: ask(_TABLES) for database, ask in snapshots.items()}
+        dumps = {
+            database: stack.enter_context(_pg_dump(database, names[database], folder / f"{database}.dump"))
+            for database in DATABASES
+        }
+        for database in DATABASES:
+            dumps[database].hold(tables[database], now[database])
+        for pg_dump in dumps.values():
+            pg_dump.finish()
+        instance = snapshots["dagster"]
+        roles = {role for ask in snapshots.values() for role in ask(_ROLES)}
+        return Moment(
+            schema=instance("select version_num from alembic_version")[0],
+            in_flight=int(instance(_IN_FLIGHT)[0]),
+            roles=tuple(sorted(roles)),
+            seconds_between=round(seconds_between, 3),
+        )
+
+
+_IN_FLIGHT = "select count(*) from runs where status not in ('SUCCESS', 'FAILURE', 'CANCELED')"
+_ROLES = """
+select distinct r.rolname
+from pg_shdepend as d join pg_roles as r on r.oid = d.refobjid
+where d.refclassid = 'pg_authid'::regclass and r.rolname !~ '^(pg_|postgres$)'
+  and d.dbid = (select oid from pg_database where datname = current_database())
+"""
+
+
+class _PgDump:
+    """pg_dump at work."""
+
+    def __init__(self, process: subprocess.Popen[bytes], name: str, database: str) -> None:
+        self._process = process
+        self._name = name
+        self._database = database
+
+    def hold(self, tables: list[str], now: Ask) -> None:
+        """Waits until pg_dump holds every table of the snapshot, so that none can be replaced before it has read it.
+
+        pg_dump takes its locks by name and after its snapshot. A load that puts a new table in a month's place between
+        the two would have the new month read beside the old ledger, and without an error, since the load's rows are
+        frozen. Only where the tables are still those of the snapshot once all are locked is the dump what it says.
+
+        Args:
+            tables: what ``_TABLES`` says in the snapshot.
+            now: asks what is there now.
+
+        Raises:
+            NotTogetherError: a table was replaced.
+        """
+        oids = ", ".join(table.split("|")[0] for table in tables) or "0"
+        held = (
+            "select count(*) from pg_locks join pg_stat_activity using (pid) where locktype = 'relation' and granted"
+            f" and mode = 'AccessShareLock' and application_name = '{self._name}' and relation in ({oids})"
+            " and database = (select oid from pg_database where datname = current_database())"
+        )
+        while True:
+            # In this order: what is the same after the locks were taken stays the same.
+            over = self._process.poll() is not None
+            locked = int(now(held)[0]) == len(tables)
+            if not set(tables) <= set(now(_TABLES)):
+                raise NotTogetherError(f"a table of {self._database} was replaced just when pg_dump began")
+            if over or locked:
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def finish(self) -> None:
+        """Waits for the end.
+
+        Raises:
+            OperationError: pg_dump failed.
+        """
+        assert self._process.stderr is not None
+        said = self._process.stderr.read().decode(errors="replace").strip()
+        if self._process.wait() != 0:
+            # A view that was replaced while pg_dump looked at it.
+            if "could not open relation" in said or "appears to be empty" in said or "does not exist" in said:
+                raise NotTogetherError(f"a view of {self._database} was replaced while pg_dump read it")
+            raise OperationError(f"pg_dump of {self._database} failed: {said}. Nothing was kept.")
+
+
+@contextlib.contextmanager
+def _pg_dump(database: str, snapshot: str, path: Path) -> Iterator[_PgDump]:
+    name = f"backup {secrets.token_hex(6)}"
+    command = in_postgres(
+        *("pg_dump", "--format=custom", "--compress=zstd", f"--snapshot={snapshot}", "--lock-wait-timeout=60s"),
+        database,
+        PGAPPNAME=name,
+    )
+    with path.open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE)
+    try:
+        yield _PgDump(process, name, database)
+    finally:
+        if process.poll() is None:
+            # The client's end would not be its session's.
+            with session(database) as ask:
+                ask(f"select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{name}'")
+        process.communicate()

@@ -1,0 +1,102 @@
+"""What a backup is of, and whether it is still what was written: ``manifest.json`` in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.backup.compose import DATABASES, OperationError
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in the folder.
+
+    Args:
+        created: when the snapshots were taken, UTC, ISO 8601.
+        project: the compose project that it was taken from.
+        commit: the commit of the checkout that took it; empty outside git.
+        dagster: release of Dagster that last migrated the instance.
+        postgres: version of the server.
+        schema: the revision of the instance's schema.
+        in_flight: runs that the history says are going on or waiting.
+        roles: roles that own something in the databases.
+        seconds_between: from the instance's snapshot to the warehouse's.
+        volumes: volumes whose files are in ``<volume>.tar``.
+        files: per file its size in bytes and its SHA-256.
+    """
+
+    created: str
+    project: str
+    commit: str
+    dagster: str
+    postgres: str
+    schema: str
+    in_flight: int
+    roles: list[str]
+    seconds_between: float
+    volumes: list[str]
+    files: dict[str, dict[str, Any]]
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Size in bytes and SHA-256 of a file, which is on the disk afterwards."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+        os.fsync(file.fileno())
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest into the backup's folder."""
+    with (folder / NAME).open("w") as file:
+        file.write(json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(backup: Path) -> tuple[Path, Manifest]:
+    """Finds a backup and checks every file of it.
+
+    Args:
+        backup: the folder, or any file in it.
+
+    Returns:
+        The folder, and what is in it.
+
+    Raises:
+        OperationError: there is no backup, or it is not what was written.
+    """
+    folder = backup.parent if backup.is_file() else backup
+    try:
+        content = json.loads((folder / NAME).read_text())
+        if content.pop("format") != FORMAT:
+            raise OperationError(
+                f"{folder / NAME}: not of format {FORMAT}. Restore it with the checkout that wrote it."
+            )
+        manifest = Manifest(**content)
+    except FileNotFoundError:
+        raise OperationError(
+            f"{folder}: no backup there, {NAME} is missing. Say BACKUP=<folder that make backup printed>."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise OperationError(f"{folder / NAME} is damaged ({error}). Use another backup.") from None
+    wanted = [*(f"{database}.dump" for database in DATABASES), *(f"{volume}.tar" for volume in manifest.volumes)]
+    for name in wanted:
+        if not (folder / name).is_file() or name not in manifest.files:
+            raise OperationError(f"{folder / name} is missing. Use another backup.")
+        if describe(folder / name) != manifest.files[name]:
+            raise OperationError(
+                f"{folder / name} is not what the backup wrote: its size or SHA-256 differs from {NAME}. Nothing was "
+                "changed. Use another backup, or another copy of this one."
+            )
+    return folder, manifest

@@ -1,0 +1,146 @@
+"""What a location is in the repository: files of its own, and a few lines in files that all share."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from ops.command import ROOT
+
+# Longer ones make names that Docker or Postgres (63 bytes) cut, once `_credentials` or a project's name is with them.
+MAX_NAME = 40
+# What Postgres takes for a keyword where a schema's name stands (pg_get_keywords(), R and T).
+_RESERVED = """
+all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation column
+concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze from
+full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit localtime
+localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references returning
+right select session_user similar some symmetric system_user table tablesample then to trailing true union unique user
+using variadic verbose when where window with public information_schema
+"""
+# In pyproject.toml of what the template made.
+MADE_HERE = '[tool.location]\ntemplate = "ops/template"\n'
+
+
+class LocationError(RuntimeError):
+    """A location cannot be made or removed; the message says why and what to do."""
+
+
+class Line(NamedTuple):
+    """Text that a location has in a shared file, and a pattern of the last such text of the locations before it."""
+
+    file: str
+    after: str
+    text: str
+
+
+def schema_of(name: str) -> str:
+    """The schema that a location owns, which also begins its assets' names: weather, of weather_location."""
+    return name.removesuffix("_location")
+
+
+def own_paths(name: str) -> list[str]:
+    """The location's own files and folders, relative to the repository."""
+    return [name, f".github/workflows/{name}.yml"]
+
+
+def shared_lines(name: str, team: str) -> list[Line]:
+    """The lines that name the location in files that it shares with others; everything else finds it by its folder."""
+    return [
+        Line("docker-compose.yml", r"^  - \w+_location/compose\.yaml\n", f"  - {name}/compose.yaml\n"),
+        Line(
+            "docker-compose.yml",
+            r"^      - \w+_location_credentials:/credentials/\w+\n",
+            f"      - {name}_credentials:/credentials/{name}\n",
+        ),
+        Line(
+            "docker-compose.yml",
+            r"^      \w+_location:\n        condition: service_healthy\n        required: false\n",
+            f"      {name}:\n        condition: service_healthy\n        required: false\n",
+        ),
+        Line(
+            "workspace.yaml",
+            r"^  - grpc_server:\n      host: \w+\n      port: 4000\n      location_name: \w+\n",
+            f"  - grpc_server:\n      host: {name}\n      port: 4000\n      location_name: {name}\n",
+        ),
+        Line(
+            ".github/CODEOWNERS",
+            r"^/\w+_location/ +@\S+\n",
+            f"/{name}/ @{team}\n",
+        ),
+    ]
+
+
+def check_new(name: str, root: Path = ROOT) -> None:
+    """Checks that a location of this name can be made.
+
+    Raises:
+        LocationError: the name is not one, or it is taken.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_location", name):
+        raise LocationError(
+            f"NAME={name!r} is no name of a location. Write lower case words with '_' between them, the last one "
+            "`location`: make new-location NAME=weather_location"
+        )
+    if len(name) > MAX_NAME:
+        raise LocationError(f"NAME={name} has {len(name)} letters. Docker and Postgres cut long names; {MAX_NAME} fit.")
+    schema = schema_of(name)
+    taken = [path for path in own_paths(name) if (root / path).exists()]
+    if taken:
+        raise LocationError(f"{name} is there already: {', '.join(taken)}. Choose another name.")
+    owned = {
+        owned: f"{path.parent.name}/{path.name}"
+        for path in sorted(root.glob("*_location/warehouse.sql"))
+        for owned in re.findall(r"create schema if not exists (\w+)", path.read_text())
+    }
+    if schema in owned:
+        raise LocationError(
+            f"NAME={name}: its schema {schema} is made in {owned[schema]} already. Choose another name."
+        )
+    if schema.startswith("pg_") or schema in _RESERVED.split():
+        raise LocationError(f"NAME={name}: a schema cannot be called {schema}. Choose another name.")
+
+
+def check_made_here(name: str, root: Path = ROOT) -> None:
+    """Checks that a location can be removed: that the template made it.
+
+    Raises:
+        LocationError: there is none of this name, or it was made by hand.
+    """
+    project = root / name / "pyproject.toml"
+    if not re.fullmatch(r"[a-z0-9_]+_location", name) or not project.is_file():
+        there = ", ".join(sorted(path.parent.name for path in root.glob("*_location/pyproject.toml")))
+        raise LocationError(f"NAME={name!r} is no location. There are: {there}.")
+    if MADE_HERE not in project.read_text():
+        raise LocationError(
+            f"{name} was not made by `make new-location`: its pyproject.toml has no [tool.location]. Other locations, "
+            "the demo and the tests may count on it. Take it out by hand."
+        )
+
+
+def with_lines(name: str, team: str, root: Path = ROOT) -> dict[str, str]:
+    """The shared files with the location's lines, by path, each after the lines of the locations before it.
+
+    Raises:
+        LocationError: a file has no place for them.
+    """
+    files: dict[str, str] = {}
+    for line in shared_lines(name, team):
+        content = files.get(line.file) or (root / line.file).read_text()
+        places = list(re.finditer(line.after, content, re.MULTILINE))
+        if not places:
+            raise LocationError(f"{line.file} has no line like those of the other locations: {line.after}")
+        end = places[-1].end()
+        files[line.file] = content[:end] + line.text + content[end:]
+    return files
+
+
+def without_lines(name: str, root: Path = ROOT) -> dict[str, str]:
+    """The shared files without the location's lines, by path."""
+    files: dict[str, str] = {}
+    owners = (root / ".github/CODEOWNERS").read_text()
+    found = re.search(rf"^/{name}/ +@(\S+)$", owners, re.MULTILINE)
+    for line in shared_lines(name, found[1] if found else ""):
+        content = files.get(line.file) or (root / line.file).read_text()
+        files[line.file] = content.replace(line.text, "", 1)
+    return files

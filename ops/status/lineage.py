@@ -1,0 +1,75 @@
+"""Which partitions are made from which."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from ops.status.facts import Asset, Key, Moment, Newest
+
+
+class Lineage:
+    """Which partitions are made from which, by their times; something without partitions is made from its like alone.
+
+    That new zones, which have no partitions, make no day old is this project's rule.
+    """
+
+    def __init__(self, assets: Iterable[Asset], newest: Newest) -> None:
+        """Takes the assets and their newest materializations."""
+        self._assets = {asset.key: asset for asset in assets}
+        self._newest = newest
+        self._windows = {key: windows(asset) for key, asset in self._assets.items() if asset.kind == "TIME_WINDOW"}
+        self._starts = {key: [start for start, _ in found.values()] for key, found in self._windows.items()}
+        self._sources: dict[tuple[str, Key], Moment | None] = {}
+
+    def cadence(self, asset: str) -> str:
+        """Of an asset's partitions."""
+        return self._assets[asset].cadence
+
+    def parents(self, asset: str, key: Key) -> Iterator[tuple[str, Key]]:
+        """The partitions that a partition is made from directly."""
+        for parent in self._assets[asset].parents:
+            if parent not in self._assets:
+                continue
+            if key is None and self._assets[parent].kind is None:
+                yield parent, None
+            elif key is not None and asset in self._windows and parent in self._windows:
+                start, end = self._windows[asset][key]
+                keys = self._assets[parent].keys
+                # The last one that begins before the window may reach into it.
+                for place in range(max(bisect_left(self._starts[parent], start) - 1, 0), len(keys)):
+                    begins, ends = self._windows[parent][keys[place]]
+                    if begins >= end:
+                        break
+                    if ends > start:
+                        yield parent, keys[place]
+
+    def source(self, asset: str, key: Key) -> Moment | None:
+        """The newest materialization of all that a partition is made from, directly or not."""
+        place = (asset, key)
+        if place not in self._sources:
+            self._sources[place] = None
+            for parent in self.parents(*place):
+                for moment in (self._newest.get(parent), self.source(*parent)):
+                    known = self._sources[place]
+                    if moment and (known is None or moment.id > known.id):
+                        self._sources[place] = moment
+        return self._sources[place]
+
+
+def windows(asset: Asset) -> dict[Key, tuple[datetime, datetime]]:
+    """Per key of a time-partitioned asset, its time, end exclusive."""
+    starts = [datetime.strptime(key, asset.fmt) for key in asset.keys]
+    following = [*starts[1:], None]
+    return {
+        key: (start, _end(asset.cadence, start, after))
+        for key, start, after in zip(asset.keys, starts, following, strict=True)
+    }
+
+
+def _end(cadence: str, start: datetime, following: datetime | None) -> datetime:
+    lengths = {"hourly": timedelta(hours=1), "daily": timedelta(days=1), "weekly": timedelta(weeks=1)}
+    if cadence == "monthly":
+        return (start.replace(day=1) + timedelta(days=31)).replace(day=start.day)
+    if cadence in lengths:
+        return start + lengths[cadence]
+    return following or datetime.max

@@ -1,0 +1,118 @@
+"""What Postgres itself says: disk, sizes, connections, and the instance's event log.
+
+The event log is read here rather than through the webserver, whose API gives a materialization only as a whole: of
+ten years of days that would be some 15,000 of them. The tables are those of the Dagster release in the locks, and the
+order is that of ``get_latest_storage_id_by_partition``, by which a month's metrics judge their days, too.
+"""
+
+import json
+from typing import Any
+
+from ops.status.command import SourceError, first_line, output
+from ops.status.facts import Events, Moment, Role, Storage, Unknown
+from ops.status.webserver import FAILED_RUNS
+
+DATA = "/var/lib/postgresql/data"
+MARK = "-- the event log"
+
+SERVER = """
+select json_build_object(
+  'databases', (select json_object_agg(datname, pg_database_size(datname)) from pg_database where not datistemplate),
+  'max_connections', current_setting('max_connections')::int,
+  'connections', (select count(*) from pg_stat_activity where backend_type = 'client backend'),
+  'roles', (
+    select json_agg(json_build_array(rolname, rolconnlimit, (
+      select count(*) from pg_stat_activity where usesysid = pg_roles.oid and backend_type = 'client backend'
+    )) order by rolname)
+    from pg_roles where rolcanlogin));
+"""
+
+EVENTS = """
+select json_build_object(
+  'newest', (
+    select coalesce(json_agg(json_build_array(asset_key, partition, id, time)), '[]')
+    from (
+      select asset_key, partition, max(id) as id, extract(epoch from max(timestamp)) as time
+      from event_logs
+      where dagster_event_type = 'ASSET_MATERIALIZATION' and asset_key is not null
+      group by asset_key, partition
+    ) as newest),
+  'reasons', (
+    select coalesce(json_agg(json_build_array(run_id, description, cause, message)), '[]')
+    from (
+      select distinct on (run_id)
+        run_id,
+        event::json #>> '{dagster_event,event_specific_data,user_failure_data,description}' as description,
+        event::json #>> '{dagster_event,event_specific_data,error,cause,message}' as cause,
+        coalesce(
+          event::json #>> '{dagster_event,event_specific_data,error,message}',
+          event::json #>> '{dagster_event,message}') as message
+      from event_logs
+      join (select run_id from runs where status = 'FAILURE' order by id desc limit :failed_runs) as failed
+        using (run_id)
+      where dagster_event_type in ('STEP_FAILURE', 'PIPELINE_FAILURE')
+      order by run_id, dagster_event_type = 'STEP_FAILURE' desc, id
+    ) as failures));
+"""
+
+
+def ask(container: str) -> tuple[Storage, Events | Unknown]:
+    """Asks in one go, through the socket in Postgres's own container.
+
+    The event log is unknown where the server has none yet.
+
+    Raises:
+        SourceError: the container or the server does not answer.
+    """
+    psql = f"psql -U postgres -d postgres -qtA -v ON_ERROR_STOP=1 -v failed_runs={FAILED_RUNS}"
+    limits = ("--env", "PGCONNECT_TIMEOUT=5", "--env", "PGOPTIONS=-c statement_timeout=15s")
+    # \\connect keeps the settings; what comes before it is there even where the database dagster is not.
+    statements = f"{SERVER}\n\\echo {MARK}\n\\connect dagster\n{EVENTS}"
+    answer = output(
+        "docker",
+        "exec",
+        "-i",
+        *limits,
+        container,
+        "sh",
+        "-c",
+        f"df -Pk {DATA} && {psql} 2>&1 || true",
+        stdin=statements,
+    )
+    head, _, events = answer.partition(MARK)
+    _, disk, *server = head.splitlines()
+    return _storage(disk, "\n".join(server)), _events(events)
+
+
+def _storage(disk: str, server: str) -> Storage:
+    _, _, used, free, *_ = disk.split()
+    found = _parse(server)
+    return Storage(
+        disk_used=int(used) * 1024,
+        disk_free=int(free) * 1024,
+        databases=found["databases"],
+        connections=found["connections"],
+        max_connections=found["max_connections"],
+        roles=tuple(Role(name, used, limit if limit >= 0 else None) for name, limit, used in found["roles"]),
+    )
+
+
+def _events(text: str) -> Events | Unknown:
+    try:
+        found = _parse(text)
+    except SourceError as error:
+        return Unknown(str(error))
+    return Events(
+        newest={
+            ("/".join(json.loads(key)), partition): Moment(id, time) for key, partition, id, time in found["newest"]
+        },
+        reasons={run_id: first_line(next(filter(None, reasons), "")) for run_id, *reasons in found["reasons"]},
+    )
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError:
+        raise SourceError(f"Postgres does not answer: {' '.join(text.split()) or 'it said nothing'}") from None
+    return found

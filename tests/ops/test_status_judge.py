@@ -1,0 +1,317 @@
+"""What needs a person and what does not."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ops.status.facts import (
+    Asset,
+    Backfill,
+    Check,
+    Daemon,
+    Events,
+    Facts,
+    Instigator,
+    Location,
+    Role,
+    Run,
+    Runs,
+    Service,
+    Storage,
+    Unknown,
+    Workspace,
+)
+from ops.status.judge import judge
+from tests.ops.stack_facts import (
+    DAILY,
+    DAYS,
+    HEALTHY,
+    HOUR,
+    MONTHS,
+    NOW,
+    REPORT,
+    SERVICES,
+    TRIPS,
+    ZONES,
+    failed_run,
+    newest,
+)
+
+LOADED_AGAIN = newest(taxi_trips=[("2023-01-01", 30), ("2023-02-01", 2)])
+
+
+def problems(facts: Facts = HEALTHY, **changed: Any) -> list[str]:
+    """What needs a person in a healthy stack with these changes."""
+    return [problem.what for problem in judge(replace(facts, **changed)).problems]
+
+
+def services(**changed: Any) -> tuple[Service, ...]:
+    """The services with one of them, the daemon, changed."""
+    return tuple(replace(service, **changed) if service.name == "daemon" else service for service in SERVICES)
+
+
+def workspace(**changed: Any) -> Workspace:
+    assert isinstance(HEALTHY.workspace, Workspace)
+    return replace(HEALTHY.workspace, **changed)
+
+
+def sensor(**changed: Any) -> Workspace:
+    """The workspace with the first sensor, automatic_builds, changed."""
+    assert isinstance(HEALTHY.workspace, Workspace)
+    first, *others = HEALTHY.workspace.instigators
+    return workspace(instigators=(replace(first, **changed), *others))
+
+
+def failing(run: Run, *assets: Asset, reasons: dict[str, str] | None = None) -> dict[str, Any]:
+    return {"runs": Runs((), (run,), ()), "assets": assets, "events": Events(newest(), reasons or {})}
+
+
+def test_a_healthy_stack_needs_nobody() -> None:
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"health": "unhealthy"}, "daemon is unhealthy"),
+        ({"state": "paused", "health": None}, "daemon is paused"),
+        ({"state": "exited", "health": None, "exit_code": 137}, "daemon is exited (exit status 137, 60 min ago)"),
+        ({"state": "absent", "health": None}, "daemon is not there"),
+        (
+            {"state": "restarting", "health": None, "restarts": 7, "exit_code": 1},
+            "daemon ends at every start (7 restarts, exit status 1)",
+        ),
+        ({"restarts": 3, "since": NOW - 60}, "daemon was restarted 3 times, the last time 60 s ago"),
+        ({"health": "starting", "since": NOW - 400}, "daemon has been starting for 6 min"),
+    ],
+)
+def test_a_service_that_does_not_do_its_work_needs_a_person(changed: dict[str, Any], what: str) -> None:
+    assert problems(services=services(**changed)) == [what]
+
+
+@pytest.mark.parametrize("changed", [{"restarts": 3}, {"health": "starting", "since": NOW - 20}, {"health": None}])
+def test_a_service_that_came_back_starts_or_has_no_health_check_needs_nobody(changed: dict[str, Any]) -> None:
+    assert problems(services=services(**changed)) == []
+
+
+def test_a_one_shot_service_that_failed_needs_a_person() -> None:
+    failed = (*SERVICES[:-1], replace(SERVICES[-1], exit_code=1))
+    assert problems(services=failed) == ["migrate failed (exit status 1)"]
+
+
+def test_without_an_engine_that_is_all_there_is_to_say() -> None:
+    assert problems(services=Unknown("Cannot connect to the Docker daemon")) == ["Cannot connect to the Docker daemon"]
+
+
+@pytest.mark.parametrize(
+    ("state", "what"), [("absent", "the stack taxi is not up"), ("exited", "the stack taxi is stopped")]
+)
+def test_a_stack_that_is_not_up_is_one_problem(state: str, what: str) -> None:
+    gone = tuple(replace(service, state=state, health=None) for service in SERVICES)
+    away = Unknown("webserver is away")
+    assert problems(services=gone, workspace=away, daemons=away, assets=away, checks=away, runs=away) == [what]
+
+
+def test_a_webserver_that_does_not_answer_is_one_problem() -> None:
+    away = Unknown("the webserver does not answer in 20 s")
+    assert problems(workspace=away, daemons=away, assets=away, checks=away, runs=away) == [away.reason]
+
+
+def test_what_only_a_service_that_is_down_could_tell_is_no_problem_of_its_own() -> None:
+    away = Unknown("the webserver answers with an error")
+    gone = tuple(
+        replace(service, state="exited", health=None) if service.name == "postgres" else service for service in SERVICES
+    )
+    blocks: dict[str, Any] = {"workspace": away, "daemons": away, "assets": away, "checks": away, "runs": away}
+    found = problems(services=gone, events=away, storage=away, **blocks)
+    assert found == ["postgres is exited (exit status 0, 60 min ago)"]
+
+
+def test_a_postgres_that_hangs_is_one_problem_together_with_the_webserver_that_waits_for_it() -> None:
+    away = Unknown("the webserver does not answer in 20 s")
+    hangs = Unknown("Postgres does not answer: timeout expired")
+    blocks: dict[str, Any] = {"workspace": away, "daemons": away, "assets": away, "checks": away, "runs": away}
+    assert problems(events=hangs, storage=hangs, **blocks) == [hangs.reason]
+
+
+def test_a_location_that_does_not_load_needs_a_person() -> None:
+    broken = workspace(locations=(Location("dbt_location", "SyntaxError: invalid syntax", NOW),))
+    assert problems(workspace=broken) == ["dbt_location is not loaded: SyntaxError: invalid syntax"]
+
+
+def test_a_daemon_without_a_heartbeat_for_long_needs_a_person() -> None:
+    frozen = (Daemon("SENSOR", NOW - 400), Daemon("QUEUED_RUN_COORDINATOR", NOW - 380))
+    assert problems(daemons=frozen) == ["the daemon gave no heartbeat for 6 min"]
+
+
+def test_only_a_daemon_whose_errors_go_on_needs_a_person() -> None:
+    assert problems(daemons=(Daemon("SENSOR", NOW, ("OperationalError",)),)) == []
+    again = problems(daemons=(Daemon("SENSOR", NOW, ("OperationalError",) * 5),))
+    assert again == ["SENSOR fails again and again: OperationalError"]
+
+
+def test_a_sensor_that_should_run_and_is_stopped_needs_a_person() -> None:
+    assert problems(workspace=sensor(running=False)) == ["sensor automatic_builds (dbt_location) is stopped"]
+
+
+def test_a_sensor_that_is_stopped_since_automation_is_off_needs_nobody() -> None:
+    assert problems(workspace=sensor(running=False, runs_by_default=False)) == []
+
+
+def test_a_sensor_whose_last_tick_failed_needs_a_person() -> None:
+    failed = sensor(last_status="FAILURE", error="KeyError: 'x'")
+    assert problems(workspace=failed) == [
+        "sensor automatic_builds (dbt_location) failed at its last tick: KeyError: 'x'"
+    ]
+
+
+def test_a_failed_month_that_was_not_loaded_since_needs_a_person() -> None:
+    month = replace(TRIPS, materialized=frozenset(MONTHS[:1]), failed=frozenset(MONTHS[1:]))
+    facts = replace(HEALTHY, **failing(failed_run(), month, reasons={"0a1b": "HTTP 404"}))
+    (failure,) = judge(facts).failures
+    assert (failure.label, failure.reason) == ("taxi_trips 2023-02-01", "HTTP 404")
+    assert problems(facts) == ["taxi_trips 2023-02-01 failed"]
+
+
+def test_a_failed_month_that_was_loaded_since_needs_nobody() -> None:
+    assert problems(**failing(failed_run(), TRIPS)) == []
+
+
+def test_a_lost_run_that_is_about_to_be_launched_again_needs_nobody_for_a_while() -> None:
+    month = replace(TRIPS, failed=frozenset(MONTHS[1:]))
+    assert problems(**failing(failed_run(will_retry=True, ended=NOW - 20), month)) == []
+    assert problems(**failing(failed_run(will_retry=True), month)) == ["taxi_trips 2023-02-01 failed"]
+
+
+def test_a_run_that_built_all_it_should_and_failed_needs_a_person_until_that_is_built_again() -> None:
+    at = newest()[("daily_metrics", DAYS[0])].time
+    run = failed_run("daily_metrics", DAYS[0], started=at - 1, ended=at + 1)
+    assert problems(**failing(run, DAILY)) == [f"daily_metrics {DAYS[0]} failed"]
+    assert problems(**failing(replace(run, started=at - 3, ended=at - 2), DAILY)) == []
+
+
+def test_each_failed_partition_is_named_with_the_newest_run_that_failed_on_it() -> None:
+    month = replace(TRIPS, failed=frozenset(MONTHS))
+    runs = (failed_run(id="new"), failed_run(id="old", first="2023-01-01", last="2023-02-01"))
+    failures = judge(replace(HEALTHY, assets=(month,), runs=Runs((), runs, ()))).failures
+    assert [(failure.run.id, failure.ranges) for failure in failures if failure.run] == [
+        ("new", (("2023-02-01", "2023-02-01"),)),
+        ("old", (("2023-01-01", "2023-01-01"),)),
+    ]
+
+
+def test_a_failed_partition_whose_run_is_too_old_to_be_known_is_named_all_the_same() -> None:
+    assert problems(assets=(replace(TRIPS, failed=frozenset(MONTHS)),)) == ["taxi_trips 2023-01-01..2023-02-01 failed"]
+
+
+@pytest.mark.parametrize(("last", "what"), [("0a1b", ["prune failed"]), ("later", [])])
+def test_a_failed_job_needs_a_person_while_it_is_the_jobs_newest_run(last: str, what: Sequence[str]) -> None:
+    run = failed_run(assets=(), first=None, last=None, location="platform_location", job="prune")
+    last_runs = {("platform_location", "prune"): last}
+    assert problems(runs=Runs((), (run,), ()), workspace=workspace(last_runs=last_runs)) == what
+
+
+def test_a_backfill_that_failed_itself_needs_a_person_until_its_assets_were_built() -> None:
+    failed = Backfill("abc", "FAILED", ("taxi_trips",), 2, NOW - HOUR, NOW - HOUR, "the location was away")
+    said = "the backfill abc of taxi_trips failed: the location was away"
+    assert problems(runs=Runs((), (), (failed,))) == [said]
+    assert problems(runs=Runs((), (), (replace(failed, ended=NOW - 3 * HOUR),))) == []
+
+
+def test_stale_days_that_the_automation_leaves_alone_need_a_person() -> None:
+    assert problems(events=Events(LOADED_AGAIN, {})) == [
+        "daily_metrics 2023-01-30..2023-01-31: older than what it is made from for 119 min, and nothing builds it"
+    ]
+
+
+def test_stale_days_need_nobody_while_the_automation_may_still_come_to_them() -> None:
+    assert problems(events=Events(LOADED_AGAIN, {}), time=NOW - 2 * HOUR + 60, daemons=()) == []
+
+
+def test_stale_days_need_nobody_while_a_backfill_has_them() -> None:
+    goes_on = Backfill("abc", "REQUESTED", ("daily_metrics",), 2, NOW - 60)
+    assert problems(events=Events(LOADED_AGAIN, {}), runs=Runs((), (), (goes_on,))) == []
+
+
+def test_stale_days_need_nobody_while_their_month_is_being_loaded() -> None:
+    loads = failed_run(first="2023-01-01", status="STARTED", ended=None)
+    month = replace(TRIPS, in_progress=frozenset({"2023-01-01"}))
+    busy: dict[str, Any] = {"assets": (month, DAILY), "runs": Runs((loads,), (), ())}
+    assert problems(events=Events(LOADED_AGAIN, {}), **busy) == []
+
+
+def test_stale_days_need_a_person_at_once_where_nothing_builds_by_itself() -> None:
+    off = sensor(running=False, runs_by_default=False)
+    assert problems(events=Events(LOADED_AGAIN, {}), workspace=off, time=NOW - 2 * HOUR + 60, daemons=()) == [
+        "daily_metrics 2023-01-30..2023-01-31: older than what it is made from and nothing builds by itself"
+    ]
+
+
+def test_missing_days_of_a_loaded_month_need_a_person_only_where_the_automation_should_have_built_them() -> None:
+    missing = (TRIPS, replace(DAILY, materialized=frozenset(DAYS[:2])))
+    without = newest(daily_metrics=[(DAYS[0], 11), (DAYS[1], 12)])
+    said = "daily_metrics 2023-02-01..2023-02-02: missing for 119 min, and nothing builds it"
+    assert problems(assets=missing, events=Events(without, {})) == [said]
+    off = sensor(running=False, runs_by_default=False)
+    assert problems(assets=missing, events=Events(without, {}), workspace=off) == []
+
+
+def test_missing_days_of_a_missing_month_and_its_missing_metrics_need_nobody() -> None:
+    first = frozenset(MONTHS[:1])
+    assets = (
+        replace(TRIPS, materialized=first),
+        replace(DAILY, materialized=frozenset(DAYS[:2])),
+        replace(REPORT, materialized=first),
+        ZONES,
+    )
+    assert problems(assets=assets) == []
+
+
+def test_an_asset_check_with_an_error_needs_a_person_and_a_warning_does_not() -> None:
+    error = Check("taxi_trips", "every_day_has_trips", "FAILED", "ERROR", "77", "2 days without trips")
+    assert problems(checks=(error,)) == ["check every_day_has_trips of taxi_trips failed: 2 days without trips"]
+    assert problems(checks=(replace(error, severity="WARN"),)) == []
+
+
+def test_a_check_that_made_its_run_fail_is_not_named_twice() -> None:
+    month = replace(TRIPS, failed=frozenset(MONTHS[1:]))
+    error = Check("taxi_trips", "every_day_has_trips", "FAILED", "ERROR", "0a1b", "")
+    assert problems(**failing(failed_run(), month), checks=(error,)) == ["taxi_trips 2023-02-01 failed"]
+
+
+def test_a_queue_that_does_not_move_needs_a_person_and_one_that_moves_does_not() -> None:
+    waits = failed_run(status="QUEUED", started=None, ended=None)
+    moves = replace(waits, id="2", status="STARTED", first="2023-01-01", last="2023-01-01")
+    assert problems(runs=Runs((waits,), (), ())) == ["no run goes on, and 1 are queued, the oldest for 31 min"]
+    assert problems(runs=Runs((waits, moves), (), ())) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"disk_used": 95, "disk_free": 5}, "the disk is 95% full"),
+        ({"connections": 95}, "95 of 100 connections are used"),
+        ({"roles": (Role("dagster", 19, 20),)}, "dagster uses 19 of its 20 connections"),
+    ],
+)
+def test_what_is_almost_full_needs_a_person(changed: dict[str, Any], what: str) -> None:
+    assert isinstance(HEALTHY.storage, Storage)
+    assert problems(storage=replace(HEALTHY.storage, **changed)) == [what]
+
+
+@pytest.mark.parametrize(("service", "number"), [("daemon", 1), ("dbt_location", 1), ("webserver", 2)])
+def test_the_automation_is_not_blamed_where_a_service_that_it_needs_is_down(service: str, number: int) -> None:
+    sick = tuple(replace(one, health="unhealthy") if one.name == service else one for one in SERVICES)
+    assert len(problems(services=sick, events=Events(LOADED_AGAIN, {}))) == number
+
+
+def test_the_automation_is_not_blamed_where_its_sensor_is_stopped() -> None:
+    found = problems(events=Events(LOADED_AGAIN, {}), workspace=sensor(running=False))
+    assert found == ["sensor automatic_builds (dbt_location) is stopped"]
+
+
+def test_a_schedule_is_looked_at_like_a_sensor() -> None:
+    schedule = Instigator("nightly", "platform_location", "schedule", False, True)
+    assert problems(workspace=workspace(instigators=(schedule,))) == ["schedule nightly (platform_location) is stopped"]

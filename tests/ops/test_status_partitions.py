@@ -1,0 +1,91 @@
+"""The states of partitions, what they are made from, and the ranges that they are shown as."""
+
+from dataclasses import replace
+
+from ops.status.facts import Asset, Run
+from ops.status.lineage import Lineage
+from ops.status.pictures import pictures
+from ops.status.ranges import in_words, ranges
+from tests.ops.stack_facts import DAILY, DAYS, MONTHS, NOW, REPORT, TRIPS, ZONES, failed_run, newest
+
+MODEL = Asset("stg_zones", "dbt_location", parents=("taxi_zones",))
+
+
+def states(*assets: Asset, **changed: object) -> dict[str, list[str]]:
+    """Per asset the states of its keys in order."""
+    arguments = {"unfinished": (), "failed": (), "newest": newest(), **changed}
+    found = pictures(assets, **arguments)  # type: ignore[arg-type]
+    return {picture.asset.key: list(picture.states.values()) for picture in found}
+
+
+def test_neighbours_are_one_range_and_a_gap_ends_it() -> None:
+    assert ranges("abcde", {"a", "b", "d"}.__contains__) == [("a", "b"), ("d", "d")]
+
+
+def test_too_many_ranges_are_counted() -> None:
+    assert in_words([("a", "b"), ("d", "d"), ("f", "g")], most=2) == "a..b, d, 1 more"
+
+
+def test_a_key_in_no_state_of_dagsters_is_missing() -> None:
+    assert states(replace(TRIPS, materialized=frozenset({"2023-01-01"}))) == {"taxi_trips": ["built", "missing"]}
+
+
+def test_a_built_day_is_stale_once_its_month_was_loaded_again() -> None:
+    again = newest(taxi_trips=[("2023-01-01", 30), ("2023-02-01", 2)])
+    assert states(TRIPS, DAILY, newest=again)["daily_metrics"] == ["stale", "stale", "built", "built"]
+
+
+def test_a_months_metrics_are_stale_once_its_trips_were_loaded_again() -> None:
+    again = newest(taxi_trips=[("2023-01-01", 30), ("2023-02-01", 2)])
+    assert states(TRIPS, DAILY, REPORT, newest=again)["monthly_report"] == ["stale", "built"]
+
+
+def test_a_months_metrics_are_stale_once_one_of_its_days_was_built_again() -> None:
+    again = newest(daily_metrics=[(DAYS[0], 11), (DAYS[1], 12), (DAYS[2], 13), (DAYS[3], 40)])
+    assert states(TRIPS, DAILY, REPORT, newest=again)["monthly_report"] == ["built", "stale"]
+
+
+def test_new_zones_make_their_model_stale_and_no_day() -> None:
+    daily = replace(DAILY, parents=("taxi_trips", "stg_zones"))
+    zones_again = newest(taxi_zones=[(None, 50)], stg_zones=[(None, 6)])
+    found = states(TRIPS, daily, ZONES, MODEL, newest=zones_again)
+    assert (found["daily_metrics"], found["stg_zones"]) == (["built"] * 4, ["stale"])
+
+
+def test_days_after_the_last_month_are_made_from_none() -> None:
+    lineage = Lineage([TRIPS, replace(DAILY, keys=("2023-02-28", "2023-03-01"))], newest())
+    parents = [list(lineage.parents("daily_metrics", key)) for key in ("2023-02-28", "2023-03-01")]
+    assert parents == [[("taxi_trips", "2023-02-01")], []]
+
+
+def test_a_month_of_metrics_is_made_from_the_days_in_it() -> None:
+    lineage = Lineage([TRIPS, DAILY, REPORT], newest())
+    assert list(lineage.parents("monthly_report", "2023-01-01")) == [("daily_metrics", day) for day in DAYS[:2]]
+
+
+def test_a_partition_is_queued_while_its_run_waits_and_under_way_once_it_goes_on() -> None:
+    busy = replace(TRIPS, in_progress=frozenset(MONTHS))
+    waits = failed_run(first="2023-01-01", status="QUEUED")
+    goes_on = failed_run(first="2023-02-01", status="STARTED")
+    assert states(busy, unfinished=[waits, goes_on]) == {"taxi_trips": ["queued", "running"]}
+
+
+def test_something_without_partitions_has_failed_where_its_newest_run_failed_after_its_last_build() -> None:
+    run = failed_run("taxi_zones", None)
+    assert states(ZONES, failed=[run]) == {"taxi_zones": ["failed"]}
+    assert states(ZONES, failed=[replace(run, ended=NOW - 10 * 3600)]) == {"taxi_zones": ["built"]}
+
+
+def test_without_the_event_log_nothing_is_called_stale_and_what_has_no_partitions_is_unknown() -> None:
+    found = states(TRIPS, DAILY, ZONES, newest=None)
+    assert found == {"taxi_trips": ["built"] * 2, "daily_metrics": ["built"] * 4, "taxi_zones": ["unknown"]}
+
+
+def test_the_months_come_first_and_what_has_no_partitions_last() -> None:
+    assert list(states(ZONES, REPORT, DAILY, TRIPS)) == ["taxi_trips", "daily_metrics", "monthly_report", "taxi_zones"]
+
+
+def test_a_range_run_covers_all_of_its_days() -> None:
+    run: Run = failed_run("daily_metrics", DAYS[1], last=DAYS[3], status="STARTED")
+    busy = replace(DAILY, in_progress=frozenset(DAYS[1:]))
+    assert states(busy, unfinished=[run]) == {"daily_metrics": ["built", "running", "running", "running"]}
