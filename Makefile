@@ -182,7 +182,7 @@ lint-python: install-dev
 	.venv/bin/ruff check .
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 lint-types: install-dev
-	.venv/bin/mypy ops demo services benchmarks/runs.py tests
+	MYPYPATH=platform_location/tests .venv/bin/mypy ops demo services benchmarks/runs.py tests
 lint-types-%_location: install-dev
 	cd $*_location && MYPYPATH=src:tests:.. .venv/bin/mypy --config-file ../pyproject.toml src tests
 # After those of the locations, whose caches they use.

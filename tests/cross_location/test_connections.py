@@ -55,16 +55,18 @@ def test_the_documentation_has_the_limit_of_a_role(dsn: str, role: str) -> None:
 
 @pytest.fixture
 def new_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a further location, in a copy of the folder, which is the one that is applied."""
-    for path in warehouse.FOLDER.glob("*.sql"):
-        (tmp_path / path.name).write_text(path.read_text())
-    monkeypatch.setattr(warehouse, "FOLDER", tmp_path)
-    return tmp_path / "new_location.sql"
+    """The file of a further location, beside copies of those that there are."""
+    for path in ROOT.glob("*_location/warehouse.sql"):
+        (tmp_path / path.parent.name).mkdir()
+        (tmp_path / path.parent.name / path.name).write_text(path.read_text())
+    monkeypatch.setattr(warehouse, "ROOT", tmp_path)
+    (tmp_path / "new_location").mkdir()
+    return tmp_path / "new_location/warehouse.sql"
 
 
 def test_a_role_without_a_limit_is_refused_with_its_file(dsn: str, new_location: Path) -> None:
     new_location.write_text("grant connect on database warehouse to new_location")
-    with pytest.raises(warehouse.ConnectionLimitError, match=r"new_location has no limit.*warehouse/new_location\.sql"):
+    with pytest.raises(warehouse.ConnectionLimitError, match=r"new_location has no limit.*new_location/warehouse\.sql"):
         warehouse.apply(dsn)
 
 

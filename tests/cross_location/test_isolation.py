@@ -12,17 +12,7 @@ import yaml
 from ops.command import ROOT
 from ops.locations import LOCATIONS
 
-PLATFORM = {
-    "benchmarks",
-    "contract",
-    "deployment",
-    "embedded",
-    "locations",
-    "operations",
-    "sample",
-    "tests",
-    "warehouse",
-}
+PLATFORM = {"benchmarks", "demo", "ops", "services", "tests"}
 
 
 def imported(path: Path) -> set[str]:

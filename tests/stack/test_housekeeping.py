@@ -9,8 +9,8 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from integration.receiver import Receiver, receiving
 
-from platform_location.tests.integration.receiver import Receiver, receiving
 from tests.stack.conftest import ONE_SHOTS, Stack
 from tests.stack.test_failures import die
 from tests.stack.webserver import wait_for
