@@ -1,63 +1,78 @@
-"""The commands that a deploy runs on this machine: docker, through its CLI, and git."""
+"""Runs commands on this machine: docker, through its CLI, and git."""
 
 import json
 import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from ops.errors import OpsError
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class CommandError(RuntimeError):
-    """A command failed; the message is the command and what it said last."""
+class CommandError(OpsError):
+    """A command failed; the message is the command and the end of its output."""
 
 
-def run(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+def run(
+    *arguments: str,
+    stdin: str | IO[bytes] = "",
+    stdout: IO[bytes] | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> str:
     """Runs a command in the project's folder and returns what it prints.
 
     Args:
         arguments: the command.
-        stdin: what it reads.
-        env: variables beside those of this process.
+        stdin: its input, as text or as an open file.
+        stdout: a file that gets its output; the result is empty then.
+        env: variables added to those of this process.
+        timeout: seconds after which it is killed; None waits without limit.
 
     Raises:
-        CommandError: it is not there, or it failed.
+        CommandError: it is not installed, it failed, or it took too long.
     """
+    given: dict[str, Any] = {"input": stdin.encode()} if isinstance(stdin, str) else {"stdin": stdin}
     try:
         ended = subprocess.run(
             arguments,
             cwd=ROOT,
             env={**os.environ, **(env or {})},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            # The lock of a deploy is a descriptor that every command holds along, see ledger.py.
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=timeout,
+            # Every command inherits the descriptor that holds the lock of a deploy, see deploy/ledger.py.
             close_fds=False,
+            **given,
         )
     except FileNotFoundError:
         raise CommandError(f"{arguments[0]}: there is no such command on this machine. Install it.") from None
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"{' '.join(arguments[:4])}: no answer within {timeout:.0f} s") from None
+    printed = (ended.stdout or b"").decode(errors="replace")
     if ended.returncode != 0:
-        said = last_lines(ended.stderr) or last_lines(ended.stdout) or f"exit code {ended.returncode}"
-        raise CommandError(f"{' '.join(arguments[:4])}: {said}")
-    return ended.stdout
+        said = last_lines(ended.stderr.decode(errors="replace")) or last_lines(printed)
+        raise CommandError(f"{' '.join(arguments[:4])}: {said or f'exit code {ended.returncode}'}")
+    return printed
 
 
-def show(*arguments: str, env: Mapping[str, str] | None = None) -> None:
-    """Runs a command whose output is worth seeing while it works, such as the build of an image.
+def show(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
+    """Runs a command that prints to the terminal, such as the build of an image.
 
     Raises:
         CommandError: it failed.
     """
     full = {**os.environ, **(env or {})}
-    ended = subprocess.run(arguments, cwd=ROOT, env=full, stdin=subprocess.DEVNULL, close_fds=False)
+    ended = subprocess.run(arguments, cwd=cwd, env=full, stdin=subprocess.DEVNULL, close_fds=False)
     if ended.returncode != 0:
         raise CommandError(f"{' '.join(arguments[:4])} failed with exit code {ended.returncode}; it says why above.")
 
 
 def inspect(kind: str, name: str) -> dict[str, Any] | None:
-    """Describes an image, a container or a volume as `docker inspect` does; None where there is none of this name."""
+    """Describes an image, container, volume or network as `docker inspect` does; None if there is none of this name."""
     try:
         described = json.loads(run("docker", kind, "inspect", name))
     except CommandError as error:
@@ -68,5 +83,5 @@ def inspect(kind: str, name: str) -> dict[str, Any] | None:
 
 
 def last_lines(text: str, number: int = 12) -> str:
-    """The last lines of an output, without empty ones."""
+    """The last lines of a text, without empty ones."""
     return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-number:])

@@ -1,0 +1,5 @@
+"""The base of every error that the command line reports without a traceback."""
+
+
+class OpsError(Exception):
+    """A command did not do what was asked for. The message says why, what state is left, and the next step."""
