@@ -1,0 +1,95 @@
+"""The GraphQL client against a server that answers as it is told to."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from ops.graphql import ATTEMPTS, Webserver, WebserverError
+
+ERROR: tuple[int, Any] = (200, {"errors": [{"message": "\nserver closed the connection\n  Stack Trace:"}]})
+PYTHON_ERROR: tuple[int, Any] = (200, {"data": {"runs": {"__typename": "PythonError", "message": "no such table"}}})
+GOOD: tuple[int, Any] = (200, {"data": {"version": "1"}})
+
+
+@contextmanager
+def server(*answers: tuple[int, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """A server that gives these answers in turn, the last one for ever; yields its URL and what it was asked."""
+    asked: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            status, body = answers[min(len(asked), len(answers)) - 1]
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode() if isinstance(body, str) else json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keeps the tests' output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{httpd.server_port}", asked
+        finally:
+            httpd.shutdown()
+            thread.join()
+
+
+def test_variables_are_sent_with_the_query_and_the_data_comes_back() -> None:
+    with server(GOOD) as (url, asked):
+        assert Webserver(url).ask("query ($n: Int) { version }", n=3) == {"version": "1"}
+    assert asked == [{"query": "query ($n: Int) { version }", "variables": {"n": 3}}]
+
+
+@pytest.mark.parametrize("failure", [ERROR, PYTHON_ERROR, (500, "Internal Server Error"), (502, {})])
+def test_a_query_is_repeated_where_the_webserver_answers_with_an_error(failure: tuple[int, Any]) -> None:
+    with server(*[failure] * (ATTEMPTS - 1), GOOD) as (url, _):
+        assert Webserver(url).ask("query { version }") == {"version": "1"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (ERROR, "the webserver answers with an error: server closed the connection"),
+        (PYTHON_ERROR, "the webserver answers with an error: no such table"),
+        ((500, "Internal Server Error"), "the webserver answers HTTP 500"),
+    ],
+)
+def test_an_error_that_stays_is_raised_as_one_line(failure: tuple[int, Any], message: str) -> None:
+    with server(failure) as (url, asked), pytest.raises(WebserverError) as raised:
+        Webserver(url).ask("query { version }")
+    assert (str(raised.value), len(asked)) == (message, ATTEMPTS)
+
+
+def test_a_mutation_is_sent_once() -> None:
+    with server(ERROR, GOOD) as (url, asked), pytest.raises(WebserverError):
+        Webserver(url).ask("mutation { reloadWorkspace { __typename } }")
+    assert len(asked) == 1
+
+
+def test_a_mutation_is_repeated_where_the_caller_says_so() -> None:
+    with server(ERROR, GOOD) as (url, _):
+        assert Webserver(url).ask("mutation { reload }", repeat=True) == {"version": "1"}
+
+
+def test_a_webserver_that_is_not_there_is_an_error() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(WebserverError, match=r"the webserver does not answer \(\[Errno 111\] Connection refused\)"):
+        Webserver(f"http://127.0.0.1:{port}").ask("query { version }")
+
+
+def test_a_webserver_that_hangs_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(WebserverError, match=r"the webserver does not answer in 0 s"):
+            Webserver(url, seconds=0.2).ask("query { version }")
