@@ -1,15 +1,19 @@
 """The client of the webserver's GraphQL API."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
+from ops.command import CommandError, run
+from ops.errors import OpsError
+
 # After a restart of Postgres the webserver answers with an error once for each connection that it kept open.
 ATTEMPTS = 6
 
 
-class WebserverError(RuntimeError):
+class WebserverError(OpsError):
     """The webserver does not answer, or answers with an error; the message is one line."""
 
 
@@ -50,28 +54,61 @@ class Webserver:
         return self._ask_once(query, variables)
 
     def _ask_once(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        status, text = self._post(json.dumps({"query": query, "variables": variables}))
         try:
-            with requests.Session() as session:
-                session.trust_env = False  # no proxy lies between this machine and its own port
-                response = session.post(
-                    f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=self.seconds
-                )
-            answer = response.json()
-        except requests.Timeout:
-            raise WebserverError(f"the webserver does not answer in {self.seconds:.0f} s") from None
-        except requests.JSONDecodeError:
-            raise _AnswerError(f"the webserver answers HTTP {response.status_code}") from None
-        except requests.RequestException as error:
-            raise WebserverError(f"the webserver does not answer ({_root_cause(error)})") from None
+            answer = json.loads(text)
+        except ValueError:
+            raise _AnswerError(f"the webserver answers HTTP {status}") from None
         if errors := answer.get("errors"):
             raise _AnswerError(f"the webserver answers with an error: {first_line(errors[0]['message'])}")
-        if not response.ok or answer.get("data") is None:
-            raise _AnswerError(f"the webserver answers HTTP {response.status_code}")
+        if status >= 400 or answer.get("data") is None:
+            raise _AnswerError(f"the webserver answers HTTP {status}")
         data: dict[str, Any] = answer["data"]
         for result in data.values():
             if isinstance(result, dict) and result.get("__typename") == "PythonError":
                 raise _AnswerError(f"the webserver answers with an error: {first_line(result.get('message'))}")
         return data
+
+    def _post(self, body: str) -> tuple[int, str]:
+        """Posts a body to the API and returns the HTTP status and the text of the answer."""
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # no proxy lies between this machine and its own port
+                headers = {"Content-Type": "application/json"}
+                answer = session.post(f"{self.url}/graphql", body, headers=headers, timeout=self.seconds)
+                return answer.status_code, answer.text
+        except requests.Timeout:
+            raise WebserverError(f"the webserver does not answer in {self.seconds:.0f} s") from None
+        except requests.RequestException as error:
+            raise WebserverError(f"the webserver does not answer ({_root_cause(error)})") from None
+
+
+_POST = """
+import sys, urllib.error, urllib.request
+headers = {"Content-Type": "application/json"}
+request = urllib.request.Request(f"{sys.argv[1]}/graphql", sys.stdin.buffer.read(), headers)
+try:
+    answer = urllib.request.urlopen(request, timeout=float(sys.argv[2]))
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.status)
+sys.stdout.write(answer.read().decode())
+"""
+
+
+class WebserverInside(Webserver):
+    """The stack's webserver, asked inside its container: it may be on another machine's engine, its port closed."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:3000", seconds=60)
+
+    def _post(self, body: str) -> tuple[int, str]:
+        ask = ("docker", "compose", "exec", "-T", "webserver", "python", "-c", _POST, self.url, str(self.seconds))
+        try:
+            status, _, text = run(*ask, stdin=body).partition("\n")
+        except CommandError as error:
+            raise WebserverError(f"the webserver does not answer; see `docker compose ps webserver`. {error}") from None
+        return int(status), text
 
 
 def first_line(text: str | None) -> str:
