@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ops.command import ROOT
 from ops.location.new import new_location
 from ops.location.remove import remove_files
 from ops.location.tree import MAX_NAME, LocationError, own_paths
@@ -19,6 +20,8 @@ from ops.locations import LOCATIONS
 NAME = "weather_location"
 LONGEST = f"{'a_' * 15}b_location"
 VENV = Path(sys.executable).parent
+# Any location's environment has the packages that a new one needs; tests/stack installs it from its own lock.
+LOCATION_VENV = ROOT / "platform_location/.venv/bin"
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -116,9 +119,8 @@ def test_what_is_made_is_formatted_and_free_of_lint_whatever_its_name(
 @pytest.mark.drill
 def test_the_new_locations_code_is_typed(copy: Path) -> None:
     new_location(NAME, "weather-team", copy)
-    # The packages that it needs are in this environment too; tests/stack installs it from its own lock.
     checked = subprocess.run(
-        [VENV / "mypy", "--config-file", "../mypy.ini", "src", "tests"],
+        [LOCATION_VENV / "mypy", "--config-file", "../pyproject.toml", "src", "tests"],
         cwd=copy / NAME,
         env={**os.environ, "MYPYPATH": "src"},
         capture_output=True,
@@ -132,7 +134,7 @@ def test_the_new_locations_definitions_load_and_its_own_tests_pass(copy: Path) -
     new_location(NAME, "weather-team", copy)
     for command in (("dagster", "definitions", "validate"), ("pytest",)):
         ended = subprocess.run(
-            [VENV / command[0], *command[1:]],
+            [LOCATION_VENV / command[0], *command[1:]],
             cwd=copy / NAME,
             env={**os.environ, "PYTHONPATH": "src"},
             capture_output=True,

@@ -12,7 +12,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from platform_location.notifier import JsonWebhook, NotDelivered, Notifier
 from platform_location.run_failure import WILL_RETRY, describe
-from platform_location.settings import DAY_SECONDS, read_dagster_url, read_webhook_url
+from platform_location.settings import DAY_SECONDS, read_settings
 
 INTERVAL_SECONDS = 30
 # A tick that takes a minute is given up, and what it delivered would be delivered again.
@@ -147,8 +147,9 @@ def notify_run_failure(context: dg.SensorEvaluationContext) -> Iterator[DagsterR
     """
     newest = context.instance.event_log_storage.get_maximum_record_id() or 0
     state = State.from_cursor(context.cursor, newest)
-    url = read_webhook_url()
-    told = tell(context.instance, JsonWebhook(url) if url else None, state, read_dagster_url(), time.time())
+    settings = read_settings()
+    notifier = JsonWebhook(settings.notify_webhook_url) if settings.notify_webhook_url else None
+    told = tell(context.instance, notifier, state, settings.dagster_url, time.time())
     context.update_cursor(told.state.cursor())
     failed = dg.DagsterRunStatus.FAILURE
     for run in told.delivered:

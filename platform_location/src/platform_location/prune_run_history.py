@@ -7,7 +7,9 @@ from pydantic import Field
 
 from platform_location.compute_logs import prune_folders
 from platform_location.history import prune
-from platform_location.settings import DAY_SECONDS, read_history_days, read_housekeeping
+from platform_location.settings import DAY_SECONDS, read_settings
+
+SETTINGS = read_settings()
 
 
 class PruneConfig(dg.Config):
@@ -20,7 +22,7 @@ class PruneConfig(dg.Config):
 
     dry_run: bool = Field(default=False, description="Say what would go, and delete nothing.")
     keep_days: int = Field(
-        default=read_history_days(), ge=1, description="For so many days after its end a run keeps its whole log."
+        default=SETTINGS.history_days, ge=1, description="For so many days after its end a run keeps its whole log."
     )
 
 
@@ -65,6 +67,6 @@ nightly_pruning = dg.ScheduleDefinition(
     job=prune_run_history,
     cron_schedule="30 4 * * *",
     execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING if read_housekeeping() else dg.DefaultScheduleStatus.STOPPED,
+    default_status=dg.DefaultScheduleStatus.RUNNING if SETTINGS.housekeeping else dg.DefaultScheduleStatus.STOPPED,
     description="Prunes the history at 04:30 UTC.",
 )

@@ -12,9 +12,9 @@ from dagster import DagsterInstance
 from platform_location.docker_api import AWAY, GONE, Docker, DockerError
 from platform_location.last_words import attach, attached_containers
 from platform_location.run_containers import RUN_ID, RunContainer, Verdict, is_unsuccessful, judge
-from platform_location.settings import Reaping, read_housekeeping, read_reaping
+from platform_location.settings import Settings, read_settings
 
-REAPING = read_reaping()
+SETTINGS = read_settings()
 # A tick that takes a minute is given up. What is not done by then is left to the next one.
 BUDGET_SECONDS = 30.0
 
@@ -23,7 +23,7 @@ def reap(
     instance: DagsterInstance,
     docker: Docker,
     project: str,
-    ages: Reaping,
+    settings: Settings,
     now: datetime,
     known: Iterable[str] = (),
     budget: float = BUDGET_SECONDS,
@@ -37,7 +37,7 @@ def reap(
         instance: the instance.
         docker: the engine.
         project: the containers' label ``project``.
-        ages: after how many seconds a container is removed.
+        settings: after how many seconds a container is removed.
         now: with a time zone.
         known: ids of containers whose last words are known to be stored; saves looking them up.
         budget: seconds that the look may take; the containers that were created first come first.
@@ -66,7 +66,7 @@ def reap(
                     attach(instance, run, container, docker)
                     done["new with what it printed last kept"] += 1
                 stored.add(container.id)
-            verdict = judge(container, run.status if run else None, ages, now)
+            verdict = judge(container, run.status if run else None, settings, now)
             if verdict is Verdict.REMOVED:
                 docker.remove(container.id)
             done[verdict.value] += 1
@@ -86,17 +86,17 @@ def _in_words(number: int, done: Mapping[str, int]) -> str:
 
 
 @dg.sensor(
-    minimum_interval_seconds=REAPING.interval,
-    default_status=dg.DefaultSensorStatus.RUNNING if read_housekeeping() else dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=SETTINGS.reap_interval_seconds,
+    default_status=dg.DefaultSensorStatus.RUNNING if SETTINGS.housekeeping else dg.DefaultSensorStatus.STOPPED,
     description=(
         "Removes the containers of runs that have ended: of those that succeeded after "
-        f"{REAPING.succeeded_after} s, of all others after {REAPING.failed_after} s. What the container of a run that "
-        "did not succeed printed last is kept as an event of the run."
+        f"{SETTINGS.reap_succeeded_after_seconds} s, of all others after {SETTINGS.reap_failed_after_seconds} s. What "
+        "the container of a run that did not succeed printed last is kept as an event of the run."
     ),
 )
 def reaper(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Looks at the run containers of this stack."""
     known = context.cursor.split() if context.cursor else []
     project = os.environ["COMPOSE_PROJECT_NAME"]
-    said, stored = reap(context.instance, Docker.from_env(), project, REAPING, datetime.now(UTC), known)
+    said, stored = reap(context.instance, Docker.from_env(), project, SETTINGS, datetime.now(UTC), known)
     return dg.SensorResult(skip_reason=said, cursor=" ".join(stored))

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from platform_location.settings import Reaping
+from platform_location.settings import Settings
 
 RUN_ID = "dagster/run_id"  # The launcher sets it on every container that it creates.
 # One that was created and never started counts as ended: its run failed between the two.
@@ -69,7 +69,7 @@ def is_unsuccessful(container: RunContainer, status: dg.DagsterRunStatus) -> boo
     return container.state in ENDED and status in FINISHED and status is not dg.DagsterRunStatus.SUCCESS
 
 
-def judge(container: RunContainer, status: dg.DagsterRunStatus | None, ages: Reaping, now: datetime) -> Verdict:
+def judge(container: RunContainer, status: dg.DagsterRunStatus | None, settings: Settings, now: datetime) -> Verdict:
     """Decides about one container.
 
     One whose run has not ended stays, whatever its own state: the run monitoring still looks at it, to say how the run
@@ -78,7 +78,7 @@ def judge(container: RunContainer, status: dg.DagsterRunStatus | None, ages: Rea
     Args:
         container: the container.
         status: its run's; None where the instance has no such run, which counts as failed.
-        ages: after how many seconds it is removed.
+        settings: after how many seconds it is removed.
         now: with a time zone.
     """
     run_ended = status is None or status in FINISHED
@@ -86,5 +86,9 @@ def judge(container: RunContainer, status: dg.DagsterRunStatus | None, ages: Rea
         return Verdict.LEFT_BEHIND if run_ended else Verdict.RUNS
     if not run_ended:
         return Verdict.RUN_GOES_ON
-    seconds = ages.succeeded_after if status is dg.DagsterRunStatus.SUCCESS else ages.failed_after
+    seconds = (
+        settings.reap_succeeded_after_seconds
+        if status is dg.DagsterRunStatus.SUCCESS
+        else settings.reap_failed_after_seconds
+    )
     return Verdict.REMOVED if (now - container.ended_at).total_seconds() >= seconds else Verdict.KEPT

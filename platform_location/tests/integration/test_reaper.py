@@ -12,10 +12,10 @@ from platform_location.docker_api import Docker, DockerError, frames
 from platform_location.last_words import MOST_BYTES, attached_containers, fenced, printable
 from platform_location.reaper import reap
 from platform_location.run_containers import RunContainer, Verdict, judge
-from platform_location.settings import Reaping
+from platform_location.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-AGES = Reaping(interval=60, succeeded_after=300, failed_after=86_400)
+AGES = Settings.model_construct(reap_succeeded_after_seconds=300, reap_failed_after_seconds=86_400)
 JOB = dg.GraphDefinition("nightly").to_job()
 
 
