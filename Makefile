@@ -141,6 +141,10 @@ docs/.venv/.run: docs/requirements.lock
 docs: docs/.venv/.run ## Build the pages of docs/ as a site, docs/_build/index.html; a broken link is an error
 	docs/.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build
 
+.PHONY: screenshots
+screenshots: .venv/.demo ## Take the README's pictures from the demo in headless Chromium, with make dev running (CHROMIUM=…)
+	@.venv/bin/python -m demo.screenshots
+
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format test-locations test-cross test-stack drills-failures drills-stack drills-apart

@@ -20,6 +20,7 @@ NOT_RUN = {
     "format": "changes the files that are tested",
     "lock": "asks the package registry",
     "lock-location": "asks the package registry",
+    "screenshots": "needs Chromium",
 }
 # The shell's own, and programs that are none of the project's.
 NOT_OURS = {".", "cat", "cd", "git", "jq", "set", "source"}

@@ -1,0 +1,51 @@
+"""`make screenshots`: takes the README's pictures from the demo, with `make dev` running, in headless Chromium."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from urllib.request import urlopen
+
+from demo.postgres import STATE
+from ops.command import ROOT
+
+CHROMIUM = os.environ.get("CHROMIUM", "chromium")
+DAGSTER = os.environ.get("DAGSTER_URL", "http://127.0.0.1:3000")
+# Every group of the lineage, opened; the UI reads this from the address.
+GROUPS = ",".join(f"global@global:{group}" for group in ("raw_taxis", "staging", "marts", "metrics"))
+
+
+def take(picture: str, url: str, width: int, height: int) -> None:
+    """Writes docs/images/PICTURE, width and height in pixels: the page after 20 s of its own time."""
+    path = ROOT / "docs/images" / picture
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run(
+            [
+                CHROMIUM,
+                *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
+                *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
+                *(f"--user-data-dir={profile}", f"--window-size={width},{height}", "--virtual-time-budget=20000"),
+                *(f"--screenshot={path}", url),
+            ],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+    print(f"Written: {path.relative_to(ROOT)}")
+
+
+def main() -> None:
+    """Takes the lineage and the newest monthly report."""
+    try:
+        urlopen(f"{DAGSTER}/server_info", timeout=10).close()
+    except OSError as error:
+        sys.exit(f"{DAGSTER} does not answer ({error}); run make demo, then make dev, in another terminal")
+    reports = sorted(Path(STATE).glob("reports/2*.html"))
+    if not reports:
+        sys.exit(f"No report in {STATE}/reports; run make demo")
+    take("lineage.png", f"{DAGSTER}/asset-groups?expanded={GROUPS}", 1700, 1150)
+    take("monthly_report.png", reports[-1].as_uri(), 1000, 1640)
+
+
+if __name__ == "__main__":
+    main()
