@@ -58,7 +58,7 @@ install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that d
 demo: ## Load three months and build ninety days on an embedded Postgres (TLC_BASE_URL=https://… for real files)
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m demo.demo
-dev: ## Serve Dagster's UI on the state of the demo, ingestion_location and dbt_location loaded
+dev: ## Serve Dagster's UI on the demo's state, with ingestion_location and dbt_location loaded
 	@$(MAKE) --no-print-directory --jobs 3 install
 	@.venv/bin/python -m demo.dev
 query: ## Print rows of the demo's warehouse as CSV (SQL="select …")
@@ -81,14 +81,14 @@ project = $$(docker compose config | sed -n 's/^name: //p')
 run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
 # The one-shots of the last start are removed before the next: where compose recreates one, since its image is another,
 # it recreates all that depends on it.
-up: ## Build and start the compose stack, and wait until it is healthy; what was deployed keeps its version
+up: ## Build and start the compose stack and wait until it is healthy; deployed versions are kept
 	@services=$$($(deployment) pin) && set -x && docker compose build $$services \
 		&& docker compose rm --force migrate workspace && docker compose up --detach --wait
-down: ## Stop the compose stack and its runs; data and run history stay
+down: ## Stop the compose stack and its runs; data and run history are kept
 	docker compose --profile sample stop daemon webserver
 	@test -z "$(run_containers)" || docker stop --time 30 $(run_containers) >/dev/null
 	docker compose --profile sample down
-destroy: ## Remove the compose stack with its data, run history and run containers; images stay
+destroy: ## Remove the compose stack with its data, run history and run containers; images are kept
 	docker compose --profile sample stop
 	@test -z "$(run_containers)" || docker rm --force $(run_containers) >/dev/null
 	docker compose --profile sample down --volumes
@@ -98,38 +98,38 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 
 .PHONY: deploy rollback deployments
 deployment = $(PYTHON) -m ops.deploy
-deploy: ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an image that is there, FORCE=1)
+deploy: ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an existing image, FORCE=1)
 	@$(deployment) deploy $(if $(filter 1,$(FORCE)),--force) --tag "$(TAG)" "$(LOCATION)"
-rollback: ## Go back to a location's previous good version (LOCATION=dbt_location, FORCE=1)
+rollback: ## Return to a location's previous good version (LOCATION=dbt_location, FORCE=1)
 	@$(deployment) rollback $(if $(filter 1,$(FORCE)),--force) "$(LOCATION)"
-deployments: ## List what was deployed when, by whom, and what came of it (LOCATION=dbt_location for one)
+deployments: ## List the deploys: when, by whom, with what result (LOCATION=dbt_location for one location)
 	@$(deployment) list "$(LOCATION)"
 
 # --- locations that come and go, docs/adding-a-location.md -----------------------------------------------------------
 
 .PHONY: new-location remove-location check-location build-location ci-location
-new-location: .venv/.dev ## Make a code location from the template (NAME=weather_location, TEAM=weather-team)
+new-location: .venv/.dev ## Create a code location from the template (NAME=weather_location, TEAM=weather-team)
 	@.venv/bin/python -m ops.location.new "$(NAME)" "$(TEAM)"
-remove-location: ## Take a location out of the stack and the repository (NAME=…, DROP_DATA=1 with its tables)
+remove-location: ## Remove a location from the stack and the repository (NAME=…, DROP_DATA=1 with its tables)
 	@$(PYTHON) -m ops.location.remove $(if $(filter 1,$(DROP_DATA)),--drop-data) "$(NAME)"
-check-location: ## Check and test one location alone, in a copy without the others, on its own lock (NAME=…)
+check-location: ## Check and test one location on its own, in a copy without the others (NAME=…)
 	@$(PYTHON) -m ops.location.check "$(NAME)"
 build-location: ## Build one location's image from its folder (NAME=…)
 	docker build --tag "$(NAME):$(or $(TAG),check)" "$(NAME)"
-ci-location: ## Run what CI runs for a change of one location, up to its deploy (NAME=…)
+ci-location: ## Run the steps of CI for one location, up to its deploy (NAME=…)
 	@.venv/bin/python -m ops.location.workflow "$(NAME)"
 
 # --- backups ---------------------------------------------------------------------------------------------------------
 
 .PHONY: backup restore
-backup: ## Back the stack up while it goes on: both databases and the reports, into BACKUP_DIR (default backups/)
+backup: ## Back up the running stack: both databases and the reports, into BACKUP_DIR (default backups/)
 	@$(PYTHON) -m ops.backup.backup
-restore: ## Replace what the stack has by a backup and start it (BACKUP=backups/…; FORCE=1 where it is not empty)
+restore: ## Replace the stack's data with a backup and start it (BACKUP=backups/…, FORCE=1 if it is not empty)
 	@test -n "$(BACKUP)" || { echo "restore: say which backup: make restore BACKUP=backups/…"; exit 2; }
 	@$(PYTHON) -m ops.backup.restore $(if $(filter 1,$(FORCE)),--force) "$(BACKUP)"
 
 .PHONY: status
-status: ## Say what the compose stack has, does and lacks, and whether it needs a person (FORMAT=json)
+status: ## Show the state of the compose stack and whether it needs a person (FORMAT=json)
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or say make PYTHON=…"; exit 1; }
 	@$(PYTHON) -m ops.status --format $(or $(FORMAT),text)
 
@@ -152,7 +152,7 @@ test: ## Run all checks and tests, the live compose stack included
 	@echo "Running checks and tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
 		test-stack lint test-cross test-locations
-test-all: install-dev ## Run the long drills: crashes at every moment, builds in any order, a fresh clone, the live stack
+test-all: install-dev ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
 	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
 	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
 		drills-failures drills-stack drills-apart
@@ -214,7 +214,7 @@ benchmarks/.venv/.run: benchmarks/requirements.lock ingestion_location/requireme
 	@touch $@
 
 .PHONY: bench bench-ingest bench-windows bench-runs bench-history
-bench: bench-ingest bench-windows bench-runs bench-history ## Measure all of it, into benchmarks/results.json
+bench: bench-ingest bench-windows bench-runs bench-history ## Run all measurements, into benchmarks/results.json
 bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
 	benchmarks/.venv/bin/python -m benchmarks.ingest
 bench-windows: benchmarks/.venv/.run dbt_location/.venv/.run ## Measure a window of days (run nothing else meanwhile)
@@ -233,7 +233,7 @@ compile_location = cd $(1) \
 	&& $(compile) pyproject.toml --constraint "$(CURDIR)/services/dagster/requirements.lock" --output-file requirements.lock \
 	&& $(compile) pyproject.toml --extra dev --constraint requirements.lock --output-file dev.lock \
 	&& echo pytest | $(compile) - --constraint dev.lock --output-file test.lock
-lock-location: ## Compile one location's locks anew (NAME=…, needs uv)
+lock-location: ## Recompile one location's locks (NAME=…, needs uv)
 	$(call compile_location,"$(NAME)")
 lock-template: .venv/.dev
 	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
@@ -241,7 +241,7 @@ lock-template: .venv/.dev
 			ops/template "$$folder" \
 		&& ($(call compile_location,"$$folder/new_location")) \
 		&& cp "$$folder"/new_location/*.lock 'ops/template/files/{{ name }}/'
-lock: ## Compile the hash-pinned locks anew (needs uv)
+lock: ## Recompile the hash-pinned locks (needs uv)
 	for folder in services/dagster demo ops tests; do \
 		(cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
 	cd tests/drills && $(compile) older.in --output-file older.lock
