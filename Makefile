@@ -129,9 +129,8 @@ restore: ## Replace the stack's data with a backup and start it (BACKUP=backups/
 	@$(PYTHON) -m ops.backup.restore $(if $(filter 1,$(FORCE)),--force) "$(BACKUP)"
 
 .PHONY: status
-status: ## Show the state of the compose stack and whether it needs a person (FORMAT=json)
-	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or say make PYTHON=…"; exit 1; }
-	@$(PYTHON) -m ops.status --format $(or $(FORMAT),text)
+status: .venv/.ops ## Show the state of the compose stack and whether it needs a person (FORMAT=json)
+	@.venv/bin/python -m ops.status --format "$(or $(FORMAT),text)"
 
 # --- documentation ---------------------------------------------------------------------------------------------------
 

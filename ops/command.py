@@ -13,7 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class CommandError(OpsError):
-    """A command failed; the message is the command and the end of its output."""
+    """A command failed; the message is the command and the end of its output, ``reason`` says why in one line."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 def run(
@@ -49,13 +53,16 @@ def run(
             **given,
         )
     except FileNotFoundError:
-        raise CommandError(f"{arguments[0]}: there is no such command on this machine. Install it.") from None
+        raise CommandError(
+            f"{arguments[0]}: there is no such command on this machine. Install it.",
+            reason=f"there is no command {arguments[0]}",
+        ) from None
     except subprocess.TimeoutExpired:
         raise CommandError(f"{' '.join(arguments[:4])}: no answer within {timeout:.0f} s") from None
     printed = (ended.stdout or b"").decode(errors="replace")
     if ended.returncode != 0:
         said = last_lines(ended.stderr.decode(errors="replace")) or last_lines(printed)
-        raise CommandError(f"{' '.join(arguments[:4])}: {said or f'exit code {ended.returncode}'}")
+        raise CommandError(f"{' '.join(arguments[:4])}: {said or f'exit code {ended.returncode}'}", first_line(said))
     return printed
 
 
@@ -85,3 +92,8 @@ def inspect(kind: str, name: str) -> dict[str, Any] | None:
 def last_lines(text: str, number: int = 12) -> str:
     """The last lines of a text, without empty ones."""
     return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-number:])
+
+
+def first_line(text: str | None) -> str:
+    """The first line of a text that is not blank."""
+    return next((line.strip() for line in (text or "").splitlines() if line.strip()), "")

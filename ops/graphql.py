@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from ops.command import CommandError, run
+from ops.command import CommandError, first_line, run
 from ops.errors import OpsError
 
 # After a restart of Postgres the webserver answers with an error once for each connection that it kept open.
@@ -109,11 +109,6 @@ class WebserverInside(Webserver):
         except CommandError as error:
             raise WebserverError(f"the webserver does not answer; see `docker compose ps webserver`. {error}") from None
         return int(status), text
-
-
-def first_line(text: str | None) -> str:
-    """The first line of a text that is not blank."""
-    return next((line.strip() for line in (text or "").splitlines() if line.strip()), "")
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -1,71 +1,61 @@
-"""The facts and what follows from them as JSON. Times are ISO 8601 in UTC, sizes bytes; null is what is not known."""
+"""The facts and what follows from them as JSON. Times are ISO 8601 in UTC, sizes are bytes, unknown parts are null."""
 
-import dataclasses
 import json
 from datetime import UTC, datetime
 from typing import Any
 
+from ops.status.asset_status import STATES, AssetStatus
 from ops.status.facts import Facts, Unknown
 from ops.status.failures import Failure
 from ops.status.judge import Judgement
-from ops.status.pictures import STATES, Picture
 
-TIMES = {"time", "since", "last_tick", "beat", "created", "started", "ended"}
+TIMES = {"since", "last_tick", "beat", "created", "started", "ended"}
 
 
 def as_json(facts: Facts, judgement: Judgement) -> str:
-    """One object; ``not_known`` has the reason of each part that is null."""
-    workspace = facts.workspace
-    known = None if isinstance(workspace, Unknown) else workspace
-    parts = {
+    """One object; its ``not_known`` has the reason of each part that is null."""
+    workspace, runs = facts.workspace, facts.runs
+    parts: dict[str, Any] = {
         "services": facts.services,
-        "locations": known.locations if known else workspace,
+        "locations": workspace if isinstance(workspace, Unknown) else workspace.locations,
         "daemons": facts.daemons,
-        "assets": facts.assets if isinstance(facts.assets, Unknown) else tuple(map(_asset, judgement.pictures)),
-        "runs": facts.runs if isinstance(facts.runs, Unknown) else facts.runs.unfinished,
-        "backfills": facts.runs if isinstance(facts.runs, Unknown) else facts.runs.backfills,
-        "failures": facts.runs
-        if isinstance(facts.runs, Unknown)
-        else tuple(_failure(failure, facts.url) for failure in judgement.failures),
+        "assets": facts.assets if isinstance(facts.assets, Unknown) else [*map(_asset, judgement.statuses)],
+        "runs": runs if isinstance(runs, Unknown) else runs.unfinished,
+        "backfills": runs if isinstance(runs, Unknown) else runs.backfills,
+        "failures": runs if isinstance(runs, Unknown) else [_failure(one, facts.url) for one in judgement.failures],
         "checks": facts.checks,
-        "sensors_and_schedules": known.instigators if known else workspace,
+        "sensors_and_schedules": workspace if isinstance(workspace, Unknown) else workspace.instigators,
         "storage": facts.storage,
     }
-    whole: dict[str, Any] = {
+    whole = {
         "project": facts.project,
         "time": _stamp(facts.time),
         "url": facts.url,
-        "needs_a_person": [_plain(problem) for problem in judgement.problems],
+        "needs_a_person": judgement.problems,
+        **{name: None if isinstance(part, Unknown) else part for name, part in parts.items()},
+        "not_known": {name: part.reason for name, part in parts.items() if isinstance(part, Unknown)},
     }
-    whole |= {name: None if isinstance(part, Unknown) else _plain(part) for name, part in parts.items()}
-    whole["not_known"] = {name: part.reason for name, part in parts.items() if isinstance(part, Unknown)}
-    return json.dumps(whole, indent=2, ensure_ascii=False)
+    # ASCII only: no control character of a message reaches the terminal.
+    return json.dumps(whole, indent=2, default=_fields)
 
 
-def _plain(part: Any) -> Any:
-    if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
-        return {name: _stamp(value) if name in TIMES else _plain(value) for name, value in fields.items()}
-    if isinstance(part, dict):
-        return {name: _stamp(value) if name in TIMES else _plain(value) for name, value in part.items()}
-    if isinstance(part, list | tuple):
-        return [_plain(one) for one in part]
-    return part
+def _fields(part: Any) -> dict[str, Any]:
+    """The fields of one of the facts' dataclasses."""
+    return {name: _stamp(value) if name in TIMES else value for name, value in vars(part).items()}
 
 
 def _stamp(time: float | None) -> str | None:
     return None if time is None else f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _asset(picture: Picture) -> dict[str, Any]:
-    asset = picture.asset
-    states = [state for state in STATES if picture.count(state)]
+def _asset(status: AssetStatus) -> dict[str, Any]:
+    states = [state for state in STATES if status.count(state)]
     return {
-        "key": asset.key,
-        "location": asset.location,
-        "partitions": asset.cadence or None,
-        "counts": {state: picture.count(state) for state in states},
-        "ranges": {state: picture.ranges(state) for state in states},
+        "key": status.asset.key,
+        "location": status.asset.location,
+        "partitions": status.asset.cadence or None,
+        "counts": {state: status.count(state) for state in states},
+        "ranges": {state: status.ranges(state) for state in states},
     }
 
 
@@ -76,7 +66,7 @@ def _failure(failure: Failure, url: str | None) -> dict[str, Any]:
         "assets": failure.assets,
         "job": run.job if run else None,
         "ranges": failure.ranges,
-        "ended": run.ended if run else None,
+        "ended": _stamp(run.ended) if run else None,
         "reason": failure.reason,
         "retrying": failure.retrying,
         "run": run.id if run else None,

@@ -1,14 +1,15 @@
-"""Asks all sources, at the same time where they do not need one another; what does not answer is unknown."""
+"""Asks every source, all at the same time; what does not answer is unknown."""
 
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
-from ops.status import docker, postgres
-from ops.status.command import SourceError
-from ops.status.facts import Facts, Service, Unknown
-from ops.status.webserver import Webserver
+from ops.command import CommandError
+from ops.errors import OpsError
+from ops.graphql import Webserver
+from ops.status import docker, postgres, webserver
+from ops.status.facts import Facts, Unknown
 
 T = TypeVar("T")
 
@@ -17,31 +18,37 @@ def collect() -> Facts:
     """Everything that can be found out now."""
     name = ""
     try:
-        project = docker.project()
-        name = project.name
+        name, expected = docker.project()
         containers = docker.containers(name)
-    except SourceError as error:
-        return _without_services(name, Unknown(str(error)))
-    services = docker.services(project.services, containers)
+    except CommandError as error:
+        return Facts(time.time(), name, None, Unknown(error.reason))
+    services = docker.services(expected, containers)
+    states = {service.name: service.state for service in services}
+    running = docker.running(containers)
     url = docker.webserver_url(containers)
-    server = docker.running_container(containers, "postgres")
-    webserver = Webserver(url or "")
 
-    def of_webserver(ask: Callable[[], T]) -> Callable[[], T]:
-        # Without Postgres the webserver would keep everyone waiting, to say nothing.
-        for needed in ("postgres", "webserver"):
-            if docker.running_container(containers, needed) is None:
-                return _away(needed, services)
-        return ask
+    def asked(ask: Callable[[], T], *needed: str) -> T | Unknown:
+        for service in needed:
+            if service not in running:
+                return Unknown(f"{service} is {states.get(service, 'absent')}")
+        try:
+            return ask()
+        except CommandError as error:
+            return Unknown(error.reason)
+        except OpsError as error:
+            return Unknown(str(error))
+
+    def asked_webserver(ask: Callable[[Webserver], T]) -> T | Unknown:
+        # Without Postgres the webserver would not answer until the timeout.
+        return asked(lambda: ask(Webserver(url or "")), "postgres", "webserver")
 
     with ThreadPoolExecutor() as pool:
-        workspace = pool.submit(_known, of_webserver(webserver.workspace))
-        daemons = pool.submit(_known, of_webserver(webserver.daemons))
-        assets = pool.submit(_known, of_webserver(webserver.assets))
-        checks = pool.submit(_known, of_webserver(webserver.checks))
-        runs = pool.submit(_known, of_webserver(webserver.runs))
-        asked = pool.submit(_known, (lambda: postgres.ask(server)) if server else _away("postgres", services))
-    answer = asked.result()
+        workspace = pool.submit(asked_webserver, webserver.workspace)
+        daemons = pool.submit(asked_webserver, webserver.daemons)
+        assets = pool.submit(asked_webserver, webserver.assets)
+        checks = pool.submit(asked_webserver, webserver.checks)
+        runs = pool.submit(asked_webserver, webserver.runs)
+        answer = asked(lambda: postgres.ask(running["postgres"]), "postgres")
     storage, events = (answer, answer) if isinstance(answer, Unknown) else answer
     return Facts(
         time=time.time(),
@@ -55,37 +62,4 @@ def collect() -> Facts:
         runs=runs.result(),
         events=events,
         storage=storage,
-    )
-
-
-def _known(ask: Callable[[], T]) -> T | Unknown:
-    try:
-        return ask()
-    except SourceError as error:
-        return Unknown(str(error))
-
-
-def _away(name: str, services: tuple[Service, ...]) -> Callable[[], NoReturn]:
-    state = next((service.state for service in services if service.name == name), "absent")
-
-    def ask() -> NoReturn:
-        raise SourceError(f"{name} is {state}")
-
-    return ask
-
-
-def _without_services(project: str, services: Unknown) -> Facts:
-    nothing = Unknown("not asked")
-    return Facts(
-        time=time.time(),
-        project=project,
-        url=None,
-        services=services,
-        workspace=nothing,
-        daemons=nothing,
-        assets=nothing,
-        checks=nothing,
-        runs=nothing,
-        events=nothing,
-        storage=nothing,
     )

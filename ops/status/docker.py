@@ -1,70 +1,65 @@
-"""The services of the compose project: those that the compose file has, and the containers that there are."""
+"""The services of the compose project: those that the compose file has, and their containers."""
 
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from ops.status.command import SourceError, output
+from ops.command import CommandError, run
 from ops.status.facts import Service
 
 LABEL = "com.docker.compose"
 WEBSERVER_PORT = "3000/tcp"
+SECONDS = 20
 
 
-class Project(NamedTuple):
-    """The compose project as its files and the environment make it."""
-
-    name: str
-    services: Mapping[str, Mapping[str, Any]]
-
-
-def project() -> Project:
-    """Reads the compose file; needs no engine.
+def project() -> tuple[str, Mapping[str, Mapping[str, Any]]]:
+    """Reads the compose files and the environment, without the engine: the project's name and its services.
 
     Raises:
-        SourceError: there is no Compose, or the file or ``.env`` is wrong.
+        CommandError: Compose is not installed, or a file or ``.env`` is invalid.
     """
-    config = json.loads(output("docker", "compose", "config", "--format", "json"))
-    return Project(config["name"], config["services"])
+    config = json.loads(run("docker", "compose", "config", "--format", "json", timeout=SECONDS))
+    return config["name"], config["services"]
 
 
 def containers(name: str) -> list[dict[str, Any]]:
-    """The containers of a project's services as ``docker inspect`` describes them; runs are no services.
+    """The containers of a project's services, without those of runs, as ``docker inspect`` describes them.
 
     Raises:
-        SourceError: no engine answers.
+        CommandError: the engine does not answer.
     """
-    # Images that Compose built hand their labels on to whatever runs on them; this one is a service's container alone.
+    # Images that Compose built pass their labels on to every container; only a service's container has `oneoff`.
     filters = ("--filter", f"label={LABEL}.project={name}", "--filter", f"label={LABEL}.oneoff=False")
-    list_ids = ("docker", "ps", "--all", "--quiet", "--no-trunc", *filters)
-    ids = output(*list_ids).split()
+
+    def ids() -> list[str]:
+        return run("docker", "ps", "--all", "--quiet", "--no-trunc", *filters, timeout=SECONDS).split()
+
+    if not (listed := ids()):
+        return []
     try:
-        described = output("docker", "inspect", *ids) if ids else "[]"
-    except SourceError:  # one was removed between the two commands, as when a service is replaced
-        described = output("docker", "inspect", *output(*list_ids).split())
+        described = run("docker", "inspect", *listed, timeout=SECONDS)
+    except CommandError:  # a container was removed between the two commands, as when a service is replaced
+        described = run("docker", "inspect", *ids(), timeout=SECONDS)
     found: list[dict[str, Any]] = json.loads(described)
     return found
 
 
 def services(expected: Mapping[str, Mapping[str, Any]], found: Iterable[Mapping[str, Any]]) -> tuple[Service, ...]:
-    """One entry per container, and one per service of the compose file that has none, by name."""
+    """One entry per container and per service of the compose file without one, by name; one-shot services last."""
     entries = [_service(container) for container in found]
-    there = {entry.name for entry in entries}
+    names = {entry.name for entry in entries}
     entries += [
         Service(name, "absent", image=service.get("image", ""), one_shot=service.get("restart") in (None, "no"))
         for name, service in expected.items()
-        if name not in there
+        if name not in names
     ]
     return tuple(sorted(entries, key=lambda entry: (entry.one_shot, entry.name)))
 
 
-def running_container(found: Iterable[Mapping[str, Any]], service: str) -> str | None:
-    """The id of a service's container where it runs."""
-    for container in found:
-        if _name(container) == service and container["State"]["Status"] == "running":
-            return str(container["Id"])
-    return None
+def running(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The ids of the running containers by the name of their service."""
+    return {_name(container): container["Id"] for container in found if container["State"]["Status"] == "running"}
 
 
 def webserver_url(found: Iterable[Mapping[str, Any]]) -> str | None:
@@ -82,13 +77,13 @@ def _name(container: Mapping[str, Any]) -> str:
 
 def _service(container: Mapping[str, Any]) -> Service:
     state = container["State"]
-    going = state["Status"] in ("running", "paused", "restarting")
+    alive = state["Status"] in ("running", "paused", "restarting")
     return Service(
         name=_name(container),
         state=state["Status"],
         health=state["Health"]["Status"] if "Health" in state and state["Status"] == "running" else None,
         image=container["Config"]["Image"],
-        since=_time(state["StartedAt"] if going else state["FinishedAt"]),
+        since=_time(state["StartedAt"] if alive else state["FinishedAt"]),
         restarts=container["RestartCount"],
         exit_code=state["ExitCode"],
         one_shot=container["HostConfig"]["RestartPolicy"]["Name"] in ("", "no"),
@@ -96,7 +91,5 @@ def _service(container: Mapping[str, Any]) -> Service:
 
 
 def _time(stamp: str) -> float | None:
-    """Docker's time; it has nanoseconds, and the year 1 where something never happened."""
-    if stamp.startswith("0001"):
-        return None
-    return datetime.fromisoformat(f"{stamp[:19]}+00:00").timestamp()
+    """A time of Docker's, which has nanoseconds, and the year 1 for what never happened."""
+    return None if stamp.startswith("0001") else datetime.fromisoformat(f"{stamp[:19]}+00:00").timestamp()

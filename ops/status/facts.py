@@ -1,19 +1,26 @@
-"""What is known about the stack, as it was found. Times are seconds since 1970, sizes bytes."""
+"""What is known about the stack, as it was found. Times are seconds since 1970, sizes are bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-Key = str | None  # of a partition; None is the whole of an asset that has none
+T = TypeVar("T")
+Key = str | None  # of a partition; None stands for the whole of an unpartitioned asset
 
-BACKFILL_GOES_ON = "REQUESTED"
+BACKFILL_IN_PROGRESS = "REQUESTED"
 BACKFILL_FAILED = "FAILED"
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """What could not be found out, and the first line of why."""
+    """What could not be found out; ``reason`` is one line."""
 
     reason: str
+
+
+def known(part: T | Unknown, otherwise: T) -> T:
+    """A part of the facts, or something else where it is unknown."""
+    return otherwise if isinstance(part, Unknown) else part
 
 
 @dataclass(frozen=True)
@@ -22,9 +29,9 @@ class Service:
 
     name: str
     state: str
-    health: str | None = None  # None: it has no health check, or does not run
+    health: str | None = None  # None: it has no health check or is not running
     image: str = ""
-    since: float | None = None  # when it took its state, or was started
+    since: float | None = None  # when it started, or ended
     restarts: int = 0
     exit_code: int = 0
     one_shot: bool = False  # it is meant to end
@@ -32,7 +39,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Location:
-    """A code location as the webserver has it; ``error`` is the first line of what kept it from loading."""
+    """A code location as the webserver has it; ``error`` is the first line of why it could not be loaded."""
 
     name: str
     error: str | None
@@ -42,7 +49,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Instigator:
-    """A sensor or a schedule, and its last tick that has ended."""
+    """A sensor or a schedule, with its last completed tick."""
 
     name: str
     location: str
@@ -57,16 +64,16 @@ class Instigator:
 
 @dataclass(frozen=True)
 class Workspace:
-    """What the code locations define; ``last_runs`` is the newest run of each job that is not of assets."""
+    """What the code locations define; ``last_runs`` has the newest run of each job that is no asset job."""
 
-    locations: tuple[Location, ...]
-    instigators: tuple[Instigator, ...]
-    last_runs: Mapping[tuple[str, str], str]  # (location, job) to run id
+    locations: tuple[Location, ...] = ()
+    instigators: tuple[Instigator, ...] = ()
+    last_runs: Mapping[tuple[str, str], str] | None = None  # (location, job) to run id
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """One of the daemon's threads; ``errors`` are those of its last five minutes, the newest first, five at most."""
+    """One of the daemon's threads; ``errors`` are those of the last five minutes, newest first, five at most."""
 
     name: str
     beat: float | None
@@ -84,16 +91,20 @@ class Check:
     run_id: str
     description: str
 
+    @property
+    def is_error(self) -> bool:
+        return self.status == "FAILED" and self.severity == "ERROR"
+
 
 @dataclass(frozen=True)
 class Asset:
-    """An asset with the states that Dagster has of its partitions; partitions in none of them are missing."""
+    """An asset and Dagster's states of its partitions; a partition that is in none of them is missing."""
 
     key: str
     location: str
     parents: tuple[str, ...] = ()
-    materializable: bool = True  # False: only declared, since the location that makes it is not loaded or there is none
-    kind: str | None = None  # type of its partitions: TIME_WINDOW, STATIC, …; None: it has none
+    materializable: bool = True  # False: only declared here; its own location is not loaded, or there is none
+    kind: str | None = None  # type of its partitions, such as TIME_WINDOW or STATIC; None: unpartitioned
     cadence: str = ""  # daily, monthly, …
     fmt: str = ""  # of the partition keys, where they are times
     keys: tuple[str, ...] = ()  # in order
@@ -104,7 +115,7 @@ class Asset:
 
 @dataclass(frozen=True)
 class Run:
-    """A run; ``first`` and ``last`` are the ends of its partitions, both None where it has none."""
+    """A run; ``first`` and ``last`` are the ends of its range of partitions, both None where it has none."""
 
     id: str
     status: str
@@ -116,13 +127,11 @@ class Run:
     last: str | None = None
     started: float | None = None
     ended: float | None = None
-    will_retry: bool = False  # the daemon launches it again
+    will_retry: bool = False  # the daemon will launch it again
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill that goes on, or one that failed itself, beyond its runs."""
-
     id: str
     status: str
     assets: tuple[str, ...]
@@ -134,27 +143,27 @@ class Backfill:
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs that are not over, the newest that failed, and the newest backfills."""
+    """The unfinished runs, the newest failed ones, newest first, and the newest backfills."""
 
-    unfinished: tuple[Run, ...]
-    failed: tuple[Run, ...]  # the newest first
-    backfills: tuple[Backfill, ...]
+    unfinished: tuple[Run, ...] = ()
+    failed: tuple[Run, ...] = ()
+    backfills: tuple[Backfill, ...] = ()
 
 
 @dataclass(frozen=True)
-class Moment:
-    """The newest materialization of something: its place in the event log, where later is larger, and its time."""
+class Materialization:
+    """The newest materialization of a partition: its id in the event log, where later is larger, and its time."""
 
     id: int
     time: float
 
 
-Newest = Mapping[tuple[str, Key], Moment]  # by asset and partition
+Newest = Mapping[tuple[str, Key], Materialization]  # by asset and partition
 
 
 @dataclass(frozen=True)
 class Events:
-    """What the event log has: the newest materializations, and why runs failed, by their ids."""
+    """From the event log: the newest materializations, and why runs failed, by run id."""
 
     newest: Newest
     reasons: Mapping[str, str]
@@ -162,7 +171,7 @@ class Events:
 
 @dataclass(frozen=True)
 class Role:
-    """A role that logs in; ``limit`` is None where it has none."""
+    """A role that logs in, and its connections; ``limit`` is None where it has none."""
 
     name: str
     used: int
@@ -183,16 +192,14 @@ class Storage:
 
 @dataclass(frozen=True)
 class Facts:
-    """All of it."""
-
     time: float
     project: str
     url: str | None  # of the webserver
     services: tuple[Service, ...] | Unknown
-    workspace: Workspace | Unknown
-    daemons: tuple[Daemon, ...] | Unknown
-    assets: tuple[Asset, ...] | Unknown
-    checks: tuple[Check, ...] | Unknown
-    runs: Runs | Unknown
-    events: Events | Unknown
-    storage: Storage | Unknown
+    workspace: Workspace | Unknown = Unknown("not asked")
+    daemons: tuple[Daemon, ...] | Unknown = Unknown("not asked")
+    assets: tuple[Asset, ...] | Unknown = Unknown("not asked")
+    checks: tuple[Check, ...] | Unknown = Unknown("not asked")
+    runs: Runs | Unknown = Unknown("not asked")
+    events: Events | Unknown = Unknown("not asked")
+    storage: Storage | Unknown = Unknown("not asked")

@@ -4,38 +4,38 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from ops.status.facts import Asset, Key, Moment, Newest
+from ops.status.facts import Asset, Key, Materialization, Newest
 
 
 class Lineage:
-    """Which partitions are made from which, by their times; something without partitions is made from its like alone.
+    """Which partitions are made from which, by the time that they cover.
 
-    That new zones, which have no partitions, make no day old is this project's rule.
+    Unpartitioned assets are upstream of unpartitioned assets only: new zones make no day stale. This is a rule of this
+    project, not of Dagster's.
     """
 
     def __init__(self, assets: Iterable[Asset], newest: Newest) -> None:
-        """Takes the assets and their newest materializations."""
         self._assets = {asset.key: asset for asset in assets}
         self._newest = newest
         self._windows = {key: windows(asset) for key, asset in self._assets.items() if asset.kind == "TIME_WINDOW"}
         self._starts = {key: [start for start, _ in found.values()] for key, found in self._windows.items()}
-        self._sources: dict[tuple[str, Key], Moment | None] = {}
+        self._sources: dict[tuple[str, Key], Materialization | None] = {}
 
     def cadence(self, asset: str) -> str:
-        """Of an asset's partitions."""
+        """The cadence of an asset's partitions, such as ``daily``."""
         return self._assets[asset].cadence
 
     def parents(self, asset: str, key: Key) -> Iterator[tuple[str, Key]]:
         """The partitions that a partition is made from directly."""
         for parent in self._assets[asset].parents:
-            if parent not in self._assets:
+            if parent not in self._assets or parent == asset:  # an asset may depend on its own earlier partitions
                 continue
             if key is None and self._assets[parent].kind is None:
                 yield parent, None
             elif key is not None and asset in self._windows and parent in self._windows:
                 start, end = self._windows[asset][key]
                 keys = self._assets[parent].keys
-                # The last one that begins before the window may reach into it.
+                # The last partition that begins before the window may reach into it.
                 for place in range(max(bisect_left(self._starts[parent], start) - 1, 0), len(keys)):
                     begins, ends = self._windows[parent][keys[place]]
                     if begins >= end:
@@ -43,21 +43,21 @@ class Lineage:
                     if ends > start:
                         yield parent, keys[place]
 
-    def source(self, asset: str, key: Key) -> Moment | None:
-        """The newest materialization of all that a partition is made from, directly or not."""
-        place = (asset, key)
-        if place not in self._sources:
-            self._sources[place] = None
-            for parent in self.parents(*place):
-                for moment in (self._newest.get(parent), self.source(*parent)):
-                    known = self._sources[place]
-                    if moment and (known is None or moment.id > known.id):
-                        self._sources[place] = moment
-        return self._sources[place]
+    def source(self, asset: str, key: Key) -> Materialization | None:
+        """The newest materialization of everything upstream of a partition."""
+        partition = (asset, key)
+        if partition not in self._sources:
+            self._sources[partition] = None
+            for parent in self.parents(*partition):
+                for found in (self._newest.get(parent), self.source(*parent)):
+                    newest = self._sources[partition]
+                    if found and (newest is None or found.id > newest.id):
+                        self._sources[partition] = found
+        return self._sources[partition]
 
 
 def windows(asset: Asset) -> dict[Key, tuple[datetime, datetime]]:
-    """Per key of a time-partitioned asset, its time, end exclusive."""
+    """The time that each partition of a time-partitioned asset covers, end exclusive."""
     starts = [datetime.strptime(key, asset.fmt) for key in asset.keys]
     following = [*starts[1:], None]
     return {

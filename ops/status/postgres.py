@@ -1,15 +1,16 @@
-"""What Postgres itself says: disk, sizes, connections, and the instance's event log.
+"""What Postgres says: disk, sizes, connections, and Dagster's event log.
 
-The event log is read here rather than through the webserver, whose API gives a materialization only as a whole: of
-ten years of days that would be some 15,000 of them. The tables are those of the Dagster release in the locks, and the
-order is that of ``get_latest_storage_id_by_partition``, by which a month's metrics judge their days, too.
+The event log is read from its tables, those of the Dagster release in the locks. The webserver's API returns whole
+materializations only: 15,000 of them for ten years of days. The newest materialization of a partition is the one with
+the largest id, as in ``get_latest_storage_id_by_partition``, which the monthly metrics use, too.
 """
 
 import json
 from typing import Any
 
-from ops.status.command import SourceError, first_line, output
-from ops.status.facts import Events, Moment, Role, Storage, Unknown
+from ops.command import first_line, run
+from ops.errors import OpsError
+from ops.status.facts import Events, Materialization, Role, Storage, Unknown
 from ops.status.webserver import FAILED_RUNS
 
 DATA = "/var/lib/postgresql/data"
@@ -56,29 +57,25 @@ select json_build_object(
 """
 
 
+class PostgresError(OpsError):
+    """Postgres does not answer; the message is one line."""
+
+
 def ask(container: str) -> tuple[Storage, Events | Unknown]:
-    """Asks in one go, through the socket in Postgres's own container.
+    """Asks in one session, through the socket in Postgres's own container.
 
     The event log is unknown where the server has none yet.
 
     Raises:
-        SourceError: the container or the server does not answer.
+        CommandError: the container does not answer.
+        PostgresError: the server does not answer.
     """
     psql = f"psql -U postgres -d postgres -qtA -v ON_ERROR_STOP=1 -v failed_runs={FAILED_RUNS}"
     limits = ("--env", "PGCONNECT_TIMEOUT=5", "--env", "PGOPTIONS=-c statement_timeout=15s")
-    # \\connect keeps the settings; what comes before it is there even where the database dagster is not.
+    script = f"df -Pk {DATA} && {psql} 2>&1 || true"
+    # What comes before \\connect is answered even where there is no database dagster.
     statements = f"{SERVER}\n\\echo {MARK}\n\\connect dagster\n{EVENTS}"
-    answer = output(
-        "docker",
-        "exec",
-        "-i",
-        *limits,
-        container,
-        "sh",
-        "-c",
-        f"df -Pk {DATA} && {psql} 2>&1 || true",
-        stdin=statements,
-    )
+    answer = run("docker", "exec", "-i", *limits, container, "sh", "-c", script, stdin=statements, timeout=20)
     head, _, events = answer.partition(MARK)
     _, disk, *server = head.splitlines()
     return _storage(disk, "\n".join(server)), _events(events)
@@ -100,19 +97,19 @@ def _storage(disk: str, server: str) -> Storage:
 def _events(text: str) -> Events | Unknown:
     try:
         found = _parse(text)
-    except SourceError as error:
+    except PostgresError as error:
         return Unknown(str(error))
-    return Events(
-        newest={
-            ("/".join(json.loads(key)), partition): Moment(id, time) for key, partition, id, time in found["newest"]
-        },
-        reasons={run_id: first_line(next(filter(None, reasons), "")) for run_id, *reasons in found["reasons"]},
-    )
+    newest = {
+        ("/".join(json.loads(asset)), partition): Materialization(id, time)
+        for asset, partition, id, time in found["newest"]
+    }
+    reasons = {run_id: first_line(next(filter(None, texts), "")) for run_id, *texts in found["reasons"]}
+    return Events(newest, reasons)
 
 
 def _parse(text: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(text)
     except ValueError:
-        raise SourceError(f"Postgres does not answer: {' '.join(text.split()) or 'it said nothing'}") from None
+        raise PostgresError(f"Postgres does not answer: {' '.join(text.split()) or 'no output'}") from None
     return found

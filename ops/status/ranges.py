@@ -1,25 +1,23 @@
-"""Partition keys, in order, as ranges."""
+"""Partition keys as ranges."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 
 Range = tuple[str, str]
 
 
 def ranges(keys: Iterable[str], chosen: Callable[[str], bool]) -> list[Range]:
-    """The chosen ones of keys that are in order; those without another one between them are one range."""
-    found: list[Range] = []
-    goes_on = False
-    for key in keys:
-        if chosen(key):
-            found[-1:] = [(found[-1][0], key)] if goes_on else [*found[-1:], (key, key)]
-            goes_on = True
-        else:
-            goes_on = False
+    """The chosen keys as ranges of neighbours; ``keys`` are all keys in order."""
+    found = []
+    for is_chosen, members in groupby(keys, chosen):
+        if is_chosen:
+            first, *others = members
+            found.append((first, others[-1] if others else first))
     return found
 
 
-def in_words(found: Sequence[Range], most: int = 1000) -> str:
-    """Ranges as text: ``2023-01-01..2023-01-05, 2023-01-09``; beyond so many, how many more."""
-    said = [first if first == last else f"{first}..{last}" for first, last in found[:most]]
+def format_ranges(found: Sequence[Range], most: int = 1000) -> str:
+    """Ranges as text, ``2023-01-01..2023-01-05, 2023-01-09``; those beyond so many are counted."""
+    parts = [first if first == last else f"{first}..{last}" for first, last in found[:most]]
     more = [f"{len(found) - most} more"] if len(found) > most else []
-    return ", ".join(said + more)
+    return ", ".join(parts + more)

@@ -1,325 +1,88 @@
-"""The facts and what follows from them as text of at most 100 columns; colour where it is wanted."""
+"""The facts and what follows from them as text of at most 100 columns, in colour where that is wanted."""
 
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
+from typing import TypeVar
 
-from ops.status.facts import BACKFILL_GOES_ON, Backfill, Facts, Run, Service, Unknown
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ops.status.asset_status import BUILT, FAILED, MISSING, RUNNING, STATES, AssetStatus
+from ops.status.facts import (
+    BACKFILL_IN_PROGRESS,
+    Check,
+    Daemon,
+    Facts,
+    Instigator,
+    Location,
+    Run,
+    Runs,
+    Service,
+    Storage,
+    Unknown,
+)
 from ops.status.failures import Failure
-from ops.status.judge import (
-    BEAT_SECONDS,
-    FULL,
-    Judgement,
-    Problem,
-    ago,
-    is_error,
-    is_full,
-    service_trouble,
-    share,
-)
-from ops.status.pictures import (
-    BUILT,
-    FAILED,
-    MISSING,
-    QUEUED,
-    RUNNING,
-    STALE,
-    STATES,
-    UNKNOWN,
-    Picture,
-)
-from ops.status.ranges import in_words
+from ops.status.judge import BEAT_SECONDS, FULL, Judgement, Problem, duration, is_full, service_problem, share
+from ops.status.ranges import format_ranges
+
+T = TypeVar("T")
 
 WIDTH = 100
-# Of a list that says much of the same, so many are shown; JSON has all.
+# The number of entries of a list that are shown, of ranges, and of characters of a message; JSON has everything.
 MOST = 10
 MOST_RANGES = 12
+MOST_CHARACTERS = 280
 
-GREEN, YELLOW, RED, BOLD = "32", "33", "31", "1"
-COLOURS = {BUILT: GREEN, RUNNING: YELLOW, QUEUED: YELLOW, STALE: YELLOW, FAILED: RED, UNKNOWN: YELLOW, MISSING: ""}
-
-
-@dataclass(frozen=True)
-class Text:
-    """Writes the screen."""
-
-    _facts: Facts
-    _judgement: Judgement
-    _colour: bool
-
-    def screen(self) -> str:
-        """All of it; the last lines say whether anything needs a person."""
-        facts = self._facts
-        blocks: list[tuple[str, Iterable[str]]] = []
-        if isinstance(facts.services, Unknown):
-            blocks = [("Services", [self._unknown(facts.services)])]
-        else:
-            blocks = [
-                ("Services", self._services(facts.services)),
-                ("Code locations", self._locations()),
-                ("Daemon", self._daemons()),
-                ("Data", self._data()),
-                ("Runs", self._runs()),
-                ("Failures that nobody repaired", self._failures()),
-                ("Asset checks", self._checks()),
-                ("Sensors and schedules", self._instigators()),
-                ("Disk and connections", self._storage()),
-            ]
-            if any(problem.kind == "stack" for problem in self._judgement.problems):
-                blocks = blocks[:1]
-        lines = [self._head()]
-        for title, block in _merged(blocks):
-            titles = (self._paint(line, BOLD) for line in textwrap.wrap(title, WIDTH))
-            lines += ["", *titles, *(f"  {line}" for line in block)]
-        return "\n".join([*lines, "", *self._verdict()])
-
-    def _paint(self, text: str, colour: str) -> str:
-        return f"\033[{colour}m{text}\033[0m" if self._colour and colour else text
-
-    def _head(self) -> str:
-        when = datetime.fromtimestamp(self._facts.time).astimezone()
-        return "   ".join(filter(None, [self._facts.project, f"{when:%Y-%m-%d %H:%M:%S %Z}", self._facts.url]))
-
-    def _when(self, time: float | None) -> str:
-        """A time of today by its hour, an older one by its day, and how long ago."""
-        if time is None:
-            return ""
-        then, now = (datetime.fromtimestamp(moment).astimezone() for moment in (time, self._facts.time))
-        clock = f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M}"
-        return f"{clock} ({ago(self._facts.time - time)})"
-
-    def _services(self, services: Sequence[Service]) -> Iterator[str]:
-        rows = [("service", "state", "image", "since", "restarts")]
-        for service in services:
-            state = service.health if service.state == "running" and service.health else service.state
-            if service.state == "exited" and service.one_shot and service.exit_code == 0:
-                state = "done"
-            rows.append((service.name, state, service.image, self._when(service.since), str(service.restarts)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        widths[2] = min(widths[2], WIDTH - 2 - 2 * 4 - sum(widths) + widths[2])
-        for place, row in enumerate(rows):
-            cells = [shorten(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
-            if place:
-                service = services[place - 1]
-                wrong = service_trouble(service, self._facts.time)
-                colour = RED if wrong else GREEN if row[1] in ("healthy", "running", "done") else YELLOW
-                cells[1] = self._paint(cells[1], colour)
-            yield "  ".join(cells).rstrip()
-
-    def _unknown(self, block: Unknown) -> str:
-        return self._paint(cut(f"not known: {block.reason}", WIDTH - 2), YELLOW)
-
-    def _locations(self) -> Iterator[str]:
-        workspace = self._facts.workspace
-        if isinstance(workspace, Unknown):
-            yield self._unknown(workspace)
-            return
-        width = max((len(location.name) for location in workspace.locations), default=0)
-        for location in workspace.locations:
-            state, colour = ("loading", YELLOW) if location.loading else ("loaded", GREEN)
-            if location.error is not None:
-                state, colour = "error", RED
-            said = f"since {self._when(location.since)}" if location.error is None else location.error
-            room = WIDTH - 2 - width - 4 - len(state)
-            yield f"{location.name.ljust(width)}  {self._paint(state, colour)}  {cut(said, room)}"
-
-    def _daemons(self) -> Iterator[str]:
-        daemons = self._facts.daemons
-        if isinstance(daemons, Unknown):
-            yield self._unknown(daemons)
-            return
-        now = self._facts.time
-        good = [one for one in daemons if one.beat is not None and now - one.beat <= BEAT_SECONDS]
-        if good:
-            oldest = now - min(one.beat for one in good if one.beat is not None)
-            yield f"{len(good)} of {len(daemons)} threads gave a heartbeat in the last {ago(oldest)}"
-        for one in daemons:
-            if one not in good:
-                beat = "never" if one.beat is None else f"{ago(now - one.beat)} ago"
-                yield self._paint(f"{one.name}: last heartbeat {beat}", RED)
-            if one.errors:
-                yield self._paint(cut(f"{one.name}, lately: {one.errors[0]}", WIDTH - 2), YELLOW)
-
-    def _data(self) -> Iterator[str]:
-        if isinstance(self._facts.assets, Unknown):
-            yield self._unknown(self._facts.assets)
-            return
-        grouped: dict[tuple[object, ...], list[Picture]] = {}
-        for picture in self._judgement.pictures:
-            asset = picture.asset
-            states = (
-                tuple((state, tuple(picture.ranges(state))) for state in STATES) if asset.kind else picture.states[None]
-            )
-            grouped.setdefault((asset.location, asset.cadence, picture.is_source, states), []).append(picture)
-        for members in grouped.values():
-            first = members[0]
-            names = ", ".join(member.asset.key for member in members)
-            kind = f"{first.asset.cadence}, " if first.asset.kind else ""
-            yield from textwrap.wrap(f"{names} ({kind}{first.asset.location})", WIDTH - 2, subsequent_indent="  ")
-            for state in STATES:
-                if number := first.count(state):
-                    yield from self._state(first, state, number)
-
-    def _state(self, picture: Picture, state: str, number: int) -> Iterator[str]:
-        word = state
-        if picture.is_source:
-            word = {BUILT: "loaded", RUNNING: "loading"}.get(state, state)
-        elif state == RUNNING:
-            word = "building"
-        label = f"  {self._paint(word.ljust(8), COLOURS[state])}"
-        if not picture.asset.kind:
-            yield label.rstrip()
-            return
-        said = f"{in_words(picture.ranges(state), MOST_RANGES)} ({number})"
-        first, *rest = textwrap.wrap(said, WIDTH - 14)
-        yield f"{label}  {first}"
-        yield from (f"{'':12}{line}" for line in rest)
-
-    def _runs(self) -> Iterator[str]:
-        runs = self._facts.runs
-        if isinstance(runs, Unknown):
-            yield self._unknown(runs)
-            return
-        going = [backfill for backfill in runs.backfills if backfill.status == BACKFILL_GOES_ON]
-        if not runs.unfinished and not going:
-            yield "none runs, none is queued"
-        # The oldest first: that is the order in which they come to their end.
-        ordered = sorted(runs.unfinished, key=lambda run: (run.status == "QUEUED", run.created))
-        for run in ordered[:MOST]:
-            yield self._run(run)
-        if len(ordered) > MOST:
-            yield f"and {len(ordered) - MOST} more"
-        yield from map(self._backfill, going)
-
-    def _run(self, run: Run) -> str:
-        since = self._when(run.started or run.created)
-        partitions = in_words([(run.first, run.last)]) if run.first and run.last else ""
-        head = f"{run.status.lower().ljust(8)}  since {since}  {run.location}"
-        what = f"{', '.join(run.assets) or run.job}"
-        room = WIDTH - 2 - len(head) - 2 - (len(partitions) + 2 if partitions else 0)
-        line = f"{head}  {shorten(what, room)}  {partitions}".rstrip()
-        return self._paint(line[:8], YELLOW) + line[8:]
-
-    def _backfill(self, backfill: Backfill) -> str:
-        what = f"backfill {backfill.id} of {backfill.partitions} partitions, since {self._when(backfill.created)}"
-        return shorten(f"{what}: {', '.join(backfill.assets)}", WIDTH - 2)
-
-    def _failures(self) -> Iterator[str]:
-        if isinstance(self._facts.runs, Unknown):
-            yield self._unknown(self._facts.runs)
-            return
-        failures = self._judgement.failures
-        if not failures:
-            yield "none"
-        for failure in failures[:MOST]:
-            yield from self._failure(failure)
-        if len(failures) > MOST:
-            yield f"and {len(failures) - MOST} more"
-
-    def _failure(self, failure: Failure) -> Iterator[str]:
-        when = f", {self._when(failure.run.ended)}" if failure.run and failure.run.ended else ""
-        tail = f" ({failure.location}){when}" + (", about to be launched again" if failure.retrying else "")
-        label = shorten(failure.label, WIDTH - 2 - len(tail))
-        yield self._paint(label, YELLOW if failure.retrying else RED) + tail
-        if failure.reason:
-            wrapped = textwrap.wrap(failure.reason, WIDTH - 4, break_on_hyphens=False, max_lines=3, placeholder="…")
-            yield from (f"  {line}" for line in wrapped)
-        if failure.run and self._facts.url:
-            yield f"  {self._facts.url}/runs/{failure.run.id}"
-
-    def _checks(self) -> Iterator[str]:
-        checks = self._facts.checks
-        if isinstance(checks, Unknown):
-            yield self._unknown(checks)
-            return
-        errors = [check for check in checks if is_error(check)]
-        passed = sum(check.status == "SUCCEEDED" for check in checks)
-        warnings = sum(check.status == "FAILED" for check in checks) - len(errors)
-        busy = sum(check.status == "IN_PROGRESS" for check in checks)
-        rest = len(checks) - passed - warnings - len(errors) - busy
-        parts = [f"{passed} passed", f"{warnings} warnings", f"{len(errors)} errors"]
-        parts += [f"{busy} in progress"] if busy else []
-        parts += [f"{rest} not executed"] if rest else []
-        yield ", ".join(parts) + " on the newest materializations"
-        for check in errors[:MOST]:
-            said = shorten(f"{check.asset}: {check.name}: {check.description}".rstrip(": "), WIDTH - 2)
-            yield self._paint(said, RED)
-        if len(errors) > MOST:
-            yield f"and {len(errors) - MOST} more"
-
-    def _instigators(self) -> Iterator[str]:
-        workspace = self._facts.workspace
-        if isinstance(workspace, Unknown):
-            yield self._unknown(workspace)
-            return
-        width = max((len(one.name) for one in workspace.instigators), default=0)
-        places = max((len(one.location) for one in workspace.instigators), default=0)
-        for one in workspace.instigators:
-            state = "running" if one.running else "stopped"
-            colour = GREEN if one.running else RED if one.runs_by_default else YELLOW
-            tick = f"last tick {self._when(one.last_tick)}: {(one.last_status or '').lower()}" if one.last_tick else ""
-            said = "  ".join(filter(None, [one.location.ljust(places), tick, one.error]))
-            yield f"{one.name.ljust(width)}  {self._paint(state, colour)}  {cut(said, WIDTH - 13 - width)}"
-        if not workspace.instigators:
-            yield "none"
-
-    def _storage(self) -> Iterator[str]:
-        storage = self._facts.storage
-        if isinstance(storage, Unknown):
-            yield self._unknown(storage)
-            return
-        total = storage.disk_used + storage.disk_free
-        full = share(storage.disk_used, total)
-        said = f"disk {full:.0%} of {size(total)} used, {size(storage.disk_free)} free"
-        databases = ", ".join(f"{name} {size(number)}" for name, number in sorted(storage.databases.items()))
-        yield f"{self._paint(said, RED if full >= FULL else '')}; databases: {databases}"
-        roles = [
-            f"{role.name} {role.used}" + (f" of {role.limit}" if role.limit is not None else "")
-            for role in storage.roles
-        ]
-        spent = share(storage.connections, storage.max_connections) >= FULL or any(map(is_full, storage.roles))
-        said = f"connections {storage.connections} of {storage.max_connections}: {', '.join(roles)}"
-        for line in textwrap.wrap(said, WIDTH - 2, subsequent_indent="  "):
-            yield self._paint(line, RED if spent else "")
-
-    def _verdict(self) -> Iterator[str]:
-        problems = self._judgement.problems
-        if not problems:
-            yield self._paint("nothing needs a person", GREEN)
-        for problem in problems:
-            yield self._paint(verdict(problem), RED)
+COLOURS = {BUILT: "green", FAILED: "red", MISSING: ""}  # of the other states: yellow
+WORDS = {RUNNING: "building"}
+SOURCE_WORDS = {BUILT: "loaded", RUNNING: "loading"}
 
 
-def _merged(blocks: Iterable[tuple[str, Iterable[str]]]) -> Iterator[tuple[str, list[str]]]:
-    """The blocks, in which several in a row that are not known for the same reason are one."""
-    for lines, members in groupby(((title, list(block)) for title, block in blocks), key=lambda block: block[1]):
+def screen(facts: Facts, judgement: Judgement, colour: bool = False) -> str:
+    """Everything; the last lines say whether anything needs a person."""
+    blocks = _blocks(facts, judgement)
+    if any(problem.kind in ("engine", "stack") for problem in judgement.problems):
+        blocks = blocks[:1]
+    output = io.StringIO()
+    console = Console(file=output, width=WIDTH, color_system="standard" if colour else None, no_color=not colour)
+    when = datetime.fromtimestamp(facts.time).astimezone()
+    console.print(text("   ".join(filter(None, [facts.project, f"{when:%Y-%m-%d %H:%M:%S %Z}", facts.url]))))
+    # Consecutive blocks that are unknown for the same reason are one.
+    for block, members in groupby(blocks, key=lambda titled: titled[1]):
         titles = [title for title, _ in members]
-        if len(lines) == 1 and "not known: " in lines[0]:
-            yield ", ".join(titles), lines
-        else:
-            yield from ((title, lines) for title in titles)
+        content = text(f"not known: {block.reason}", "yellow") if isinstance(block, Unknown) else block
+        console.print("", text(", ".join(titles), "bold"), Padding(content, (0, 0, 0, 2)), sep="\n")
+    console.print()
+    for problem in judgement.problems:
+        console.print(text(verdict(problem), "red"))
+    if not judgement.problems:
+        console.print(text("nothing needs a person", "green"))
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
 
 
 def verdict(problem: Problem) -> str:
-    """A problem as one line; what is wrong is cut where the line gets too long, and the next step is not."""
+    """A problem as one line; a long one is shortened in what is wrong, not in the next step."""
     head, tail = "needs a person: ", f"; next: {problem.next}"
     return head + shorten(problem.what, max(WIDTH - len(head) - len(tail), 30)) + tail
 
 
-def cut(text: str, width: int) -> str:
-    """A text of at most so many characters, without its end where it is longer."""
-    return text if len(text) <= width else f"{text[: max(width - 1, 0)]}…"
+def text(value: str, colour: str = "", most: int = MOST_CHARACTERS) -> Text:
+    """Text of any origin, made safe for a terminal: it is no markup, and its control characters are escaped."""
+    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
+    return Text(shorten(safe, most), colour, overflow="fold")
 
 
-def shorten(text: str, width: int) -> str:
+def shorten(value: str, most: int) -> str:
     """A text of at most so many characters, without its middle where it is longer."""
-    if len(text) <= width:
-        return text
-    head = max(width - 1, 0) * 2 // 3
-    tail = max(width - 1 - head, 0)
-    return f"{text[:head]}…{text[len(text) - tail :]}"
+    if len(value) <= most:
+        return value
+    head = max(most - 1, 0) * 2 // 3
+    tail = max(most - 1 - head, 0)
+    return f"{value[:head]}…{value[len(value) - tail :]}"
 
 
 def size(number: int) -> str:
@@ -330,3 +93,178 @@ def size(number: int) -> str:
             return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def _blocks(facts: Facts, judgement: Judgement) -> list[tuple[str, Unknown | Group]]:
+    def block(part: T | Unknown, write: Callable[[T], Iterable[RenderableType]]) -> Unknown | Group:
+        return part if isinstance(part, Unknown) else Group(*write(part))
+
+    now, workspace = facts.time, facts.workspace
+    return [
+        ("Services", block(facts.services, lambda services: _services(services, now))),
+        ("Code locations", block(workspace, lambda found: _locations(found.locations, now))),
+        ("Daemon", block(facts.daemons, lambda daemons: _daemons(daemons, now))),
+        ("Data", block(facts.assets, lambda _: _data(judgement.statuses))),
+        ("Runs", block(facts.runs, lambda runs: _runs(runs, now))),
+        ("Unresolved failures", block(facts.runs, lambda _: _failures(judgement.failures, facts.url, now))),
+        ("Asset checks", block(facts.checks, _checks)),
+        ("Sensors and schedules", block(workspace, lambda found: _instigators(found.instigators, now))),
+        ("Disk and connections", block(facts.storage, _storage)),
+    ]
+
+
+def _when(time: float | None, now: float) -> str:
+    """A time of today by its hour, an older one by its date, and how long ago it was."""
+    if time is None:
+        return ""
+    then, today = datetime.fromtimestamp(time).astimezone(), datetime.fromtimestamp(now).astimezone()
+    clock = f"{then:%H:%M:%S}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M}"
+    return f"{clock} ({duration(now - time)})"
+
+
+def _table(rows: Sequence[Sequence[Text]]) -> Iterator[Table]:
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        table.add_row(*row)
+    if rows:  # an empty table would be an empty line
+        yield table
+
+
+def _more(entries: Sequence[object]) -> list[Text]:
+    return [text(f"and {len(entries) - MOST} more")] if len(entries) > MOST else []
+
+
+def _services(services: Iterable[Service], now: float) -> Iterator[RenderableType]:
+    rows = [[text(title) for title in ("service", "state", "image", "since", "restarts")]]
+    for service in services:
+        state = service.health if service.state == "running" and service.health else service.state
+        if service.state == "exited" and service.one_shot and service.exit_code == 0:
+            state = "done"
+        good = state in ("healthy", "running", "done")
+        colour = "red" if service_problem(service, now) else "green" if good else "yellow"
+        cells = [text(service.image), text(_when(service.since, now)), text(str(service.restarts))]
+        rows.append([text(service.name), text(state, colour), *cells])
+    yield from _table(rows)
+
+
+def _locations(locations: Iterable[Location], now: float) -> Iterator[RenderableType]:
+    rows = []
+    for location in locations:
+        state, colour = ("loading", "yellow") if location.loading else ("loaded", "green")
+        detail = f"since {_when(location.since, now)}"
+        if location.error is not None:
+            state, colour, detail = "error", "red", location.error
+        rows.append([text(location.name), text(state, colour), text(detail)])
+    yield from _table(rows)
+
+
+def _daemons(daemons: Sequence[Daemon], now: float) -> Iterator[RenderableType]:
+    ages = {one.name: now - one.beat for one in daemons if one.beat is not None}
+    recent = {name: age for name, age in ages.items() if age <= BEAT_SECONDS}
+    if recent:
+        oldest = duration(max(recent.values()))
+        yield text(f"{len(recent)} of {len(daemons)} threads sent a heartbeat in the last {oldest}")
+    for one in daemons:
+        if one.name not in recent:
+            beat = f"{duration(ages[one.name])} ago" if one.name in ages else "never"
+            yield text(f"{one.name}: last heartbeat {beat}", "red")
+        if one.errors:
+            yield text(f"{one.name}, latest error: {one.errors[0]}", "yellow")
+
+
+def _data(statuses: Iterable[AssetStatus]) -> Iterator[RenderableType]:
+    grouped: dict[tuple[object, ...], list[AssetStatus]] = {}
+    for status in statuses:
+        asset = status.asset
+        states = [(state, status.count(state), tuple(status.ranges(state))) for state in STATES]
+        grouped.setdefault((asset.location, asset.cadence, status.is_source, *states), []).append(status)
+    for members in grouped.values():
+        first = members[0]
+        cadence = f"{first.asset.cadence}, " if first.asset.kind else ""
+        yield text(f"{', '.join(one.asset.key for one in members)} ({cadence}{first.asset.location})", most=1000)
+        table = Table.grid(padding=(0, 2))
+        table.add_column(min_width=8)
+        for state in STATES:
+            if number := first.count(state):
+                ranges = f"{format_ranges(first.ranges(state), MOST_RANGES)} ({number})" if first.asset.kind else ""
+                word = (SOURCE_WORDS if first.is_source else WORDS).get(state, state)
+                table.add_row(text(word, COLOURS.get(state, "yellow")), text(ranges, most=1000))
+        yield Padding(table, (0, 0, 0, 2))
+
+
+def _runs(runs: Runs, now: float) -> Iterator[RenderableType]:
+    backfills = [backfill for backfill in runs.backfills if backfill.status == BACKFILL_IN_PROGRESS]
+    if not runs.unfinished and not backfills:
+        yield text("no run is in progress or queued")
+    ordered = sorted(runs.unfinished, key=lambda run: (run.status == "QUEUED", run.created))
+    yield from _table([_run(run, now) for run in ordered[:MOST]])
+    yield from _more(ordered)
+    for backfill in backfills:
+        what = f"backfill {backfill.id} of {backfill.partitions} partitions, since {_when(backfill.created, now)}"
+        yield text(f"{what}: {', '.join(backfill.assets)}")
+
+
+def _run(run: Run, now: float) -> list[Text]:
+    partitions = format_ranges([(run.first, run.last)]) if run.first and run.last else ""
+    since = f"since {_when(run.started or run.created, now)}"
+    what = f"{', '.join(run.assets) or run.job} {partitions}".strip()
+    return [text(run.status.lower(), "yellow"), text(since), text(run.location), text(what)]
+
+
+def _failures(failures: Sequence[Failure], url: str | None, now: float) -> Iterator[RenderableType]:
+    if not failures:
+        yield text("none")
+    for failure in failures[:MOST]:
+        when = f", {_when(failure.run.ended, now)}" if failure.run and failure.run.ended else ""
+        retry = ", will be retried" if failure.retrying else ""
+        label = text(failure.label, "yellow" if failure.retrying else "red")
+        yield Text.assemble(label, text(f" ({failure.location}){when}{retry}"), overflow="fold")
+        if failure.reason:
+            yield Padding(text(failure.reason), (0, 0, 0, 2))
+        if failure.run and url:
+            yield Padding(text(f"{url}/runs/{failure.run.id}"), (0, 0, 0, 2))
+    yield from _more(failures)
+
+
+def _checks(checks: Sequence[Check]) -> Iterator[RenderableType]:
+    errors = [check for check in checks if check.is_error]
+    count = [check.status for check in checks].count
+    passed, failed, in_progress = count("SUCCEEDED"), count("FAILED"), count("IN_PROGRESS")
+    not_executed = len(checks) - passed - failed - in_progress
+    parts = [f"{passed} passed", f"{failed - len(errors)} warnings", f"{len(errors)} errors"]
+    parts += [f"{in_progress} in progress"] if in_progress else []
+    parts += [f"{not_executed} not executed"] if not_executed else []
+    yield text(f"{', '.join(parts)} on the newest materializations")
+    for check in errors[:MOST]:
+        yield text(f"{check.asset}: {check.name}: {check.description}".rstrip(": "), "red")
+    yield from _more(errors)
+
+
+def _instigators(instigators: Sequence[Instigator], now: float) -> Iterator[RenderableType]:
+    if not instigators:
+        yield text("none")
+    rows = []
+    for one in instigators:
+        state, colour = ("running", "green") if one.running else ("stopped", "red" if one.runs_by_default else "yellow")
+        tick = f"last tick {_when(one.last_tick, now)}: {(one.last_status or '').lower()}" if one.last_tick else ""
+        detail = "  ".join(filter(None, [tick, one.error]))
+        rows.append([text(one.name), text(state, colour), text(one.location), text(detail)])
+    yield from _table(rows)
+
+
+def _storage(storage: Storage) -> Iterator[RenderableType]:
+    total = storage.disk_used + storage.disk_free
+    used = share(storage.disk_used, total)
+    disk = f"{used:.0%} of {size(total)} used, {size(storage.disk_free)} free"
+    databases = ", ".join(f"{name} {size(number)}" for name, number in sorted(storage.databases.items()))
+    limits = {role.name: "" if role.limit is None else f" of {role.limit}" for role in storage.roles}
+    roles = ", ".join(f"{role.name} {role.used}{limits[role.name]}" for role in storage.roles)
+    connections = f"{storage.connections} of {storage.max_connections}: {roles}"
+    full = share(storage.connections, storage.max_connections) >= FULL or any(map(is_full, storage.roles))
+    yield from _table(
+        [
+            [text("disk"), text(disk, "red" if used >= FULL else "")],
+            [text("databases"), text(databases, most=1000)],
+            [text("connections"), text(connections, "red" if full else "", most=1000)],
+        ]
+    )

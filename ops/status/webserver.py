@@ -1,23 +1,17 @@
-"""What the webserver's GraphQL API says: the workspace, the daemon's heartbeats, runs, assets and their checks.
+"""What the webserver's GraphQL API says: workspace, heartbeats, runs, assets and their checks.
 
-The number of queries is fixed, whatever the number of partitions.
+The number of queries does not depend on the number of partitions. Every function here that asks raises WebserverError
+where the webserver does not answer, or answers with an error.
 """
 
-import http.client
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from ops.status.command import SourceError, first_line
+from ops.command import first_line
+from ops.graphql import Webserver
 from ops.status.facts import Asset, Backfill, Check, Daemon, Instigator, Location, Run, Runs, Workspace
 
-SECONDS = 20
-# After a restart of Postgres the webserver answers with an error once for each connection that it had kept.
-ATTEMPTS = 6
-# Of more failed runs than these only the failed partitions are seen, not why.
+# Of a failed run older than these only the failed partitions are known, not the reason.
 FAILED_RUNS = 100
 
 _TICKS = "status ticks(limit: 2) { status timestamp error { message } }"
@@ -67,104 +61,66 @@ query {{
 """
 
 
-@dataclass(frozen=True)
-class Webserver:
-    """A client of one webserver that only reads."""
+def workspace(webserver: Webserver) -> Workspace:
+    """The code locations, their sensors and schedules, and the newest runs of their jobs."""
+    entries = webserver.ask(WORKSPACE)["workspaceOrError"]["locationEntries"]
+    last_runs = {
+        (entry["name"], job["name"]): job["runs"][0]["runId"]
+        for entry in entries
+        for repository in _repositories(entry)
+        for job in repository["jobs"]
+        if job["runs"] and not job["isAssetJob"]
+    }
+    return Workspace(
+        locations=tuple(map(_location, entries)),
+        instigators=tuple(instigator for entry in entries for instigator in _instigators(entry)),
+        last_runs=last_runs,
+    )
 
-    url: str
 
-    def workspace(self) -> Workspace:
-        """The code locations and what starts by itself.
-
-        Raises:
-            SourceError: the webserver does not answer, or answers with an error; so do all of these.
-        """
-        entries = self._ask(WORKSPACE)["workspaceOrError"]["locationEntries"]
-        last_runs = {
-            (entry["name"], job["name"]): job["runs"][0]["runId"]
-            for entry in entries
-            for repository in _repositories(entry)
-            for job in repository["jobs"]
-            if job["runs"] and not job["isAssetJob"]
-        }
-        return Workspace(
-            locations=tuple(map(_location, entries)),
-            instigators=tuple(one for entry in entries for one in _instigators(entry)),
-            last_runs=last_runs,
+def daemons(webserver: Webserver) -> tuple[Daemon, ...]:
+    """The daemon's threads that the instance needs."""
+    return tuple(
+        Daemon(
+            daemon["daemonType"],
+            daemon["lastHeartbeatTime"],
+            tuple(first_line(error["message"]) for error in daemon["lastHeartbeatErrors"]),
         )
+        for daemon in webserver.ask(DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        if daemon["required"]
+    )
 
-    def daemons(self) -> tuple[Daemon, ...]:
-        """The daemon's threads that the instance needs."""
-        return tuple(
-            Daemon(
-                daemon["daemonType"],
-                daemon["lastHeartbeatTime"],
-                tuple(first_line(error["message"]) for error in daemon["lastHeartbeatErrors"]),
-            )
-            for daemon in self._ask(DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
-            if daemon["required"]
+
+def assets(webserver: Webserver) -> tuple[Asset, ...]:
+    """The assets of all locations and the states of their partitions."""
+    return tuple(map(_asset, webserver.ask(ASSETS)["assetNodes"]))
+
+
+def checks(webserver: Webserver) -> tuple[Check, ...]:
+    """The asset checks that were executed on the newest materialization of their asset."""
+    return tuple(
+        Check(
+            asset=_key(node["assetKey"]),
+            name=check["name"],
+            status=execution["status"],
+            severity=(execution["evaluation"] or {}).get("severity"),
+            run_id=execution["runId"],
+            description=first_line((execution["evaluation"] or {}).get("description")),
         )
-
-    def assets(self) -> tuple[Asset, ...]:
-        """The assets of all locations with the states of their partitions."""
-        return tuple(map(_asset, self._ask(ASSETS)["assetNodes"]))
-
-    def checks(self) -> tuple[Check, ...]:
-        """The asset checks that were executed on the newest materialization of their asset."""
-        return tuple(
-            Check(
-                asset=_key(node["assetKey"]),
-                name=check["name"],
-                status=execution["status"],
-                severity=(execution["evaluation"] or {}).get("severity"),
-                run_id=execution["runId"],
-                description=first_line((execution["evaluation"] or {}).get("description")),
-            )
-            for node in self._ask(CHECKS)["assetNodes"]
-            for check in node["assetChecksOrError"].get("checks", ())
-            if (execution := check["executionForLatestMaterialization"])
-        )
-
-    def runs(self) -> Runs:
-        """The runs that are not over, those that failed, and the backfills."""
-        answer = self._ask(RUNS)
-        return Runs(
-            unfinished=tuple(map(_run, answer["unfinished"]["results"])),
-            failed=tuple(map(_run, answer["failed"]["results"])),
-            backfills=tuple(map(_backfill, answer["backfills"]["results"])),
-        )
-
-    def _ask(self, query: str) -> dict[str, Any]:
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return self._ask_once(query)
-            except _AnswerError:
-                continue
-        return self._ask_once(query)
-
-    def _ask_once(self, query: str) -> dict[str, Any]:
-        body = json.dumps({"query": query}).encode()
-        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as response:
-                answer = json.load(response)
-        except urllib.error.HTTPError as error:
-            raise _AnswerError(f"the webserver answers HTTP {error.code}") from None
-        except TimeoutError:
-            raise SourceError(f"the webserver does not answer in {SECONDS} s") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise SourceError(f"the webserver does not answer ({getattr(error, 'reason', error)})") from None
-        if errors := answer.get("errors"):
-            raise _AnswerError(f"the webserver answers with an error: {first_line(errors[0]['message'])}")
-        data: dict[str, Any] = answer["data"]
-        for part in data.values():
-            if isinstance(part, dict) and part.get("__typename") == "PythonError":
-                raise _AnswerError(f"the webserver answers with an error: {first_line(part['message'])}")
-        return data
+        for node in webserver.ask(CHECKS)["assetNodes"]
+        for check in node["assetChecksOrError"].get("checks", ())
+        if (execution := check["executionForLatestMaterialization"])
+    )
 
 
-class _AnswerError(SourceError):
-    """It answers, with an error; the next answer may be a good one."""
+def runs(webserver: Webserver) -> Runs:
+    """The unfinished runs, the newest failed ones, and the newest backfills."""
+    answer = webserver.ask(RUNS)
+    return Runs(
+        unfinished=tuple(map(_run, answer["unfinished"]["results"])),
+        failed=tuple(map(_run, answer["failed"]["results"])),
+        backfills=tuple(map(_backfill, answer["backfills"]["results"])),
+    )
 
 
 def _key(key: Mapping[str, Any]) -> str:
@@ -194,16 +150,16 @@ def _location(entry: Mapping[str, Any]) -> Location:
 def _instigators(entry: Mapping[str, Any]) -> Iterable[Instigator]:
     for repository in _repositories(entry):
         for kind in ("sensor", "schedule"):
-            for one in repository[f"{kind}s"]:
-                state = one[f"{kind}State"]
+            for found in repository[f"{kind}s"]:
+                state = found[f"{kind}State"]
                 tick = next((tick for tick in state["ticks"] if tick["status"] != "STARTED"), None)
                 yield Instigator(
-                    name=one["name"],
+                    name=found["name"],
                     location=entry["name"],
                     kind=kind,
                     running=state["status"] == "RUNNING",
-                    runs_by_default=one["defaultStatus"] == "RUNNING",
-                    builds_assets=one.get("sensorType") in ("AUTO_MATERIALIZE", "AUTOMATION"),
+                    runs_by_default=found["defaultStatus"] == "RUNNING",
+                    builds_assets=found.get("sensorType") in ("AUTO_MATERIALIZE", "AUTOMATION"),
                     last_tick=tick and tick["timestamp"],
                     last_status=tick and tick["status"],
                     error=first_line(tick["error"]["message"]) if tick and tick["error"] else None,
@@ -211,38 +167,41 @@ def _instigators(entry: Mapping[str, Any]) -> Iterable[Instigator]:
 
 
 def _asset(node: Mapping[str, Any]) -> Asset:
-    partitions = node["partitionDefinition"]
-    keys = tuple(node["partitionKeys"])
-    statuses = node["assetPartitionStatuses"]
-    if not partitions:
-        found: dict[str, set[str]] = {}
-    elif statuses["__typename"] == "TimePartitionStatuses":
-        places = {key: place for place, key in enumerate(keys)}
-        found = {}
-        for one in statuses["ranges"]:
-            # Of a range that was shortened since, what is no longer in it is left out.
-            first, last = places.get(one["startKey"]), places.get(one["endKey"], len(keys) - 1)
-            if first is not None:
-                found.setdefault(one["status"], set()).update(keys[first : last + 1])
-    else:
-        found = {
-            "MATERIALIZED": set(statuses.get("materializedPartitions", ())),
-            "FAILED": set(statuses.get("failedPartitions", ())),
-            "MATERIALIZING": set(statuses.get("materializingPartitions", ())),
-        }
+    partitions = node["partitionDefinition"] or {}
+    states = _partition_states(node) if partitions else {}
     return Asset(
         key=_key(node["assetKey"]),
         location=node["repository"]["location"]["name"],
         parents=_keys(node["dependencyKeys"]),
         materializable=node["isMaterializable"],
-        kind=partitions["type"] if partitions else None,
-        cadence=partitions["description"].split(",")[0].lower() if partitions else "",
-        fmt=(partitions or {}).get("fmt") or "",
-        keys=keys,
-        materialized=frozenset(found.get("MATERIALIZED", ())),
-        failed=frozenset(found.get("FAILED", ())),
-        in_progress=frozenset(found.get("MATERIALIZING", ())),
+        kind=partitions.get("type"),
+        cadence=partitions.get("description", "").split(",")[0].lower(),
+        fmt=partitions.get("fmt") or "",
+        keys=tuple(node["partitionKeys"]),
+        materialized=frozenset(states.get("MATERIALIZED", ())),
+        failed=frozenset(states.get("FAILED", ())),
+        in_progress=frozenset(states.get("MATERIALIZING", ())),
     )
+
+
+def _partition_states(node: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
+    """The partition keys by Dagster's state."""
+    statuses = node["assetPartitionStatuses"]
+    if statuses["__typename"] != "TimePartitionStatuses":
+        return {
+            "MATERIALIZED": statuses.get("materializedPartitions", ()),
+            "FAILED": statuses.get("failedPartitions", ()),
+            "MATERIALIZING": statuses.get("materializingPartitions", ()),
+        }
+    keys = node["partitionKeys"]
+    places = {key: place for place, key in enumerate(keys)}
+    states: dict[str, set[str]] = {}
+    for found in statuses["ranges"]:
+        # The asset's range may have been shortened since: what is outside is left out.
+        first, last = places.get(found["startKey"]), places.get(found["endKey"], len(keys) - 1)
+        if first is not None:
+            states.setdefault(found["status"], set()).update(keys[first : last + 1])
+    return states
 
 
 def _run(run: Mapping[str, Any]) -> Run:

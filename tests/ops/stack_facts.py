@@ -12,7 +12,7 @@ from ops.status.facts import (
     Instigator,
     Key,
     Location,
-    Moment,
+    Materialization,
     Role,
     Run,
     Runs,
@@ -54,7 +54,7 @@ REPORT = replace(TRIPS, key="monthly_report", location="dbt_location", parents=(
 ZONES = Asset("taxi_zones", "ingestion_location")
 
 
-def newest(**changed: Sequence[tuple[Key, int]]) -> dict[tuple[str, Key], Moment]:
+def newest(**changed: Sequence[tuple[Key, int]]) -> dict[tuple[str, Key], Materialization]:
     """Newest materializations: the months as events 1 and 2, the days 11 to 14, the reports 21 and 22, the zones 5.
 
     The keywords give others, by asset: pairs of partition and event. An event's time is two hours ago and its number.
@@ -66,7 +66,11 @@ def newest(**changed: Sequence[tuple[Key, int]]) -> dict[tuple[str, Key], Moment
         "taxi_zones": [(None, 5)],
         **changed,
     }
-    return {(asset, key): Moment(id, NOW - 2 * HOUR + id) for asset, members in events.items() for key, id in members}
+    return {
+        (asset, key): Materialization(id, NOW - 2 * HOUR + id)
+        for asset, members in events.items()
+        for key, id in members
+    }
 
 
 def failed_run(asset: str = "taxi_trips", first: Key = "2023-02-01", **changed: Any) -> Run:

@@ -78,10 +78,10 @@ def test_a_healthy_stack_needs_nobody() -> None:
         ({"health": "unhealthy"}, "daemon is unhealthy"),
         ({"state": "paused", "health": None}, "daemon is paused"),
         ({"state": "exited", "health": None, "exit_code": 137}, "daemon is exited (exit status 137, 60 min ago)"),
-        ({"state": "absent", "health": None}, "daemon is not there"),
+        ({"state": "absent", "health": None}, "daemon has no container"),
         (
             {"state": "restarting", "health": None, "restarts": 7, "exit_code": 1},
-            "daemon ends at every start (7 restarts, exit status 1)",
+            "daemon exits at every start (7 restarts, exit status 1)",
         ),
         ({"restarts": 3, "since": NOW - 60}, "daemon was restarted 3 times, the last time 60 s ago"),
         ({"health": "starting", "since": NOW - 400}, "daemon has been starting for 6 min"),
@@ -143,13 +143,13 @@ def test_a_location_that_does_not_load_needs_a_person() -> None:
 
 def test_a_daemon_without_a_heartbeat_for_long_needs_a_person() -> None:
     frozen = (Daemon("SENSOR", NOW - 400), Daemon("QUEUED_RUN_COORDINATOR", NOW - 380))
-    assert problems(daemons=frozen) == ["the daemon gave no heartbeat for 6 min"]
+    assert problems(daemons=frozen) == ["the daemon has sent no heartbeat for 6 min"]
 
 
 def test_only_a_daemon_whose_errors_go_on_needs_a_person() -> None:
     assert problems(daemons=(Daemon("SENSOR", NOW, ("OperationalError",)),)) == []
     again = problems(daemons=(Daemon("SENSOR", NOW, ("OperationalError",) * 5),))
-    assert again == ["SENSOR fails again and again: OperationalError"]
+    assert again == ["SENSOR keeps failing: OperationalError"]
 
 
 def test_a_sensor_that_should_run_and_is_stopped_needs_a_person() -> None:
@@ -222,7 +222,14 @@ def test_a_backfill_that_failed_itself_needs_a_person_until_its_assets_were_buil
 
 def test_stale_days_that_the_automation_leaves_alone_need_a_person() -> None:
     assert problems(events=Events(LOADED_AGAIN, {})) == [
-        "daily_metrics 2023-01-30..2023-01-31: older than what it is made from for 119 min, and nothing builds it"
+        "daily_metrics 2023-01-30..2023-01-31: older than its upstream data for 119 min, and nothing builds it"
+    ]
+
+
+def test_stale_days_of_an_asset_that_depends_on_itself_need_a_person() -> None:
+    of_itself = replace(DAILY, parents=("taxi_trips", "daily_metrics"))
+    assert problems(assets=(TRIPS, of_itself), events=Events(LOADED_AGAIN, {})) == [
+        "daily_metrics 2023-01-30..2023-01-31: older than its upstream data for 119 min, and nothing builds it"
     ]
 
 
@@ -245,7 +252,7 @@ def test_stale_days_need_nobody_while_their_month_is_being_loaded() -> None:
 def test_stale_days_need_a_person_at_once_where_nothing_builds_by_itself() -> None:
     off = sensor(running=False, runs_by_default=False)
     assert problems(events=Events(LOADED_AGAIN, {}), workspace=off, time=NOW - 2 * HOUR + 60, daemons=()) == [
-        "daily_metrics 2023-01-30..2023-01-31: older than what it is made from and nothing builds by itself"
+        "daily_metrics 2023-01-30..2023-01-31: older than its upstream data and automation is off"
     ]
 
 
@@ -284,7 +291,7 @@ def test_a_check_that_made_its_run_fail_is_not_named_twice() -> None:
 def test_a_queue_that_does_not_move_needs_a_person_and_one_that_moves_does_not() -> None:
     waits = failed_run(status="QUEUED", started=None, ended=None)
     moves = replace(waits, id="2", status="STARTED", first="2023-01-01", last="2023-01-01")
-    assert problems(runs=Runs((waits,), (), ())) == ["no run goes on, and 1 are queued, the oldest for 31 min"]
+    assert problems(runs=Runs((waits,), (), ())) == ["no run is in progress, and 1 are queued, the oldest for 31 min"]
     assert problems(runs=Runs((waits, moves), (), ())) == []
 
 

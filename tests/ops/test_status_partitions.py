@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from ops.status.asset_status import asset_statuses
 from ops.status.facts import Asset, Run
 from ops.status.lineage import Lineage
-from ops.status.pictures import pictures
-from ops.status.ranges import in_words, ranges
+from ops.status.ranges import format_ranges, ranges
 from tests.ops.stack_facts import DAILY, DAYS, MONTHS, NOW, REPORT, TRIPS, ZONES, failed_run, newest
 
 MODEL = Asset("stg_zones", "dbt_location", parents=("taxi_zones",))
@@ -14,8 +14,8 @@ MODEL = Asset("stg_zones", "dbt_location", parents=("taxi_zones",))
 def states(*assets: Asset, **changed: object) -> dict[str, list[str]]:
     """Per asset the states of its keys in order."""
     arguments = {"unfinished": (), "failed": (), "newest": newest(), **changed}
-    found = pictures(assets, **arguments)  # type: ignore[arg-type]
-    return {picture.asset.key: list(picture.states.values()) for picture in found}
+    found = asset_statuses(assets, **arguments)  # type: ignore[arg-type]
+    return {status.asset.key: list(status.states.values()) for status in found}
 
 
 def test_neighbours_are_one_range_and_a_gap_ends_it() -> None:
@@ -23,7 +23,7 @@ def test_neighbours_are_one_range_and_a_gap_ends_it() -> None:
 
 
 def test_too_many_ranges_are_counted() -> None:
-    assert in_words([("a", "b"), ("d", "d"), ("f", "g")], most=2) == "a..b, d, 1 more"
+    assert format_ranges([("a", "b"), ("d", "d"), ("f", "g")], most=2) == "a..b, d, 1 more"
 
 
 def test_a_key_in_no_state_of_dagsters_is_missing() -> None:

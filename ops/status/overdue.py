@@ -1,0 +1,78 @@
+"""What should be built and is not being built."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ops.status.asset_status import BUILT, MISSING, STALE, AssetStatus
+from ops.status.facts import BACKFILL_IN_PROGRESS, Backfill, Key, Newest
+from ops.status.lineage import Lineage
+from ops.status.ranges import Range, ranges
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """Partitions that could have been built at the time ``since``."""
+
+    location: str
+    assets: tuple[str, ...]
+    state: str  # STALE or MISSING
+    ranges: tuple[Range, ...]
+    since: float
+    automated: bool
+
+
+def overdue(
+    statuses: Sequence[AssetStatus], newest: Newest, automated: set[str], backfills: Iterable[Backfill]
+) -> list[Overdue]:
+    """The partitions that are stale, or missing with everything upstream built, and that nothing is building.
+
+    Missing partitions count only in locations with automation: elsewhere nobody asked for them.
+
+    Args:
+        statuses: the status of each asset.
+        newest: the newest materializations.
+        automated: the locations whose automation sensor runs.
+        backfills: the backfills; those in progress may launch runs yet.
+    """
+    states = {(status.asset.key, key): state for status in statuses for key, state in status.states.items()}
+    lineage = Lineage([status.asset for status in statuses], newest)
+    in_backfill = {asset for one in backfills if one.status == BACKFILL_IN_PROGRESS for asset in one.assets}
+    grouped: dict[tuple[str, str, tuple[Range, ...]], list[tuple[str, float]]] = {}
+    for status in statuses:
+        asset = status.asset
+        if asset.key in in_backfill or not asset.materializable:
+            continue
+        for state in (STALE, MISSING) if asset.location in automated else (STALE,):
+            since = {
+                key: source.time
+                for key, its_state in status.states.items()
+                if its_state == state
+                and (source := lineage.source(asset.key, key))
+                and _can_be_built(states, lineage, asset.key, key)
+            }
+            if since:
+                group = (asset.location, state, tuple(ranges(asset.keys, since.__contains__)))
+                grouped.setdefault(group, []).append((asset.key, min(since.values())))
+    return [
+        Overdue(
+            location=location,
+            assets=tuple(key for key, _ in members),
+            state=state,
+            ranges=its_ranges,
+            since=min(since for _, since in members),
+            automated=location in automated,
+        )
+        for (location, state, its_ranges), members in grouped.items()
+    ]
+
+
+def _can_be_built(states: Mapping[tuple[str, Key], str], lineage: Lineage, asset: str, key: Key) -> bool:
+    """Whether everything upstream is built, or can be built in the same run; a run has partitions of one cadence."""
+    cadence = lineage.cadence(asset)
+    for parent in lineage.parents(asset, key):
+        state = states.get(parent, MISSING)
+        in_same_run = lineage.cadence(parent[0]) == cadence and any(lineage.parents(*parent))
+        if state == BUILT or (in_same_run and state in (STALE, MISSING) and _can_be_built(states, lineage, *parent)):
+            continue
+        return False
+    return True
