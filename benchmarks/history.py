@@ -16,7 +16,7 @@ from urllib.parse import quote
 import dagster as dg
 import psycopg2
 from dagster import DagsterInstance
-from platform_location.history import prune
+from platform_location.event_log import prune_events
 
 from benchmarks import results, server
 
@@ -126,15 +126,15 @@ def measure(folder: Path, socket: str) -> dict[str, Any]:
         database.ask("vacuum analyze")
         size["after_runs"] = database.megabytes()
         rows = database.event_rows()
-        seconds["dry_run"] = timed(lambda: prune(instance, time.time(), dry_run=True, say=lambda _: None))
-        seconds["prune"] = timed(lambda: prune(instance, time.time(), dry_run=False))
+        seconds["dry_run"] = timed(lambda: prune_events(instance, time.time(), dry_run=True, log=lambda _: None))
+        seconds["prune"] = timed(lambda: prune_events(instance, time.time(), dry_run=False))
         left = database.event_rows()
         database.ask("vacuum analyze")
         size["pruned_and_vacuumed"] = database.megabytes()
         print(f"{MORE_RUNS} more runs", flush=True)
         run_side_by_side(folder, RUNS, MORE_RUNS)
         size["pruned_and_more_runs"] = database.megabytes()
-        prune(instance, time.time(), dry_run=False, say=lambda _: None)
+        prune_events(instance, time.time(), dry_run=False, log=lambda _: None)
         database.ask("vacuum full")
         size["more_runs_pruned_and_vacuumed_full"] = database.megabytes()
     return {

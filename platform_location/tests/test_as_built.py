@@ -1,4 +1,4 @@
-"""What was built serves what it should: the definitions load without a network, a database or a setting."""
+"""The definitions load without a network, a database or a setting."""
 
 import json
 import os
@@ -18,11 +18,11 @@ def statuses(**settings: str) -> dict[str, str]:
     return loaded
 
 
-def test_all_of_it_runs_from_the_start() -> None:
+def test_sensors_and_schedule_start_with_the_location() -> None:
     assert statuses() == dict.fromkeys(("reaper", "notify_run_failure", "nightly_pruning"), "RUNNING")
 
 
-def test_housekeeping_that_is_switched_off_is_there_and_stopped_and_failures_are_still_told() -> None:
+def test_housekeeping_that_is_switched_off_is_stopped_and_failures_are_still_notified() -> None:
     assert statuses(HOUSEKEEPING="off") == {
         "reaper": "STOPPED",
         "nightly_pruning": "STOPPED",

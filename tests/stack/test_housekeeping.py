@@ -86,14 +86,14 @@ def gone(stack: Stack, run_id: str, seconds: float) -> None:
     wait_for(f"the container of run {run_id} to go", seconds, lambda: not containers(stack, run_id) or None)
 
 
-def last_words(stack: Stack, run_id: str) -> dict[str, Any]:
+def stored_output(stack: Stack, run_id: str) -> dict[str, Any]:
     """What is kept with a run of what its container printed."""
 
     def look() -> dict[str, Any] | None:
-        kept = [entries for entries in stack.webserver.metadata(run_id, "EngineEvent") if "printed last" in entries]
+        kept = [entries for entries in stack.webserver.metadata(run_id, "EngineEvent") if "last output" in entries]
         return kept[0] if kept else None
 
-    return wait_for(f"the last words of run {run_id}", 60, look)
+    return wait_for(f"the output of run {run_id}", 60, look)
 
 
 def told(receiver: Receiver, run_id: str) -> list[dict[str, Any]]:
@@ -111,14 +111,14 @@ def test_the_container_of_a_run_that_succeeded_goes_and_what_its_step_printed_st
 
 
 def test_what_a_lost_run_printed_outside_of_its_step_is_read_in_the_ui(tidy: Stack, lost: str) -> None:
-    kept = last_words(tidy, lost)
+    kept = stored_output(tidy, lost)
     assert (kept["exit code"], kept["out of memory"]) == (137, False)
-    assert "Started execution of run" in kept["printed last"]
+    assert "Started execution of run" in kept["last output"]
     assert "Started execution of run" not in tidy.webserver.stderr(lost)
 
 
 def test_the_container_of_a_lost_run_stays_for_its_time(tidy: Stack, lost: str) -> None:
-    assert last_words(tidy, lost)
+    assert stored_output(tidy, lost)
     assert [container["State"]["ExitCode"] for container in tidy.inspect(*containers(tidy, lost))] == [137]
 
 
@@ -146,7 +146,7 @@ def test_a_run_that_failed_in_the_other_location_is_told_with_its_steps_error(
 def test_the_container_of_a_lost_run_goes_and_what_its_step_printed_stays(tidy: Stack, lost: str) -> None:
     gone(tidy, lost, FAILED_AFTER_SECONDS + 60)
     assert 'Started execution of step "taxi_trips"' in tidy.webserver.stderr(lost)
-    assert len([kept for kept in tidy.webserver.metadata(lost, "EngineEvent") if "printed last" in kept]) == 1
+    assert len([kept for kept in tidy.webserver.metadata(lost, "EngineEvent") if "last output" in kept]) == 1
 
 
 def test_the_containers_of_the_services_are_left_alone(tidy: Stack, lost: str) -> None:

@@ -1,7 +1,6 @@
-"""Deleting what the steps of old runs printed: a folder per run among the compute logs."""
+"""Deletes what the steps of old runs printed: a folder per run among the compute logs."""
 
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -14,49 +13,38 @@ from platform_location.run_containers import FINISHED
 BATCH = 500
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Folders of compute logs.
+def prune_compute_logs(instance: DagsterInstance, ended_before: float, *, dry_run: bool) -> tuple[int, int]:
+    """Deletes the folders of runs that ended before a time, and those of deleted runs that were last written before it.
 
-    Attributes:
-        number: how many.
-        bytes: size of the files in them.
-    """
-
-    number: int = 0
-    bytes: int = 0
-
-
-def prune_folders(instance: DagsterInstance, ended_before: float, *, dry_run: bool) -> Folders:
-    """Deletes the folders of runs that ended before a moment, and of deleted runs that were written to before it last.
-
-    Folders that are not named by a run's id, such as those of sensors, stay. Where the compute logs are not files of
-    this machine, there is nothing to delete here. Whether a folder goes depends on what stays, the run's row, so a
-    repetition goes on where an interrupted one stopped.
+    Folders that are not named by a run's id, such as those of sensors, stay. If the compute logs are not local files,
+    nothing is deleted. Whether a folder goes depends on the run's row, which stays, so repeating an interrupted call
+    completes it.
 
     Args:
         instance: the instance.
         ended_before: seconds since the epoch.
-        dry_run: counts and deletes nothing.
+        dry_run: count, and delete nothing.
+
+    Returns:
+        Number of folders, and the size of their files in bytes.
     """
     manager = instance.compute_log_manager
     if not isinstance(manager, LocalComputeLogManager):
-        return Folders()
+        return 0, 0
     base = Path(manager.get_captured_local_path(["folder", "file"], "out")).parents[1]
     names = sorted(path.name for path in base.iterdir() if _is_run_id(path.name)) if base.is_dir() else []
-    found = Folders()
+    folders = size = 0
     for start in range(0, len(names), BATCH):
-        some = names[start : start + BATCH]
-        records = {
-            record.dagster_run.run_id: record for record in instance.get_run_records(dg.RunsFilter(run_ids=some))
-        }
-        for name in some:
-            if _is_old(base / name, records.get(name), ended_before):
-                size = sum(path.stat().st_size for path in (base / name).rglob("*") if path.is_file())
-                found = Folders(found.number + 1, found.bytes + size)
+        batch = names[start : start + BATCH]
+        records = instance.get_run_records(dg.RunsFilter(run_ids=batch))
+        by_run = {record.dagster_run.run_id: record for record in records}
+        for name in batch:
+            if _is_old(base / name, by_run.get(name), ended_before):
+                folders += 1
+                size += sum(path.stat().st_size for path in (base / name).rglob("*") if path.is_file())
                 if not dry_run:
                     manager.delete_logs(prefix=[name])
-    return found
+    return folders, size
 
 
 def _is_run_id(name: str) -> bool:

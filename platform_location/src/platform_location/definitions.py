@@ -1,13 +1,7 @@
-"""What this code location offers to Dagster."""
+"""What this code location offers to Dagster: everything that is defined below ``defs/``."""
+
+from pathlib import Path
 
 import dagster as dg
 
-from platform_location.notify_run_failure import notify_run_failure
-from platform_location.prune_run_history import nightly_pruning, prune_run_history
-from platform_location.reaper import reaper
-
-defs = dg.Definitions(
-    jobs=[prune_run_history],
-    schedules=[nightly_pruning],
-    sensors=[notify_run_failure, reaper],
-)
+defs = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)

@@ -1,4 +1,4 @@
-"""What becomes of a run's container, decided by what Docker and the instance say of it. Nothing here asks either."""
+"""Decides what happens to a run's container, from what Docker and the instance say of it. Calls neither."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,17 +9,17 @@ import dagster as dg
 
 from platform_location.settings import Settings
 
-RUN_ID = "dagster/run_id"  # The launcher sets it on every container that it creates.
-# One that was created and never started counts as ended: its run failed between the two.
+RUN_ID = "dagster/run_id"  # The launcher sets this label on every container that it creates.
+# A container that was created and never started counts as ended: its run failed between the two.
 ENDED = ("exited", "dead", "created")
 FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 class Verdict(Enum):
-    """What becomes of a container, in the words of the tick."""
+    """What happens to a container, in the words of the tick."""
 
     RUNS = "running"
-    LEFT_BEHIND = "running on after the end of its run"
+    LEFT_BEHIND = "still running after the end of its run"
     RUN_GOES_ON = "ended before its run did"
     KEPT = "kept"
     REMOVED = "removed"
@@ -33,9 +33,9 @@ class RunContainer:
         id: Docker's id of it.
         run_id: the run's.
         state: Docker's word: created, running, paused, restarting, removing, exited or dead.
-        ended_at: when its process ended, or when it was created where it never started.
+        ended_at: when its process ended, or when it was created if it never started.
         exit_code: of its process.
-        oom_killed: whether the kernel ended it since its memory ran out.
+        oom_killed: whether the kernel killed it because it ran out of memory.
         error: why Docker could not start it; mostly empty.
     """
 
@@ -72,23 +72,14 @@ def is_unsuccessful(container: RunContainer, status: dg.DagsterRunStatus) -> boo
 def judge(container: RunContainer, status: dg.DagsterRunStatus | None, settings: Settings, now: datetime) -> Verdict:
     """Decides about one container.
 
-    One whose run has not ended stays, whatever its own state: the run monitoring still looks at it, to say how the run
-    was lost.
-
-    Args:
-        container: the container.
-        status: its run's; None where the instance has no such run, which counts as failed.
-        settings: after how many seconds it is removed.
-        now: with a time zone.
+    A container whose run has not ended stays, whatever its own state: run monitoring still looks at it, to say how the
+    run was lost. ``status`` is None for a run that the instance does not know, which counts as failed.
     """
     run_ended = status is None or status in FINISHED
     if container.state not in ENDED:
         return Verdict.LEFT_BEHIND if run_ended else Verdict.RUNS
     if not run_ended:
         return Verdict.RUN_GOES_ON
-    seconds = (
-        settings.reap_succeeded_after_seconds
-        if status is dg.DagsterRunStatus.SUCCESS
-        else settings.reap_failed_after_seconds
-    )
+    succeeded = status is dg.DagsterRunStatus.SUCCESS
+    seconds = settings.reap_succeeded_after_seconds if succeeded else settings.reap_failed_after_seconds
     return Verdict.REMOVED if (now - container.ended_at).total_seconds() >= seconds else Verdict.KEPT

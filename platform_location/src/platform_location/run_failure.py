@@ -1,4 +1,4 @@
-"""What there is to say of a failed run, read from the instance."""
+"""Describes a failed run, from what the instance knows of it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,10 +18,10 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 @dataclass(frozen=True)
 class RunFailure:
-    """A run that failed, as its notification says it.
+    """A failed run, as its notification describes it.
 
     Attributes:
-        run_id: its id; a receiver that gets it twice got the same notification twice.
+        run_id: its id; two notifications with the same id are the same one, delivered twice.
         url: its page.
         job: name of its job.
         location: its code location; None for a run that belongs to none.
@@ -29,10 +29,10 @@ class RunFailure:
         partition: its partition, or None.
         partition_range: first and last partition of its range, or None.
         failed_at: when, in ISO 8601, UTC.
-        failed_step: the step that failed first, or None: it failed outside of them, or was lost.
-        reason: the step's own error, or what the run monitoring said; 1,000 characters at most.
-        will_retry: whether Dagster launches it again by itself.
-        retry_number: which retry it was itself; 0 for a first attempt.
+        failed_step: the step that failed first, or None if the run failed outside of its steps or was lost.
+        reason: the step's own error, or the message of run monitoring; 1,000 characters at most.
+        will_retry: whether Dagster retries the run.
+        retry_number: which retry the run was itself; 0 for a first attempt.
     """
 
     run_id: str
@@ -50,13 +50,13 @@ class RunFailure:
 
     @property
     def text(self) -> str:
-        """All of it as a few lines for a person."""
+        """The same as a few lines for a person."""
         what = ", ".join(self.assets) or self.job
         if self.partition_range:
             what += f" [{self.partition_range[0]} to {self.partition_range[1]}]"
         elif self.partition:
             what += f" [{self.partition}]"
-        then = "It is launched again by itself." if self.will_retry else "It is not launched again by itself."
+        then = "Dagster retries it." if self.will_retry else "Dagster does not retry it."
         tried = f" (retry {self.retry_number})" if self.retry_number else ""
         where = f" in {self.location}" if self.location else ""
         return f"Run failed{tried}: {what}{where}\n{self.reason}\n{then}\n{self.url}"
@@ -96,7 +96,7 @@ def describe(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLog
 
 
 def _assets(instance: DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
-    """The run's assets: those that it was asked for, or, where it was asked for a whole job, those that it planned."""
+    """Returns the assets that were selected, or those that the run planned if a whole job was launched."""
     if run.asset_selection:
         return set(run.asset_selection)
     planned = instance.event_log_storage.get_asset_partitions_for_run(
@@ -106,7 +106,7 @@ def _assets(instance: DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
 
 
 def _reason(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogEntry) -> tuple[str | None, str]:
-    """The step that failed first and its error; None and what was said of the whole run, where no step failed."""
+    """Returns the step that failed first and its error, or None and the error of the whole run if no step failed."""
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE, limit=1).records
     if records:
         event = records[0].event_log_entry.get_dagster_event()
@@ -123,5 +123,5 @@ def _reason(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogE
 
 
 def _trimmed(reason: str) -> str:
-    reason = reason.strip() or "No reason is given."
+    reason = reason.strip() or "No reason was given."
     return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"

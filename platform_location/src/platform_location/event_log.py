@@ -1,17 +1,16 @@
-"""Deleting old events of the instance that nothing but a reader of a run's log reads.
+"""Deletes old events that are only read as a run's log.
 
-Dagster has no API for it: its retention covers ticks, and ``delete_run`` and ``delete_events`` take the
-materializations along, and with them the state of the partitions. So this goes to the storage's own tables.
+Dagster has no API for it: its retention covers ticks, and ``delete_run`` and ``delete_events`` also delete the
+materializations, and with them the state of the partitions. So this uses the storage's own tables.
 
-What goes is listed; all else stays, types that a later Dagster adds included. What stays is what Dagster reads to
-decide: the events of assets and checks (partitions, history, automation, backfills), the run's own changes of status
-(its times, the cursors of sensors), start, end and failures of steps (durations), and the outputs of a run that did not
-succeed (it can be launched again from its failure).
+The types that are deleted are listed; everything else stays, including types that a later Dagster adds. What stays is
+what Dagster decides by: the events of assets and checks (partitions, history, automation, backfills), the run's changes
+of status (its times, the cursors of sensors), start, end and failures of steps (durations), and the outputs of a run
+that did not succeed (it can be re-executed from its failure).
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
@@ -43,15 +42,8 @@ PRUNED_AFTER_SUCCESS = (DagsterEventType.STEP_OUTPUT,)
 BATCH = 5_000
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """Events of one type.
-
-    Attributes:
-        event_type: Dagster's name of the type, or ``log message``.
-        rows: how many.
-        bytes: size of the rows, without indexes, as Postgres stores them.
-    """
+class Pruned(NamedTuple):
+    """Events of one type: Dagster's name of it or ``log message``, and their rows' number and size without indexes."""
 
     event_type: str
     rows: int
@@ -59,28 +51,28 @@ class Pruned:
 
 
 class StorageError(RuntimeError):
-    """The instance keeps its history elsewhere than in one Postgres."""
+    """The instance does not keep its history in one Postgres."""
 
 
-def prune(
+def prune_events(
     instance: DagsterInstance,
     ended_before: float,
     *,
     dry_run: bool,
     batch: int = BATCH,
-    say: Callable[[str], Any] = print,
+    log: Callable[[str], Any] = print,
 ) -> list[Pruned]:
-    """Deletes the prunable events of runs that ended before a moment, batch by batch.
+    """Deletes the prunable events of runs that ended before a time, batch by batch.
 
-    What is deleted is decided by what stays, the run's row and the event's type. So a pruning that was interrupted, is
-    repeated, or overlaps with another one comes to the same: each batch is a transaction, and the next one goes on.
+    Whether an event goes depends on the run's row, which stays, and on the event's type. Each batch is a transaction.
+    So any order, repetition, overlap or crash of prunings leaves the same rows once one has completed.
 
     Args:
         instance: an instance on Postgres.
         ended_before: seconds since the epoch.
-        dry_run: counts and deletes nothing.
+        dry_run: count, and delete nothing.
         batch: most rows that one transaction deletes.
-        say: told of progress, a sentence each.
+        log: called with a sentence per type.
 
     Returns:
         Per type what was deleted, or would be; types without such events are left out.
@@ -96,7 +88,7 @@ def prune(
         rows, size = _measure(storage, prunable) if dry_run else _delete(storage, prunable, batch)
         if rows:
             pruned = Pruned(event_type.value if event_type else LOG_MESSAGE, rows, size)
-            say(f"{pruned.event_type}: {rows} rows, {size} bytes {'would go' if dry_run else 'deleted'}")
+            log(f"{pruned.event_type}: {rows} rows, {size} bytes {'would be deleted' if dry_run else 'deleted'}")
             found.append(pruned)
     return found
 
@@ -110,8 +102,8 @@ def _storage(instance: DagsterInstance) -> PostgresEventLogStorage:
     ):
         return events
     raise StorageError(
-        f"The instance keeps its events in {type(events).__name__} and its runs in {type(runs).__name__}; pruning is "
-        "made for one Postgres that has both. Say storage: postgres: in dagster.yaml, or switch HOUSEKEEPING off."
+        f"The instance keeps its events in {type(events).__name__} and its runs in {type(runs).__name__}; pruning "
+        "needs both in one Postgres. Say storage: postgres: in dagster.yaml, or switch HOUSEKEEPING off."
     )
 
 
@@ -126,8 +118,8 @@ def _measure(storage: PostgresEventLogStorage, prunable: sa.Select[Any]) -> tupl
 def _delete(storage: PostgresEventLogStorage, prunable: sa.Select[Any], batch: int) -> tuple[int, int]:
     rows = size = last = 0
     while True:
-        # From the last batch's end on, for the deleted rows stay in the index until a vacuum; locked rows are another
-        # pruning's.
+        # Each batch starts after the last one, because deleted rows stay in the index until a vacuum. Locked rows
+        # belong to another pruning.
         some = prunable.where(Events.c.id > last).order_by(Events.c.id).limit(batch)
         chosen = some.with_for_update(skip_locked=True, of=Events).cte("chosen")
         deletion = sa.delete(Events).where(Events.c.id == chosen.c.id).returning(Events.c.id, chosen.c.size)
@@ -143,10 +135,10 @@ def _delete(storage: PostgresEventLogStorage, prunable: sa.Select[Any], batch: i
 def _prunable(
     event_type: DagsterEventType | None, statuses: Iterable[DagsterRunStatus], ended_before: float
 ) -> sa.Select[Any]:
-    """Selects id and size of the events of a type whose run ended before a moment, with one of these statuses.
+    """Selects id and size of the events of a type whose run ended before a time, with one of these statuses.
 
-    Type by type, in the order of their ids: the index on (type, id) serves that, and all that there is to look through
-    for nothing are the events of that type of the days that are kept.
+    One type at a time, in the order of ids, is served by the index on (type, id); the only rows read in vain are the
+    events of that type from the days that are kept.
     """
     of_type = Events.c.dagster_event_type == event_type.value if event_type else Events.c.dagster_event_type.is_(None)
     ended = Runs.c.status.in_([status.value for status in statuses])

@@ -5,39 +5,33 @@ import time
 import dagster as dg
 from pydantic import Field
 
-from platform_location.compute_logs import prune_folders
-from platform_location.history import prune
+from platform_location.compute_logs import prune_compute_logs
+from platform_location.event_log import prune_events
 from platform_location.settings import DAY_SECONDS, read_settings
 
 SETTINGS = read_settings()
 
 
 class PruneConfig(dg.Config):
-    """What to prune.
+    """What to prune; the fields describe themselves in the launchpad."""
 
-    Attributes:
-        dry_run: says what would go, and deletes nothing.
-        keep_days: for so many days after its end a run keeps its whole log.
-    """
-
-    dry_run: bool = Field(default=False, description="Say what would go, and delete nothing.")
+    dry_run: bool = Field(default=False, description="Count what would be deleted, and delete nothing.")
     keep_days: int = Field(
-        default=SETTINGS.history_days, ge=1, description="For so many days after its end a run keeps its whole log."
+        default=SETTINGS.history_days, ge=1, description="Number of days after its end for which a run keeps its log."
     )
 
 
 @dg.op(
     out=dg.Out(dg.Nothing),
     description=(
-        "Deletes the events that only a reader of the run's log reads, and the folders of the compute logs. The events "
-        "of assets and checks, the run's changes of status, and start, end, outputs and failures of steps stay."
+        "Deletes the events that are only read as a run's log, and the folders of the compute logs. The events of "
+        "assets and checks, the run's changes of status, and start, end, outputs and failures of steps stay."
     ),
 )
 def prune_events_and_logs(context: dg.OpExecutionContext, config: PruneConfig) -> None:
-    """Prunes what belongs to runs that ended more than ``keep_days`` days ago; the numbers are on the op's output."""
     ended_before = time.time() - config.keep_days * DAY_SECONDS
-    events = prune(context.instance, ended_before, dry_run=config.dry_run, say=context.log.info)
-    folders = prune_folders(context.instance, ended_before, dry_run=config.dry_run)
+    events = prune_events(context.instance, ended_before, dry_run=config.dry_run, log=context.log.info)
+    folders, folder_bytes = prune_compute_logs(context.instance, ended_before, dry_run=config.dry_run)
     rows = [dg.TableRecord({"event type": each.event_type, "rows": each.rows, "bytes": each.bytes}) for each in events]
     context.add_output_metadata(
         {
@@ -45,20 +39,19 @@ def prune_events_and_logs(context: dg.OpExecutionContext, config: PruneConfig) -
             "runs that ended before": dg.MetadataValue.timestamp(ended_before),
             "event rows": sum(each.rows for each in events),
             "event bytes": sum(each.bytes for each in events),
-            "compute log folders": folders.number,
-            "compute log bytes": folders.bytes,
+            "compute log folders": folders,
+            "compute log bytes": folder_bytes,
             **({"by event type": dg.MetadataValue.table(rows)} if rows else {}),
         }
     )
 
 
 @dg.job(
-    # One container and one process: there is one step.
+    # There is one step, so one process is enough.
     executor_def=dg.in_process_executor,
-    description="Prunes the log of runs that ended long ago. With dry_run it says what would go, and deletes nothing.",
+    description="Prunes the log of runs that ended long ago. With dry_run it counts, and deletes nothing.",
 )
 def prune_run_history() -> None:
-    """Prunes the history."""
     prune_events_and_logs()
 
 

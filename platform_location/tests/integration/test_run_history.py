@@ -14,9 +14,9 @@ from dagster import AssetCheckKey, AssetKey, DagsterEventType, DagsterInstance
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from integration.conftest import Server
 from integration.runs import BAD_DAY, DAYS, metrics, run, run_range, trips
-from platform_location.compute_logs import Folders, prune_folders
-from platform_location.history import LOG_MESSAGE, PRUNED, PRUNED_AFTER_SUCCESS, StorageError, prune
-from platform_location.prune_run_history import prune_run_history
+from platform_location.compute_logs import prune_compute_logs
+from platform_location.defs.run_history import prune_run_history
+from platform_location.event_log import LOG_MESSAGE, PRUNED, PRUNED_AFTER_SUCCESS, prune_events
 from psycopg2 import sql
 
 ASSETS = (trips, metrics)
@@ -102,7 +102,7 @@ def test_pruning_changes_nothing_that_dagster_decides_by(instance: DagsterInstan
     before = decided_by(instance)
     assert before["checks"]
     assert before["observations"]
-    assert prune(instance, later(), dry_run=False)
+    assert prune_events(instance, later(), dry_run=False)
     assert decided_by(instance) == before
 
 
@@ -110,7 +110,7 @@ def test_pruning_deletes_all_events_of_the_pruned_types_and_no_others(
     instance: DagsterInstance, runs: list[str]
 ) -> None:
     before = {run_id: types(instance, run_id) for run_id in runs}
-    pruned = prune(instance, later(), dry_run=False)
+    pruned = prune_events(instance, later(), dry_run=False)
     gone: Counter[str] = Counter()
     for run_id in runs:
         # The second one failed.
@@ -122,31 +122,23 @@ def test_pruning_deletes_all_events_of_the_pruned_types_and_no_others(
     assert {each.event_type: each.rows for each in pruned} == gone
 
 
-def test_events_of_assets_checks_statuses_and_failures_are_never_among_the_pruned_types() -> None:
-    from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, FAILURE_EVENTS, PIPELINE_EVENTS
-    from dagster._core.execution.stats import RUN_STATS_EVENT_TYPES
-
-    kept = ASSET_CHECK_EVENTS | ASSET_EVENTS | FAILURE_EVENTS | PIPELINE_EVENTS | RUN_STATS_EVENT_TYPES
-    assert [event_type for event_type in (*PRUNED, *PRUNED_AFTER_SUCCESS) if event_type in kept] == []
-
-
 def test_a_dry_run_says_what_a_pruning_then_deletes_and_deletes_nothing(
     instance: DagsterInstance, runs: list[str]
 ) -> None:
     before = [types(instance, run_id) for run_id in runs]
-    would = prune(instance, later(), dry_run=True)
+    would = prune_events(instance, later(), dry_run=True)
     assert [types(instance, run_id) for run_id in runs] == before
-    assert prune(instance, later(), dry_run=False) == would
+    assert prune_events(instance, later(), dry_run=False) == would
 
 
 def test_pruning_again_deletes_nothing_more(instance: DagsterInstance, runs: list[str]) -> None:
-    prune(instance, later(), dry_run=False)
-    assert prune(instance, later(), dry_run=False) == []
+    prune_events(instance, later(), dry_run=False)
+    assert prune_events(instance, later(), dry_run=False) == []
 
 
 def test_a_pruning_that_is_cut_into_small_batches_comes_to_the_same(instance: DagsterInstance, runs: list[str]) -> None:
-    would = prune(instance, later(), dry_run=True)
-    assert prune(instance, later(), dry_run=False, batch=2) == would
+    would = prune_events(instance, later(), dry_run=True)
+    assert prune_events(instance, later(), dry_run=False, batch=2) == would
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -157,34 +149,34 @@ def test_a_pruning_that_was_interrupted_is_made_good_by_the_next_one(
     instance: DagsterInstance, runs: list[str]
 ) -> None:
     before = decided_by(instance)
-    would = {each.event_type: each.rows for each in prune(instance, later(), dry_run=True)}
+    would = {each.event_type: each.rows for each in prune_events(instance, later(), dry_run=True)}
 
     def interrupt(_: str) -> None:
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        prune(instance, later(), dry_run=False, say=interrupt)
-    left = {each.event_type: each.rows for each in prune(instance, later(), dry_run=False)}
+        prune_events(instance, later(), dry_run=False, log=interrupt)
+    left = {each.event_type: each.rows for each in prune_events(instance, later(), dry_run=False)}
     assert 0 < len(left) < len(would)
     assert left.items() <= would.items()
-    assert (decided_by(instance), prune(instance, later(), dry_run=True)) == (before, [])
+    assert (decided_by(instance), prune_events(instance, later(), dry_run=True)) == (before, [])
 
 
 def test_rows_that_another_pruning_holds_are_left_to_it(
     instance: DagsterInstance, runs: list[str], server: Server
 ) -> None:
-    would = prune(instance, later(), dry_run=True)
+    would = prune_events(instance, later(), dry_run=True)
     other = psycopg2.connect(host=server.host, user="postgres", dbname="instance")
     with other.cursor() as cursor:
         cursor.execute("select id from event_logs where dagster_event_type = 'ENGINE_EVENT' for update")
         held = cursor.rowcount
-    deleted = prune(instance, later(), dry_run=False)
+    deleted = prune_events(instance, later(), dry_run=False)
     other.close()
     assert held
     assert [each for each in would if each not in deleted] == [
         each for each in would if each.event_type == "ENGINE_EVENT"
     ]
-    assert sum(each.rows for each in prune(instance, later(), dry_run=False)) == held
+    assert sum(each.rows for each in prune_events(instance, later(), dry_run=False)) == held
 
 
 def test_runs_that_ended_later_keep_their_whole_log(instance: DagsterInstance, runs: list[str]) -> None:
@@ -192,7 +184,7 @@ def test_runs_that_ended_later_keep_their_whole_log(instance: DagsterInstance, r
     assert record is not None
     assert record.end_time is not None
     before = [types(instance, run_id) for run_id in runs[1:]]
-    prune(instance, record.end_time, dry_run=False)
+    prune_events(instance, record.end_time, dry_run=False)
     assert [types(instance, run_id) for run_id in runs[1:]] == before
     assert types(instance, runs[0])[None] == 0
 
@@ -201,7 +193,7 @@ def test_a_run_that_has_not_ended_keeps_its_whole_log(instance: DagsterInstance)
     begun = instance.create_run_for_job(prune_run_history)
     instance.report_engine_event("it is about to start", begun)
     before = types(instance, begun.run_id)
-    assert prune(instance, later(), dry_run=False) == []
+    assert prune_events(instance, later(), dry_run=False) == []
     assert types(instance, begun.run_id) == before
 
 
@@ -211,12 +203,7 @@ def test_sizes_are_those_of_the_rows(instance: DagsterInstance, runs: list[str],
         sql.SQL("select count(*), sum(pg_column_size(e.*)) from event_logs e where dagster_event_type is null"),
         "instance",
     )
-    assert [(each.rows, each.bytes) for each in prune(instance, later(), dry_run=True)][:1] == rows
-
-
-def test_an_instance_that_is_not_on_one_postgres_is_refused() -> None:
-    with pytest.raises(StorageError, match=r"Say storage: postgres: in dagster\.yaml"):
-        prune(DagsterInstance.ephemeral(), later(), dry_run=True)
+    assert [(each.rows, each.bytes) for each in prune_events(instance, later(), dry_run=True)][:1] == rows
 
 
 def test_what_old_runs_printed_goes_and_what_newer_ones_and_sensors_printed_stays(
@@ -228,22 +215,22 @@ def test_what_old_runs_printed_goes_and_what_newer_ones_and_sensors_printed_stay
     assert record is not None
     assert record.end_time is not None
     assert sorted(path.name for path in base.iterdir()) == sorted([*runs, "repository"])
-    assert prune_folders(instance, record.end_time, dry_run=False).number == 1
+    assert prune_compute_logs(instance, record.end_time, dry_run=False)[0] == 1
     assert sorted(path.name for path in base.iterdir()) == sorted([*runs[1:], "repository"])
 
 
 def test_a_dry_run_leaves_what_runs_printed(instance: DagsterInstance, runs: list[str], tmp_path: Path) -> None:
-    would = prune_folders(instance, later(), dry_run=True)
-    assert (would.number, would.bytes > 0) == (len(runs), True)
-    assert prune_folders(instance, later(), dry_run=False) == would
-    assert prune_folders(instance, later(), dry_run=False) == Folders()
+    would = prune_compute_logs(instance, later(), dry_run=True)
+    assert (would[0], would[1] > 0) == (len(runs), True)
+    assert prune_compute_logs(instance, later(), dry_run=False) == would
+    assert prune_compute_logs(instance, later(), dry_run=False) == (0, 0)
 
 
 def test_what_a_deleted_run_printed_goes_when_it_is_old(instance: DagsterInstance, runs: list[str]) -> None:
     for run_id in runs:
         instance.delete_run(run_id)
-    assert prune_folders(instance, time.time() - 3600, dry_run=True) == Folders()
-    assert prune_folders(instance, later(), dry_run=True).number == len(runs)
+    assert prune_compute_logs(instance, time.time() - 3600, dry_run=True) == (0, 0)
+    assert prune_compute_logs(instance, later(), dry_run=True)[0] == len(runs)
 
 
 def test_the_job_says_in_its_outputs_metadata_what_it_did(instance: DagsterInstance, runs: list[str]) -> None:
@@ -267,7 +254,7 @@ def test_a_failed_run_can_still_be_launched_again_from_its_failure(
     instance: DagsterInstance, runs: list[str], reexecutable: Callable[[str], list[str] | None]
 ) -> None:
     before = reexecutable(runs[1])
-    prune(instance, later(), dry_run=False)
+    prune_events(instance, later(), dry_run=False)
     assert (reexecutable(runs[1]), before) == (before, ["trips"])
 
 

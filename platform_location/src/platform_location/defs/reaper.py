@@ -1,21 +1,21 @@
-"""The sensor ``reaper``: containers of runs that have ended go, and what a failed one printed last stays."""
+"""The sensor ``reaper``: removes the containers of ended runs, and stores what the failed ones printed last."""
 
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterInstance
 
+from platform_location.container_logs import store_output, stored_containers
 from platform_location.docker_api import AWAY, GONE, Docker, DockerError
-from platform_location.last_words import attach, attached_containers
 from platform_location.run_containers import RUN_ID, RunContainer, Verdict, is_unsuccessful, judge
 from platform_location.settings import Settings, read_settings
 
 SETTINGS = read_settings()
-# A tick that takes a minute is given up. What is not done by then is left to the next one.
+# Dagster gives up a tick after a minute. What is not done by then is left to the next one.
 BUDGET_SECONDS = 30.0
 
 
@@ -28,10 +28,10 @@ def reap(
     known: Iterable[str] = (),
     budget: float = BUDGET_SECONDS,
 ) -> tuple[str, list[str]]:
-    """One look: keeps the last words of what did not succeed, and removes what is old enough.
+    """Stores the output of containers whose run did not succeed, and removes the containers that are old enough.
 
-    A container is removed only after its last words are stored, and they are looked up among the run's events before
-    they are written: a tick that dies anywhere is made good by the next one.
+    A container is removed only after its output is stored, and the run's events are searched for the output before it
+    is stored: after a tick that dies anywhere, the next one completes its work.
 
     Args:
         instance: the instance.
@@ -39,19 +39,21 @@ def reap(
         project: the containers' label ``project``.
         settings: after how many seconds a container is removed.
         now: with a time zone.
-        known: ids of containers whose last words are known to be stored; saves looking them up.
-        budget: seconds that the look may take; the containers that were created first come first.
+        known: ids of containers whose output is known to be stored, which saves the search.
+        budget: seconds that this may take; the containers that were created first come first.
 
     Returns:
-        What was found and done, in words; and the ids whose last words are stored now.
+        What was found and done, in words; and the ids of the containers whose output is stored now.
 
     Raises:
         DockerError: Docker does not answer.
     """
     deadline = time.monotonic() + budget
     listed = sorted(docker.containers([f"project={project}", RUN_ID]), key=lambda container: container["Created"])
+    if not listed:
+        return "no run containers", []
     run_ids = [container["Labels"][RUN_ID] for container in listed]
-    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=run_ids))} if run_ids else {}
+    runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=run_ids))}
     stored = set(known) & {container["Id"] for container in listed}
     done: Counter[str] = Counter()
     for number, entry in enumerate(listed):
@@ -62,9 +64,9 @@ def reap(
             container = RunContainer.from_inspect(docker.inspect(entry["Id"]))
             run = runs.get(container.run_id)
             if run is not None and is_unsuccessful(container, run.status) and container.id not in stored:
-                if container.id not in attached_containers(instance, run.run_id):
-                    attach(instance, run, container, docker)
-                    done["new with what it printed last kept"] += 1
+                if container.id not in stored_containers(instance, run.run_id):
+                    store_output(instance, run, container, docker)
+                    done["whose output was stored"] += 1
                 stored.add(container.id)
             verdict = judge(container, run.status if run else None, settings, now)
             if verdict is Verdict.REMOVED:
@@ -73,30 +75,24 @@ def reap(
         except DockerError as error:
             if error.status in AWAY:
                 raise
-            # One that Docker does not let go of must not keep the others; and some are removed meanwhile by others.
-            done["gone meanwhile" if error.status == GONE else f"refused by Docker ({error})"] += 1
-    return _in_words(len(listed), done), sorted(stored)
-
-
-def _in_words(number: int, done: Mapping[str, int]) -> str:
-    if not number:
-        return "no run containers"
-    said = ", ".join(f"{count} {what}" for what, count in sorted(done.items()))
-    return f"{number} run container{'s' if number > 1 else ''}: {said}"
+            # One container that Docker refuses to remove must not hold up the others; some are removed by others.
+            done["already gone" if error.status == GONE else f"refused by Docker ({error})"] += 1
+    summary = ", ".join(f"{count} {what}" for what, count in sorted(done.items()))
+    return f"{len(listed)} run container{'s' if len(listed) > 1 else ''}: {summary}", sorted(stored)
 
 
 @dg.sensor(
     minimum_interval_seconds=SETTINGS.reap_interval_seconds,
     default_status=dg.DefaultSensorStatus.RUNNING if SETTINGS.housekeeping else dg.DefaultSensorStatus.STOPPED,
     description=(
-        "Removes the containers of runs that have ended: of those that succeeded after "
-        f"{SETTINGS.reap_succeeded_after_seconds} s, of all others after {SETTINGS.reap_failed_after_seconds} s. What "
-        "the container of a run that did not succeed printed last is kept as an event of the run."
+        "Removes the containers of ended runs: of those that succeeded after "
+        f"{SETTINGS.reap_succeeded_after_seconds} s, of all others after {SETTINGS.reap_failed_after_seconds} s. "
+        "Stores the end of the output of a run that did not succeed as an event of the run."
     ),
 )
 def reaper(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Looks at the run containers of this stack."""
+    docker = Docker(os.environ.get("DOCKER_HOST", ""))
     known = context.cursor.split() if context.cursor else []
     project = os.environ["COMPOSE_PROJECT_NAME"]
-    said, stored = reap(context.instance, Docker.from_env(), project, SETTINGS, datetime.now(UTC), known)
-    return dg.SensorResult(skip_reason=said, cursor=" ".join(stored))
+    summary, stored = reap(context.instance, docker, project, SETTINGS, datetime.now(UTC), known)
+    return dg.SensorResult(skip_reason=summary, cursor=" ".join(stored))

@@ -1,0 +1,76 @@
+"""Stores the end of a run container's output, and how the container ended, as an event of a run that did not succeed.
+
+What a step prints is in the compute logs, on a volume. What a run prints outside of its steps (an import error, a crash
+before the first step) is only in Docker's log of the container, and is deleted with it.
+"""
+
+import re
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance
+from dagster._core.events import EngineEventData
+
+from platform_location.docker_api import NO_LOG, Docker, DockerError
+from platform_location.run_containers import RunContainer
+
+LINES = 200
+MOST_BYTES = 16_000
+# The metadata entry that tells these events from others, and whose value is the container's id.
+CONTAINER = "container"
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
+def stored_containers(instance: DagsterInstance, run_id: str) -> set[str]:
+    """Returns the ids of a run's containers whose output is stored."""
+    events = instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
+    entries = [event.get_dagster_event().engine_event_data.metadata.get(CONTAINER) for event in events]
+    return {str(entry.value) for entry in entries if entry is not None}
+
+
+def store_output(instance: DagsterInstance, run: dg.DagsterRun, container: RunContainer, docker: Docker) -> None:
+    """Stores the end of a container's output with its run. If Docker cannot read the log, the event says so.
+
+    Raises:
+        DockerError: Docker does not answer, or the container is gone.
+    """
+    try:
+        output = printable(docker.tail(container.id, LINES))
+    except DockerError as error:
+        if error.status not in NO_LOG:
+            raise
+        output = f"(Docker cannot read its log: {error})"
+    ending = f"exit code {container.exit_code}"
+    if container.oom_killed:
+        ending += ", killed by the kernel: out of memory"
+    elif container.state == "created":
+        ending = f"never started: {container.error or 'Docker gives no reason'}"
+    instance.report_engine_event(
+        f"The run's container ended ({ending}). The end of its output, also from outside of steps, is stored here.",
+        dagster_run=run,
+        engine_event_data=EngineEventData(
+            {
+                "last output": dg.MetadataValue.md(fenced(output)),
+                "exit code": container.exit_code,
+                "out of memory": container.oom_killed,
+                "ended": dg.MetadataValue.timestamp(container.ended_at),
+                CONTAINER: container.id,
+            }
+        ),
+    )
+
+
+def printable(output: bytes) -> str:
+    """Decodes the end of an output, at most 16,000 bytes from the start of a line, without colors and NUL."""
+    text = ESCAPE.sub("", output.decode(errors="replace")).replace("\x00", "").rstrip()
+    encoded = text.encode()
+    if len(encoded) > MOST_BYTES:
+        text = encoded[-MOST_BYTES:].decode(errors="ignore")
+        text = text[text.find("\n") + 1 :]
+    return text or "(nothing)"
+
+
+def fenced(text: str) -> str:
+    """Returns a Markdown code block whose fence is longer than any in the text."""
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
