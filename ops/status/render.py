@@ -257,7 +257,7 @@ def _storage(storage: Storage) -> Iterator[RenderableType]:
     used = share(storage.disk_used, total)
     disk = f"{used:.0%} of {size(total)} used, {size(storage.disk_free)} free"
     databases = ", ".join(f"{name} {size(number)}" for name, number in sorted(storage.databases.items()))
-    limits = {role.name: "" if role.limit is None else f" of {role.limit}" for role in storage.roles}
+    limits = {role.name: "" if role.limit is None else f"/{role.limit}" for role in storage.roles}
     roles = ", ".join(f"{role.name} {role.used}{limits[role.name]}" for role in storage.roles)
     connections = f"{storage.connections} of {storage.max_connections}: {roles}"
     full = share(storage.connections, storage.max_connections) >= FULL or any(map(is_full, storage.roles))

@@ -1,11 +1,13 @@
-"""A stack in which all is well, and what goes wrong in it, as facts."""
+"""A healthy stack and what may go wrong in it, as facts; and the stacks that docs/status.md shows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from ops.status.facts import (
     Asset,
+    Check,
     Daemon,
     Events,
     Facts,
@@ -18,6 +20,7 @@ from ops.status.facts import (
     Runs,
     Service,
     Storage,
+    Unknown,
     Workspace,
 )
 
@@ -111,4 +114,159 @@ HEALTHY = Facts(
     storage=Storage(
         40, 60, {"dagster": 1, "warehouse": 2}, 10, 100, (Role("dagster", 5, 20), Role("postgres", 1, None))
     ),
+)
+
+
+# --- the examples of docs/status.md ---------------------------------------------------------------------------------
+
+_AT = datetime(2026, 11, 25, 9, 30, tzinfo=UTC).timestamp()
+_LOADED = ("2023-01-01", "2023-02-01")
+_FAILED = "2023-03-01"
+_FIRST = date(2023, 1, 1)
+_DAYS = tuple(str(_FIRST + timedelta(days=day)) for day in range(90))
+_BUILT_DAYS = _DAYS[:59]
+_UP_SINCE = _AT - 16 * 60
+
+
+def _service(name: str, image: str = "", **changed: Any) -> Service:
+    return replace(
+        Service(name, "running", "healthy", image if ":" in image else f"{image or name}:local", _UP_SINCE), **changed
+    )
+
+
+_SERVICES = (
+    _service("daemon", "platform"),
+    _service("dbt_location"),
+    _service("dbt_location_gateway", "proxies"),
+    _service("docker-proxy", "proxies"),
+    _service("ingestion_location"),
+    _service("ingestion_location_gateway", "proxies"),
+    _service("platform_location"),
+    _service("postgres", image="postgres:17"),
+    _service("reports"),
+    _service("webserver", "platform"),
+    _service("migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 40),
+    _service("workspace", "migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 10),
+)
+_LOCATIONS = ("dbt_location", "ingestion_location", "platform_location")
+_DAEMONS = (
+    "ASSET",
+    "BACKFILL",
+    "EVENT_LOG_CONSUMER",
+    "FRESHNESS",
+    "MONITORING",
+    "QUEUED_RUN_COORDINATOR",
+    "SCHEDULER",
+    "SENSOR",
+)
+
+
+def _sensor(name: str, location: str, status: str | None = "SKIPPED", kind: str = "sensor") -> Instigator:
+    return Instigator(name, location, kind, True, True, name == "automatic_builds", status and _AT - 9, status)
+
+
+def _monthly(key: str, location: str, *parents: str) -> Asset:
+    keys = (*_LOADED, _FAILED)
+    return replace(
+        TRIPS,
+        key=key,
+        location=location,
+        parents=parents,
+        keys=keys,
+        materialized=frozenset(_LOADED),
+        failed=frozenset(),
+    )
+
+
+def _daily(key: str, *parents: str) -> Asset:
+    return replace(DAILY, key=key, parents=parents, keys=_DAYS, materialized=frozenset(_BUILT_DAYS))
+
+
+_ASSETS = (
+    replace(_monthly("taxi_trips", "ingestion_location"), failed=frozenset({_FAILED})),
+    ZONES,
+    Asset("stg_zones", "dbt_location", parents=("taxi_zones",)),
+    _daily("stg_trips", "taxi_trips"),
+    _daily("daily_metrics", "stg_trips"),
+    _daily("location_metrics", "stg_trips"),
+    _daily("manhattan_stats", "stg_trips", "stg_zones"),
+    _monthly("borough_flows", "dbt_location", "stg_trips", "stg_zones"),
+    _monthly("zone_map", "dbt_location", "location_metrics", "stg_zones"),
+    _monthly("monthly_report", "dbt_location", "daily_metrics", "borough_flows", "zone_map"),
+)
+_ORDER = ("taxi_zones", "taxi_trips", "stg_zones", "stg_trips")  # every other asset is built after these
+_NEWEST = {
+    (asset.key, key): Materialization(id=place, time=_AT - 900 + place)
+    for place, asset in enumerate(sorted(_ASSETS, key=lambda one: (one.key not in _ORDER, one.key == "monthly_report")))
+    for key in (asset.materialized if asset.kind else [None])
+}
+_RUN_ID = "5d0e1f0c-6c0f-4b8e-9b42-6a3f6c9f1f27"
+_SOURCE = "https://d37ci6vzurychx.cloudfront.net/trip-data/yellow_tripdata_2023-03.parquet"
+
+EXAMPLE_FAILED_MONTH = Facts(
+    time=_AT,
+    project="dagster-taxi",
+    url="http://127.0.0.1:3000",
+    services=_SERVICES,
+    workspace=Workspace(
+        locations=tuple(Location(name, None, _UP_SINCE) for name in _LOCATIONS),
+        instigators=(
+            _sensor("automatic_builds", "dbt_location"),
+            _sensor("new_trip_files", "ingestion_location"),
+            _sensor("new_zone_files", "ingestion_location"),
+            _sensor("notify_run_failure", "platform_location", "SUCCESS"),
+            _sensor("reaper", "platform_location", "SUCCESS", "schedule"),
+            _sensor("nightly_pruning", "platform_location", None, "schedule"),
+        ),
+    ),
+    daemons=tuple(Daemon(name, _AT - 24) for name in _DAEMONS),
+    assets=_ASSETS,
+    checks=tuple(Check("daily_metrics", f"check_{n}", "SUCCEEDED", None, "1", "") for n in range(25)),
+    runs=Runs(failed=(failed_run(id=_RUN_ID, first=_FAILED, last=_FAILED, created=_AT - 400, ended=_AT - 300),)),
+    events=Events(
+        _NEWEST,
+        {
+            _RUN_ID: f"{_SOURCE}: the source does not have this file (HTTP 404). The TLC publishes a month about two "
+            "months late: choose a published month, or check TLC_BASE_URL and TLC_TAXI_TYPE."
+        },
+    ),
+    storage=Storage(
+        disk_used=51_000_000_000,
+        disk_free=58_000_000_000,
+        databases={"dagster": 27_000_000, "postgres": 7_800_000, "warehouse": 35_000_000},
+        connections=6,
+        max_connections=100,
+        roles=(
+            Role("dagster", 5, 60),
+            Role("dbt_location", 0, 10),
+            Role("ingestion_location", 0, 10),
+            Role("postgres", 1, None),
+        ),
+    ),
+)
+_NO_WEBSERVER = Unknown("webserver is exited")
+EXAMPLE_STOPPED_WEBSERVER = replace(
+    EXAMPLE_FAILED_MONTH,
+    url=None,
+    services=tuple(
+        replace(one, state="exited", health=None, exit_code=143, since=_AT - 15) if one.name == "webserver" else one
+        for one in _SERVICES
+    ),
+    workspace=_NO_WEBSERVER,
+    daemons=_NO_WEBSERVER,
+    assets=_NO_WEBSERVER,
+    checks=_NO_WEBSERVER,
+    runs=_NO_WEBSERVER,
+)
+EXAMPLE_NOT_UP = Facts(
+    _AT,
+    "dagster-taxi",
+    None,
+    tuple(replace(one, state="absent", health=None, since=None) for one in _SERVICES),
+)
+EXAMPLE_NO_ENGINE = Facts(
+    _AT,
+    "dagster-taxi",
+    None,
+    Unknown("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"),
 )

@@ -11,7 +11,20 @@ import pytest
 
 from ops.command import ROOT
 from ops.status.as_json import as_json
-from ops.status.facts import Check, Events, Facts, Location, Role, Runs, Storage, Unknown, Workspace
+from ops.status.facts import (
+    Backfill,
+    Check,
+    Daemon,
+    Events,
+    Facts,
+    Instigator,
+    Location,
+    Role,
+    Runs,
+    Storage,
+    Unknown,
+    Workspace,
+)
 from ops.status.judge import Problem, duration, judge
 from ops.status.render import WIDTH, screen, shorten, size, verdict
 from tests.ops.stack_facts import DAILY, HEALTHY, MONTHS, NOW, TRIPS, ZONES, failed_run, newest
@@ -68,21 +81,48 @@ def test_what_is_not_known_for_the_same_reason_is_said_once() -> None:
     assert lines[lines.index("Code locations, Daemon, Data") + 1] == f"  not known: {away.reason}"
 
 
-def test_no_line_is_too_long_whatever_the_names_and_messages() -> None:
-    long = "a_name_of_some_length_" * 10
+def with_text(text: str) -> Facts:
+    """Facts in which this text is whatever may come from outside: names, images and messages."""
     assert isinstance(HEALTHY.services, tuple)
     assert isinstance(HEALTHY.storage, Storage)
-    facts = replace(
+    return replace(
         MONTH_FAILED,
-        services=(replace(HEALTHY.services[0], image=f"registry/{long}:1", health="unhealthy"), *HEALTHY.services[1:]),
-        workspace=Workspace((Location("dbt_location", long, NOW),), (), {}),
-        assets=(replace(TRIPS, key=long, failed=frozenset(MONTHS)), *(replace(ZONES, key=f"z{n}") for n in range(40))),
-        checks=(Check(long, long, "FAILED", "ERROR", "1", long),),
-        runs=Runs((failed_run(long, status="STARTED"),), (failed_run(long),), ()),
-        events=Events(newest(), {"0a1b": long}),
-        storage=replace(HEALTHY.storage, roles=tuple(Role(f"role_{n}", 1, 20) for n in range(20))),
+        project=text,
+        services=(replace(HEALTHY.services[0], image=f"registry/{text}:1", health="unhealthy"), *HEALTHY.services[1:]),
+        workspace=Workspace(
+            (Location("dbt_location", text, NOW),),
+            (Instigator(text, text, "sensor", True, True, False, NOW, "FAILURE", text),),
+        ),
+        daemons=(Daemon(text, NOW, (text,) * 5), Daemon(text, None)),
+        assets=(replace(TRIPS, key=text, failed=frozenset(MONTHS)), *(replace(ZONES, key=f"z{n}") for n in range(40))),
+        checks=(Check(text, text, "FAILED", "ERROR", "1", text),),
+        runs=Runs(
+            (failed_run(text, status="STARTED"),),
+            (failed_run(text),),
+            (Backfill(text, "REQUESTED", (text,), 1, NOW), Backfill(text, "FAILED", (text,), 1, NOW, NOW, text)),
+        ),
+        events=Events(newest(), {"0a1b": text}),
+        storage=replace(
+            HEALTHY.storage, databases={text: 1}, roles=tuple(Role(f"{text}_{n}", 1, 20) for n in range(20))
+        ),
     )
+
+
+def test_no_line_is_too_long_whatever_the_names_and_messages() -> None:
+    facts = with_text("a_name_of_some_length_" * 10)
     assert [line for line in shown(facts).splitlines() if len(line) > WIDTH] == []
+
+
+def test_control_characters_from_outside_do_not_reach_the_terminal() -> None:
+    facts = with_text("\x1b[2J\x1b]0;title\x07\x9b31m\r\u202ex\x7f")
+    text = shown(facts) + as_json(facts, judge(facts))
+    assert {char for char in text if not char.isprintable()} == {"\n"}
+    assert "\\x1b[2J" in text
+
+
+def test_a_message_that_looks_like_markup_is_shown_as_it_is() -> None:
+    facts = replace(MONTH_FAILED, events=Events(newest(), {"0a1b": "[red]KeyError[/red] [/] :boom:"}))
+    assert "    [red]KeyError[/red] [/] :boom:" in shown(facts).splitlines()
 
 
 def test_a_verdict_is_cut_in_what_is_wrong_and_not_in_what_to_do() -> None:
