@@ -1,7 +1,7 @@
--- Database dagster: the instance. Only the role dagster may use it; the code servers and run containers of every
--- location write their runs' events through that role.
+-- Database dagster: the instance. Only the role dagster may use it. Code servers and runs of all locations log in as this
+-- role to write their runs' events.
 revoke all on database dagster from public;
 alter database dagster owner to dagster;
 
--- The most connections that webserver, daemon, code servers and runs may have together, see docs/connections.md.
+-- The limit for webserver, daemon, code servers and runs together (docs/connections.md).
 alter role dagster connection limit 60;

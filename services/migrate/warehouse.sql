@@ -1,3 +1,3 @@
--- Database warehouse: the data. Each location's own file says what it owns and who may read it.
+-- Database warehouse: the data. Each location's warehouse.sql says what it owns and who may read it.
 revoke all on database warehouse from public;
 revoke all on schema public from public;

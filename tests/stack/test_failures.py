@@ -94,7 +94,7 @@ def coming_back(stack: Stack, *services: str) -> Iterator[None]:
             started = now["State"]["StartedAt"] != before[service]["StartedAt"]
             return (started and now["State"]["Health"]["Status"] == "healthy") or None
 
-        wait_for(f"{service} to be back", 300, look)
+        wait_for(f"{service} to be back", 600, look)
 
 
 def die_and_come_back(stack: Stack, *services: str) -> None:
@@ -214,6 +214,8 @@ def test_a_backfill_whose_daemon_and_code_server_die_in_the_middle_goes_on_and_d
 
 
 HANGING = ("daemon", "webserver", "ingestion_location", "dbt_location", "reports")
+# Printed by services/health.yaml.
+ENDED = "The health check failed 3 times in a row. The container is restarted."
 
 
 def test_services_that_hang_are_restarted_and_what_was_queued_gets_done(failing: Stack, right: RightAnswers) -> None:
@@ -223,9 +225,40 @@ def test_services_that_hang_are_restarted_and_what_was_queued_gets_done(failing:
         assert failing.webserver.run(run_id)["status"] == "QUEUED"
         for service in HANGING[1:]:
             freeze(failing, service)
-    log = failing.command("docker", "compose", "logs", "autoheal")
-    assert [service for service in HANGING if f"-{service}-1 " not in log] == []
+    logs = {service: failing.command("docker", "compose", "logs", service) for service in HANGING}
+    assert [service for service, log in logs.items() if ENDED not in log] == []
     assert failing.webserver.finished(run_id)["status"] == "SUCCESS"
+    failing.check_days(right)
+
+
+def test_proxies_that_hang_are_restarted_and_runs_are_launched_through_them(
+    failing: Stack, right: RightAnswers
+) -> None:
+    with coming_back(failing, "docker-proxy", "ingestion_location_gateway"):
+        freeze(failing, "docker-proxy")
+        freeze(failing, "ingestion_location_gateway")
+    assert failing.webserver.finished(failing.webserver.launch_month("2023-01-01"))["status"] == "SUCCESS"
+    failing.check_days(right)
+
+
+def test_the_daemon_is_not_restarted_while_postgres_is_away_and_works_afterwards(
+    failing: Stack, right: RightAnswers
+) -> None:
+    (before,) = failing.inspect(failing.services()["daemon"]["ID"])
+
+    def daemon_is(health: str) -> bool | None:
+        return failing.inspect(before["Id"])[0]["State"]["Health"]["Status"] == health or None
+
+    failing.command("docker", "compose", "pause", "postgres")
+    try:
+        # Its check has failed as often as ends a daemon that hangs.
+        wait_for("the daemon to be unhealthy", 300, lambda: daemon_is("unhealthy"))
+    finally:
+        failing.command("docker", "compose", "unpause", "postgres")
+    wait_for("the daemon to be healthy", 300, lambda: daemon_is("healthy"))
+    (after,) = failing.inspect(before["Id"])
+    assert after["State"]["StartedAt"] == before["State"]["StartedAt"]
+    assert failing.webserver.finished(failing.webserver.launch_month("2023-01-01"))["status"] == "SUCCESS"
     failing.check_days(right)
 
 

@@ -54,7 +54,7 @@ def test_every_service_is_healthy_and_the_one_shots_have_finished(stack: Stack) 
     services = stack.services()
     health = {name: service["Health"] or service["State"] for name, service in services.items()}
     gateways = [f"{location}_gateway" for location in DATA_LOCATIONS]
-    up = ("postgres", "webserver", "daemon", "docker-proxy", "autoheal", "sample", "reports", *LOCATIONS, *gateways)
+    up = ("postgres", "webserver", "daemon", "docker-proxy", "sample", "reports", *LOCATIONS, *gateways)
     assert health == {**dict.fromkeys(up, "healthy"), "migrate": "exited", "workspace": "exited"}
     assert (services["migrate"]["ExitCode"], services["workspace"]["ExitCode"]) == (0, 0)
 
@@ -311,7 +311,7 @@ def test_a_locations_code_reaches_neither_the_webserver_nor_the_socket_of_the_en
             stack.command("docker", "compose", "exec", "-T", location, "python", "-c", code, host, str(port))
 
 
-@pytest.mark.parametrize("service", ["webserver", "daemon", "autoheal", "reports", *LOCATIONS])
+@pytest.mark.parametrize("service", ["webserver", "daemon", "reports", *LOCATIONS])
 def test_a_service_does_not_run_as_root(stack: Stack, service: str) -> None:
     assert stack.command("docker", "compose", "exec", "-T", service, "id", "-un") == "dagster\n"
 
@@ -354,12 +354,11 @@ def test_the_status_as_json_has_every_partition(stack: Stack, months: list[dict[
 @pytest.mark.parametrize("service", ["daemon", "webserver"])
 def test_the_status_names_a_service_that_is_frozen(stack: Stack, build: list[dict[str, Any]], service: str) -> None:
     assert build
-    # Autoheal too, which on a busy machine may have something against the service.
-    stack.command("docker", "compose", "pause", "autoheal", service)
+    stack.command("docker", "compose", "pause", service)
     try:
         good, screen = stack.status()
     finally:
-        stack.command("docker", "compose", "unpause", "autoheal", service)
+        stack.command("docker", "compose", "unpause", service)
     verdict = f"needs a person: {service} is paused; next: docker compose unpause {service}"
     assert (good, verdict in screen.splitlines()) == (False, True)
 
@@ -395,6 +394,7 @@ def test_the_status_says_that_there_is_no_engine(stack: Stack) -> None:
         ("POST", "/containers/create", 403),
         ("POST", "/containers/x/kill", 403),
         ("POST", "/containers/x/stop", 403),
+        ("POST", "/containers/x/restart", 403),
         ("GET", "/containers/x/archive", 403),
     ],
 )
