@@ -57,12 +57,8 @@ def asset_statuses(
 ) -> list[AssetStatus]:
     """The status of each asset, partitioned ones first, upstream before downstream.
 
-    Args:
-        assets: those of the workspace.
-        unfinished: the runs in progress or queued.
-        failed: the failed runs.
-        newest: the newest materializations. None where they are unknown: then nothing is stale, and the state of an
-            unpartitioned asset is unknown.
+    ``newest`` is None where the event log is unknown. Then nothing is stale, and the state of an unpartitioned asset is
+    unknown.
     """
     lineage = Lineage(assets, newest or {})
     depths = _depths(assets)

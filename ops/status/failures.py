@@ -40,14 +40,8 @@ def unresolved(
     """The failed runs whose partitions have neither been built since nor are being built, newest first.
 
     A run that failed after it had built its partitions, as on an asset check, is unresolved until they are built again.
-
-    Args:
-        failed: the failed runs, newest first. A partition counts for the newest of them.
-        statuses: the status of each asset.
-        newest: the newest materializations.
-        reasons: why runs failed, by run id.
-        last_runs: the newest run of each job that is no asset job, by location and job.
-        now: the time.
+    A partition on which several runs failed counts for the newest of them. ``last_runs`` has the newest run of each job
+    that is no asset job, by location and job.
     """
     left = {status.asset.key: {key for key, state in status.states.items() if state == FAILED} for status in statuses}
     order = {status.asset.key: status.asset.keys for status in statuses}

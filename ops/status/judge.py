@@ -88,7 +88,7 @@ def judge(facts: Facts) -> Judgement:
         daemons = _daemons(known(facts.daemons, ()), facts.time, down, starting)
         automation = [*daemons, *_instigators(workspace, down)]
         problems += automation
-        problems += [_failure(failure) for failure in failures if not failure.retrying]
+        problems += _failures(failures)
         problems += _backfills(runs.backfills, newest)
         if not automation and not down & WORKERS:
             automated = {one.location for one in workspace.instigators if one.builds_assets and one.running}
@@ -198,8 +198,10 @@ def _instigators(workspace: Workspace, down: set[str]) -> Iterator[Problem]:
             yield Problem(one.kind, f"{name} failed at its last tick: {one.error}", _logs(one.location))
 
 
-def _failure(failure: Failure) -> Problem:
-    return Problem("run", f"{failure.label} failed", "see its run above, then launch it again")
+def _failures(failures: Iterable[Failure]) -> Iterator[Problem]:
+    for failure in failures:
+        if not failure.retrying:
+            yield Problem("run", f"{failure.label} failed", "see its run above, then launch it again")
 
 
 def _backfills(backfills: Iterable[Backfill], newest: Newest) -> Iterator[Problem]:

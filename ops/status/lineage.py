@@ -15,26 +15,22 @@ class Lineage:
     """
 
     def __init__(self, assets: Iterable[Asset], newest: Newest) -> None:
-        self._assets = {asset.key: asset for asset in assets}
+        self.assets = {asset.key: asset for asset in assets}
         self._newest = newest
-        self._windows = {key: windows(asset) for key, asset in self._assets.items() if asset.kind == "TIME_WINDOW"}
+        self._windows = {key: windows(asset) for key, asset in self.assets.items() if asset.kind == "TIME_WINDOW"}
         self._starts = {key: [start for start, _ in found.values()] for key, found in self._windows.items()}
         self._sources: dict[tuple[str, Key], Materialization | None] = {}
 
-    def cadence(self, asset: str) -> str:
-        """The cadence of an asset's partitions, such as ``daily``."""
-        return self._assets[asset].cadence
-
     def parents(self, asset: str, key: Key) -> Iterator[tuple[str, Key]]:
         """The partitions that a partition is made from directly."""
-        for parent in self._assets[asset].parents:
-            if parent not in self._assets or parent == asset:  # an asset may depend on its own earlier partitions
+        for parent in self.assets[asset].parents:
+            if parent not in self.assets or parent == asset:  # an asset may depend on its own earlier partitions
                 continue
-            if key is None and self._assets[parent].kind is None:
+            if key is None and self.assets[parent].kind is None:
                 yield parent, None
             elif key is not None and asset in self._windows and parent in self._windows:
                 start, end = self._windows[asset][key]
-                keys = self._assets[parent].keys
+                keys = self.assets[parent].keys
                 # The last partition that begins before the window may reach into it.
                 for place in range(max(bisect_left(self._starts[parent], start) - 1, 0), len(keys)):
                     begins, ends = self._windows[parent][keys[place]]

@@ -26,13 +26,8 @@ def overdue(
 ) -> list[Overdue]:
     """The partitions that are stale, or missing with everything upstream built, and that nothing is building.
 
-    Missing partitions count only in locations with automation: elsewhere nobody asked for them.
-
-    Args:
-        statuses: the status of each asset.
-        newest: the newest materializations.
-        automated: the locations whose automation sensor runs.
-        backfills: the backfills; those in progress may launch runs yet.
+    Missing partitions count only in ``automated`` locations: elsewhere nobody asked for them. A backfill in progress
+    may still launch runs for its assets.
     """
     states = {(status.asset.key, key): state for status in statuses for key, state in status.states.items()}
     lineage = Lineage([status.asset for status in statuses], newest)
@@ -68,10 +63,10 @@ def overdue(
 
 def _can_be_built(states: Mapping[tuple[str, Key], str], lineage: Lineage, asset: str, key: Key) -> bool:
     """Whether everything upstream is built, or can be built in the same run; a run has partitions of one cadence."""
-    cadence = lineage.cadence(asset)
+    cadence = lineage.assets[asset].cadence
     for parent in lineage.parents(asset, key):
         state = states.get(parent, MISSING)
-        in_same_run = lineage.cadence(parent[0]) == cadence and any(lineage.parents(*parent))
+        in_same_run = lineage.assets[parent[0]].cadence == cadence and any(lineage.parents(*parent))
         if state == BUILT or (in_same_run and state in (STALE, MISSING) and _can_be_built(states, lineage, *parent)):
             continue
         return False

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -83,16 +84,6 @@ def shorten(value: str, most: int) -> str:
     head = max(most - 1, 0) * 2 // 3
     tail = max(most - 1 - head, 0)
     return f"{value[:head]}…{value[len(value) - tail :]}"
-
-
-def size(number: int) -> str:
-    """A number of bytes in the unit that fits: ``12 MB``, ``1.5 GB``."""
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def _blocks(facts: Facts, judgement: Judgement) -> list[tuple[str, Unknown | Group]]:
@@ -255,8 +246,8 @@ def _instigators(instigators: Sequence[Instigator], now: float) -> Iterator[Rend
 def _storage(storage: Storage) -> Iterator[RenderableType]:
     total = storage.disk_used + storage.disk_free
     used = share(storage.disk_used, total)
-    disk = f"{used:.0%} of {size(total)} used, {size(storage.disk_free)} free"
-    databases = ", ".join(f"{name} {size(number)}" for name, number in sorted(storage.databases.items()))
+    disk = f"{used:.0%} of {decimal(total)} used, {decimal(storage.disk_free)} free"
+    databases = ", ".join(f"{name} {decimal(number)}" for name, number in sorted(storage.databases.items()))
     limits = {role.name: "" if role.limit is None else f"/{role.limit}" for role in storage.roles}
     roles = ", ".join(f"{role.name} {role.used}{limits[role.name]}" for role in storage.roles)
     connections = f"{storage.connections} of {storage.max_connections}: {roles}"

@@ -37,7 +37,8 @@ query { assetNodes {
   partitionDefinition { type description fmt } partitionKeys
   assetPartitionStatuses { __typename
     ... on TimePartitionStatuses { ranges { startKey endKey status } }
-    ... on DefaultPartitionStatuses { materializedPartitions failedPartitions materializingPartitions } } } }
+    ... on DefaultPartitionStatuses { 
+      MATERIALIZED: materializedPartitions FAILED: failedPartitions MATERIALIZING: materializingPartitions } } } }
 """
 CHECKS = """
 query { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks {
@@ -186,14 +187,9 @@ def _asset(node: Mapping[str, Any]) -> Asset:
 
 def _partition_states(node: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
     """The partition keys by Dagster's state."""
-    statuses = node["assetPartitionStatuses"]
+    statuses, keys = node["assetPartitionStatuses"], node["partitionKeys"]
     if statuses["__typename"] != "TimePartitionStatuses":
-        return {
-            "MATERIALIZED": statuses.get("materializedPartitions", ()),
-            "FAILED": statuses.get("failedPartitions", ()),
-            "MATERIALIZING": statuses.get("materializingPartitions", ()),
-        }
-    keys = node["partitionKeys"]
+        return dict(statuses)
     places = {key: place for place, key in enumerate(keys)}
     states: dict[str, set[str]] = {}
     for found in statuses["ranges"]:

@@ -162,7 +162,7 @@ _DAEMONS = (
 
 
 def _sensor(name: str, location: str, status: str | None = "SKIPPED", kind: str = "sensor") -> Instigator:
-    return Instigator(name, location, kind, True, True, name == "automatic_builds", status and _AT - 9, status)
+    return Instigator(name, location, kind, True, True, name == "automatic_builds", _AT - 9 if status else None, status)
 
 
 def _monthly(key: str, location: str, *parents: str) -> Asset:

@@ -26,7 +26,7 @@ from ops.status.facts import (
     Workspace,
 )
 from ops.status.judge import Problem, duration, judge
-from ops.status.render import WIDTH, screen, shorten, size, verdict
+from ops.status.render import WIDTH, screen, shorten, verdict
 from tests.ops.stack_facts import DAILY, HEALTHY, MONTHS, NOW, TRIPS, ZONES, failed_run, newest
 
 MONTH_FAILED = replace(
@@ -160,13 +160,6 @@ def test_json_says_what_is_not_known_and_why() -> None:
 )
 def test_a_length_of_time_is_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(999, "999 B"), (1500, "1.5 kB"), (20_000_000, "20 MB"), (3e12, "3.0 TB")]
-)
-def test_a_size_is_said_in_the_unit_that_fits(number: int, text: str) -> None:
-    assert size(number) == text
 
 
 def test_a_text_is_cut_in_its_middle() -> None:
