@@ -60,7 +60,8 @@ ZONES = Asset("taxi_zones", "ingestion_location")
 def newest(**changed: Sequence[tuple[Key, int]]) -> dict[tuple[str, Key], Materialization]:
     """Newest materializations: the months as events 1 and 2, the days 11 to 14, the reports 21 and 22, the zones 5.
 
-    The keywords give others, by asset: pairs of partition and event. An event's time is two hours ago and its number.
+    The keywords replace those of an asset by pairs of partition and event id. An event's time is two hours ago plus its
+    id in seconds.
     """
     events: dict[str, Sequence[tuple[Key, int]]] = {
         "taxi_trips": [(key, 1 + place) for place, key in enumerate(MONTHS)],

@@ -87,7 +87,7 @@ def test_a_healthy_stack_needs_nobody() -> None:
         ({"health": "starting", "since": NOW - 400}, "daemon has been starting for 6 min"),
     ],
 )
-def test_a_service_that_does_not_do_its_work_needs_a_person(changed: dict[str, Any], what: str) -> None:
+def test_a_service_that_does_not_work_needs_a_person(changed: dict[str, Any], what: str) -> None:
     assert problems(services=services(**changed)) == [what]
 
 
@@ -101,7 +101,7 @@ def test_a_one_shot_service_that_failed_needs_a_person() -> None:
     assert problems(services=failed) == ["migrate failed (exit status 1)"]
 
 
-def test_without_an_engine_that_is_all_there_is_to_say() -> None:
+def test_without_an_engine_nothing_else_is_reported() -> None:
     assert problems(services=Unknown("Cannot connect to the Docker daemon")) == ["Cannot connect to the Docker daemon"]
 
 
@@ -119,7 +119,7 @@ def test_a_webserver_that_does_not_answer_is_one_problem() -> None:
     assert problems(workspace=away, daemons=away, assets=away, checks=away, runs=away) == [away.reason]
 
 
-def test_what_only_a_service_that_is_down_could_tell_is_no_problem_of_its_own() -> None:
+def test_what_only_a_stopped_service_can_tell_is_no_problem_of_its_own() -> None:
     away = Unknown("the webserver answers with an error")
     gone = tuple(
         replace(service, state="exited", health=None) if service.name == "postgres" else service for service in SERVICES
@@ -129,7 +129,7 @@ def test_what_only_a_service_that_is_down_could_tell_is_no_problem_of_its_own() 
     assert found == ["postgres is exited (exit status 0, 60 min ago)"]
 
 
-def test_a_postgres_that_hangs_is_one_problem_together_with_the_webserver_that_waits_for_it() -> None:
+def test_a_hanging_postgres_and_the_webserver_that_waits_for_it_are_one_problem() -> None:
     away = Unknown("the webserver does not answer in 20 s")
     hangs = Unknown("Postgres does not answer: timeout expired")
     blocks: dict[str, Any] = {"workspace": away, "daemons": away, "assets": away, "checks": away, "runs": away}
@@ -141,12 +141,12 @@ def test_a_location_that_does_not_load_needs_a_person() -> None:
     assert problems(workspace=broken) == ["dbt_location is not loaded: SyntaxError: invalid syntax"]
 
 
-def test_a_daemon_without_a_heartbeat_for_long_needs_a_person() -> None:
+def test_a_daemon_without_a_recent_heartbeat_needs_a_person() -> None:
     frozen = (Daemon("SENSOR", NOW - 400), Daemon("QUEUED_RUN_COORDINATOR", NOW - 380))
     assert problems(daemons=frozen) == ["the daemon has sent no heartbeat for 6 min"]
 
 
-def test_only_a_daemon_whose_errors_go_on_needs_a_person() -> None:
+def test_a_daemon_needs_a_person_only_if_it_keeps_failing() -> None:
     assert problems(daemons=(Daemon("SENSOR", NOW, ("OperationalError",)),)) == []
     again = problems(daemons=(Daemon("SENSOR", NOW, ("OperationalError",) * 5),))
     assert again == ["SENSOR keeps failing: OperationalError"]
@@ -156,7 +156,7 @@ def test_a_sensor_that_should_run_and_is_stopped_needs_a_person() -> None:
     assert problems(workspace=sensor(running=False)) == ["sensor automatic_builds (dbt_location) is stopped"]
 
 
-def test_a_sensor_that_is_stopped_since_automation_is_off_needs_nobody() -> None:
+def test_a_sensor_that_is_stopped_because_automation_is_off_needs_nobody() -> None:
     assert problems(workspace=sensor(running=False, runs_by_default=False)) == []
 
 
@@ -167,7 +167,7 @@ def test_a_sensor_whose_last_tick_failed_needs_a_person() -> None:
     ]
 
 
-def test_a_failed_month_that_was_not_loaded_since_needs_a_person() -> None:
+def test_a_failed_month_needs_a_person() -> None:
     month = replace(TRIPS, materialized=frozenset(MONTHS[:1]), failed=frozenset(MONTHS[1:]))
     facts = replace(HEALTHY, **failing(failed_run(), month, reasons={"0a1b": "HTTP 404"}))
     (failure,) = judge(facts).failures
@@ -175,24 +175,24 @@ def test_a_failed_month_that_was_not_loaded_since_needs_a_person() -> None:
     assert problems(facts) == ["taxi_trips 2023-02-01 failed"]
 
 
-def test_a_failed_month_that_was_loaded_since_needs_nobody() -> None:
+def test_a_failed_month_that_was_loaded_later_needs_nobody() -> None:
     assert problems(**failing(failed_run(), TRIPS)) == []
 
 
-def test_a_lost_run_that_is_about_to_be_launched_again_needs_nobody_for_a_while() -> None:
+def test_a_lost_run_that_will_be_retried_needs_a_person_only_after_a_while() -> None:
     month = replace(TRIPS, failed=frozenset(MONTHS[1:]))
     assert problems(**failing(failed_run(will_retry=True, ended=NOW - 20), month)) == []
     assert problems(**failing(failed_run(will_retry=True), month)) == ["taxi_trips 2023-02-01 failed"]
 
 
-def test_a_run_that_built_all_it_should_and_failed_needs_a_person_until_that_is_built_again() -> None:
+def test_a_run_that_failed_after_it_built_everything_needs_a_person_until_that_is_built_again() -> None:
     at = newest()[("daily_metrics", DAYS[0])].time
     run = failed_run("daily_metrics", DAYS[0], started=at - 1, ended=at + 1)
     assert problems(**failing(run, DAILY)) == [f"daily_metrics {DAYS[0]} failed"]
     assert problems(**failing(replace(run, started=at - 3, ended=at - 2), DAILY)) == []
 
 
-def test_each_failed_partition_is_named_with_the_newest_run_that_failed_on_it() -> None:
+def test_each_failed_partition_is_reported_with_the_newest_run_that_failed_on_it() -> None:
     month = replace(TRIPS, failed=frozenset(MONTHS))
     runs = (failed_run(id="new"), failed_run(id="old", first="2023-01-01", last="2023-02-01"))
     failures = judge(replace(HEALTHY, assets=(month,), runs=Runs((), runs, ()))).failures
@@ -202,7 +202,7 @@ def test_each_failed_partition_is_named_with_the_newest_run_that_failed_on_it() 
     ]
 
 
-def test_a_failed_partition_whose_run_is_too_old_to_be_known_is_named_all_the_same() -> None:
+def test_a_failed_partition_is_reported_even_if_its_run_is_too_old_to_be_known() -> None:
     assert problems(assets=(replace(TRIPS, failed=frozenset(MONTHS)),)) == ["taxi_trips 2023-01-01..2023-02-01 failed"]
 
 
@@ -213,14 +213,14 @@ def test_a_failed_job_needs_a_person_while_it_is_the_jobs_newest_run(last: str, 
     assert problems(runs=Runs((), (run,), ()), workspace=workspace(last_runs=last_runs)) == what
 
 
-def test_a_backfill_that_failed_itself_needs_a_person_until_its_assets_were_built() -> None:
+def test_a_failed_backfill_needs_a_person_until_its_assets_are_built() -> None:
     failed = Backfill("abc", "FAILED", ("taxi_trips",), 2, NOW - HOUR, NOW - HOUR, "the location was away")
     said = "the backfill abc of taxi_trips failed: the location was away"
     assert problems(runs=Runs((), (), (failed,))) == [said]
     assert problems(runs=Runs((), (), (replace(failed, ended=NOW - 3 * HOUR),))) == []
 
 
-def test_stale_days_that_the_automation_leaves_alone_need_a_person() -> None:
+def test_stale_days_that_the_automation_does_not_build_need_a_person() -> None:
     assert problems(events=Events(LOADED_AGAIN, {})) == [
         "daily_metrics 2023-01-30..2023-01-31: older than its upstream data for 119 min, and nothing builds it"
     ]
@@ -233,11 +233,11 @@ def test_stale_days_of_an_asset_that_depends_on_itself_need_a_person() -> None:
     ]
 
 
-def test_stale_days_need_nobody_while_the_automation_may_still_come_to_them() -> None:
+def test_stale_days_need_nobody_while_the_automation_still_has_time() -> None:
     assert problems(events=Events(LOADED_AGAIN, {}), time=NOW - 2 * HOUR + 60, daemons=()) == []
 
 
-def test_stale_days_need_nobody_while_a_backfill_has_them() -> None:
+def test_stale_days_need_nobody_while_a_backfill_of_them_is_in_progress() -> None:
     goes_on = Backfill("abc", "REQUESTED", ("daily_metrics",), 2, NOW - 60)
     assert problems(events=Events(LOADED_AGAIN, {}), runs=Runs((), (), (goes_on,))) == []
 
@@ -249,14 +249,14 @@ def test_stale_days_need_nobody_while_their_month_is_being_loaded() -> None:
     assert problems(events=Events(LOADED_AGAIN, {}), **busy) == []
 
 
-def test_stale_days_need_a_person_at_once_where_nothing_builds_by_itself() -> None:
+def test_without_automation_stale_days_need_a_person_at_once() -> None:
     off = sensor(running=False, runs_by_default=False)
     assert problems(events=Events(LOADED_AGAIN, {}), workspace=off, time=NOW - 2 * HOUR + 60, daemons=()) == [
         "daily_metrics 2023-01-30..2023-01-31: older than its upstream data and automation is off"
     ]
 
 
-def test_missing_days_of_a_loaded_month_need_a_person_only_where_the_automation_should_have_built_them() -> None:
+def test_missing_days_of_a_loaded_month_need_a_person_only_with_automation() -> None:
     missing = (TRIPS, replace(DAILY, materialized=frozenset(DAYS[:2])))
     without = newest(daily_metrics=[(DAYS[0], 11), (DAYS[1], 12)])
     said = "daily_metrics 2023-02-01..2023-02-02: missing for 119 min, and nothing builds it"
@@ -265,7 +265,7 @@ def test_missing_days_of_a_loaded_month_need_a_person_only_where_the_automation_
     assert problems(assets=missing, events=Events(without, {}), workspace=off) == []
 
 
-def test_missing_days_of_a_missing_month_and_its_missing_metrics_need_nobody() -> None:
+def test_missing_days_and_metrics_of_a_missing_month_need_nobody() -> None:
     first = frozenset(MONTHS[:1])
     assets = (
         replace(TRIPS, materialized=first),
@@ -282,13 +282,13 @@ def test_an_asset_check_with_an_error_needs_a_person_and_a_warning_does_not() ->
     assert problems(checks=(replace(error, severity="WARN"),)) == []
 
 
-def test_a_check_that_made_its_run_fail_is_not_named_twice() -> None:
+def test_a_check_whose_run_is_reported_is_not_reported_twice() -> None:
     month = replace(TRIPS, failed=frozenset(MONTHS[1:]))
     error = Check("taxi_trips", "every_day_has_trips", "FAILED", "ERROR", "0a1b", "")
     assert problems(**failing(failed_run(), month), checks=(error,)) == ["taxi_trips 2023-02-01 failed"]
 
 
-def test_a_queue_that_does_not_move_needs_a_person_and_one_that_moves_does_not() -> None:
+def test_a_queue_needs_a_person_only_if_no_run_is_in_progress() -> None:
     waits = failed_run(status="QUEUED", started=None, ended=None)
     moves = replace(waits, id="2", status="STARTED", first="2023-01-01", last="2023-01-01")
     assert problems(runs=Runs((waits,), (), ())) == ["no run is in progress, and 1 are queued, the oldest for 31 min"]
@@ -309,16 +309,16 @@ def test_what_is_almost_full_needs_a_person(changed: dict[str, Any], what: str) 
 
 
 @pytest.mark.parametrize(("service", "number"), [("daemon", 1), ("dbt_location", 1), ("webserver", 2)])
-def test_the_automation_is_not_blamed_where_a_service_that_it_needs_is_down(service: str, number: int) -> None:
+def test_nothing_is_overdue_while_a_service_that_builds_is_down(service: str, number: int) -> None:
     sick = tuple(replace(one, health="unhealthy") if one.name == service else one for one in SERVICES)
     assert len(problems(services=sick, events=Events(LOADED_AGAIN, {}))) == number
 
 
-def test_the_automation_is_not_blamed_where_its_sensor_is_stopped() -> None:
+def test_nothing_is_overdue_while_the_automation_sensor_is_stopped() -> None:
     found = problems(events=Events(LOADED_AGAIN, {}), workspace=sensor(running=False))
     assert found == ["sensor automatic_builds (dbt_location) is stopped"]
 
 
-def test_a_schedule_is_looked_at_like_a_sensor() -> None:
+def test_a_stopped_schedule_needs_a_person_like_a_sensor() -> None:
     schedule = Instigator("nightly", "platform_location", "schedule", False, True)
     assert problems(workspace=workspace(instigators=(schedule,))) == ["schedule nightly (platform_location) is stopped"]

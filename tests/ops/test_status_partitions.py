@@ -1,4 +1,4 @@
-"""The states of partitions, what they are made from, and the ranges that they are shown as."""
+"""The states of partitions, their lineage, and ranges of them."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def states(*assets: Asset, **changed: object) -> dict[str, list[str]]:
     return {status.asset.key: list(status.states.values()) for status in found}
 
 
-def test_neighbours_are_one_range_and_a_gap_ends_it() -> None:
+def test_neighbouring_keys_are_one_range_and_a_gap_ends_it() -> None:
     assert ranges("abcde", {"a", "b", "d"}.__contains__) == [("a", "b"), ("d", "d")]
 
 
@@ -26,21 +26,21 @@ def test_too_many_ranges_are_counted() -> None:
     assert format_ranges([("a", "b"), ("d", "d"), ("f", "g")], most=2) == "a..b, d, 1 more"
 
 
-def test_a_key_in_no_state_of_dagsters_is_missing() -> None:
+def test_a_partition_without_a_state_in_dagster_is_missing() -> None:
     assert states(replace(TRIPS, materialized=frozenset({"2023-01-01"}))) == {"taxi_trips": ["built", "missing"]}
 
 
-def test_a_built_day_is_stale_once_its_month_was_loaded_again() -> None:
+def test_a_built_day_is_stale_once_its_month_is_loaded_again() -> None:
     again = newest(taxi_trips=[("2023-01-01", 30), ("2023-02-01", 2)])
     assert states(TRIPS, DAILY, newest=again)["daily_metrics"] == ["stale", "stale", "built", "built"]
 
 
-def test_a_months_metrics_are_stale_once_its_trips_were_loaded_again() -> None:
+def test_monthly_metrics_are_stale_once_the_trips_are_loaded_again() -> None:
     again = newest(taxi_trips=[("2023-01-01", 30), ("2023-02-01", 2)])
     assert states(TRIPS, DAILY, REPORT, newest=again)["monthly_report"] == ["stale", "built"]
 
 
-def test_a_months_metrics_are_stale_once_one_of_its_days_was_built_again() -> None:
+def test_monthly_metrics_are_stale_once_one_of_the_days_is_built_again() -> None:
     again = newest(daily_metrics=[(DAYS[0], 11), (DAYS[1], 12), (DAYS[2], 13), (DAYS[3], 40)])
     assert states(TRIPS, DAILY, REPORT, newest=again)["monthly_report"] == ["built", "stale"]
 
@@ -52,36 +52,36 @@ def test_new_zones_make_their_model_stale_and_no_day() -> None:
     assert (found["daily_metrics"], found["stg_zones"]) == (["built"] * 4, ["stale"])
 
 
-def test_days_after_the_last_month_are_made_from_none() -> None:
+def test_days_after_the_last_month_have_no_upstream_month() -> None:
     lineage = Lineage([TRIPS, replace(DAILY, keys=("2023-02-28", "2023-03-01"))], newest())
     parents = [list(lineage.parents("daily_metrics", key)) for key in ("2023-02-28", "2023-03-01")]
     assert parents == [[("taxi_trips", "2023-02-01")], []]
 
 
-def test_a_month_of_metrics_is_made_from_the_days_in_it() -> None:
+def test_the_days_of_a_month_are_upstream_of_its_metrics() -> None:
     lineage = Lineage([TRIPS, DAILY, REPORT], newest())
     assert list(lineage.parents("monthly_report", "2023-01-01")) == [("daily_metrics", day) for day in DAYS[:2]]
 
 
-def test_a_partition_is_queued_while_its_run_waits_and_under_way_once_it_goes_on() -> None:
+def test_a_partition_is_queued_or_running_as_its_run_is() -> None:
     busy = replace(TRIPS, in_progress=frozenset(MONTHS))
     waits = failed_run(first="2023-01-01", status="QUEUED")
     goes_on = failed_run(first="2023-02-01", status="STARTED")
     assert states(busy, unfinished=[waits, goes_on]) == {"taxi_trips": ["queued", "running"]}
 
 
-def test_something_without_partitions_has_failed_where_its_newest_run_failed_after_its_last_build() -> None:
+def test_an_unpartitioned_asset_has_failed_if_a_run_failed_after_its_last_build() -> None:
     run = failed_run("taxi_zones", None)
     assert states(ZONES, failed=[run]) == {"taxi_zones": ["failed"]}
     assert states(ZONES, failed=[replace(run, ended=NOW - 10 * 3600)]) == {"taxi_zones": ["built"]}
 
 
-def test_without_the_event_log_nothing_is_called_stale_and_what_has_no_partitions_is_unknown() -> None:
+def test_without_the_event_log_nothing_is_stale_and_unpartitioned_assets_are_unknown() -> None:
     found = states(TRIPS, DAILY, ZONES, newest=None)
     assert found == {"taxi_trips": ["built"] * 2, "daily_metrics": ["built"] * 4, "taxi_zones": ["unknown"]}
 
 
-def test_the_months_come_first_and_what_has_no_partitions_last() -> None:
+def test_upstream_assets_come_first_and_unpartitioned_ones_last() -> None:
     assert list(states(ZONES, REPORT, DAILY, TRIPS)) == ["taxi_trips", "daily_metrics", "monthly_report", "taxi_zones"]
 
 

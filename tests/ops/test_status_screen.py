@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,7 +76,7 @@ def test_what_is_not_known_says_why() -> None:
     assert "  not known: the webserver does not answer in 20 s" in shown(replace(HEALTHY, assets=away)).splitlines()
 
 
-def test_what_is_not_known_for_the_same_reason_is_said_once() -> None:
+def test_blocks_that_are_not_known_for_the_same_reason_are_one() -> None:
     away = Unknown("the webserver does not answer in 20 s")
     lines = shown(replace(HEALTHY, workspace=away, daemons=away, assets=away)).splitlines()
     assert lines[lines.index("Code locations, Daemon, Data") + 1] == f"  not known: {away.reason}"
@@ -125,13 +126,13 @@ def test_a_message_that_looks_like_markup_is_shown_as_it_is() -> None:
     assert "    [red]KeyError[/red] [/] :boom:" in shown(facts).splitlines()
 
 
-def test_a_verdict_is_cut_in_what_is_wrong_and_not_in_what_to_do() -> None:
+def test_a_long_verdict_is_shortened_in_what_is_wrong_and_not_in_the_next_step() -> None:
     line = verdict(Problem("location", "x" * 200, "docker compose logs -n 50 dbt_location"))
     assert len(line) == WIDTH
     assert line.endswith("; next: docker compose logs -n 50 dbt_location")
 
 
-def test_colour_is_only_where_it_is_asked_for() -> None:
+def test_the_screen_is_coloured_only_where_that_is_asked_for() -> None:
     assert ("\033[" in shown(MONTH_FAILED, colour=True), "\033[" in shown(MONTH_FAILED)) == (True, False)
 
 
@@ -158,11 +159,11 @@ def test_json_says_what_is_not_known_and_why() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(40, "40 s"), (180, "3 min"), (3 * 3600, "3 h"), (60 * 3600, "2 d"), (-3, "0 s")]
 )
-def test_a_length_of_time_is_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
+def test_a_duration_is_printed_in_the_unit_that_fits(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_a_text_is_cut_in_its_middle() -> None:
+def test_a_text_is_shortened_in_its_middle() -> None:
     assert shorten("abcdefghij", 7) == "abcd…ij"
 
 
@@ -171,3 +172,14 @@ def test_without_docker_the_command_says_so_and_fails(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stdout.splitlines()[-1] == ("needs a person: there is no command docker; next: start Docker")
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_gets_colours_unless_no_color_is_set(tmp_path: Path, no_color: str, coloured: bool) -> None:
+    terminal, end = pty.openpty()
+    env = {**os.environ, "PATH": str(tmp_path), "NO_COLOR": no_color}
+    subprocess.run([sys.executable, "-m", "ops.status"], cwd=ROOT, env=env, stdout=end)
+    os.close(end)
+    printed = os.read(terminal, 10_000)
+    os.close(terminal)
+    assert (b"\033[" in printed, b"needs a person" in printed) == (coloured, True)
