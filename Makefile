@@ -1,6 +1,16 @@
 # Every command of this project. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# Arguments reach a recipe as variables of its environment, never as a part of its text. Make would expand the text of a
+# variable that was given to it wherever it is used or exported; := with $(value) keeps the text as it is.
+ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL
+keep_as_is = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(call keep_as_is,$(name))))
+$(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(call keep_as_is,$(name))))
+# $(call given,NAME,--option=): the argument's value after a text; nothing where the argument was not given.
+given = $(if $(filter-out undefined,$(origin $(1))),$(2)"$$$(1)")
+ops := .venv/bin/python -m ops
+
 # Found by their folders, so that a new one is installed, checked and locked without being listed.
 LOCATIONS := $(patsubst %/pyproject.toml,%,$(wildcard *_location/pyproject.toml))
 # Tests that span the locations, and need no stack.
@@ -13,7 +23,6 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo "$$python" && break; done)
 
-export SQL
 # The embedded Postgres puts its lock file into /tmp without it, which is fine.
 export PYTHONWARNINGS := ignore:XDG_RUNTIME_DIR
 
@@ -71,7 +80,7 @@ dbt-docs: ## Write dbt's documentation of the models as one page, .demo/dbt_docs
 	@echo "Written: $(or $(DEMO_STATE),.demo)/dbt_docs/static_index.html"
 assets: ## List every asset of both locations with its location, partitions and upstream keys
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m ops.contract.workspace
+	@$(ops) contract
 
 # --- the compose stack -----------------------------------------------------------------------------------------------
 
@@ -81,8 +90,8 @@ project = $$(docker compose config | sed -n 's/^name: //p')
 run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
 # The one-shots of the last start are removed before the next: where compose recreates one, since its image is another,
 # it recreates all that depends on it.
-up: ## Build and start the compose stack and wait until it is healthy; deployed versions are kept
-	@services=$$($(deployment) pin) && set -x && docker compose build $$services \
+up: .venv/.ops ## Build and start the compose stack and wait until it is healthy; deployed versions are kept
+	@services=$$($(ops) pin) && set -x && docker compose build $$services \
 		&& docker compose rm --force migrate workspace && docker compose up --detach --wait
 down: ## Stop the compose stack and its runs; data and run history are kept
 	docker compose --profile sample stop daemon webserver
@@ -97,40 +106,38 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 # --- deploys of one location, docs/deploying.md ----------------------------------------------------------------------
 
 .PHONY: deploy rollback deployments
-deployment = $(PYTHON) -m ops.deploy
-deploy: ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an existing image, FORCE=1)
-	@$(deployment) deploy $(if $(filter 1,$(FORCE)),--force) --tag "$(TAG)" "$(LOCATION)"
-rollback: ## Return to a location's previous good version (LOCATION=dbt_location, FORCE=1)
-	@$(deployment) rollback $(if $(filter 1,$(FORCE)),--force) "$(LOCATION)"
-deployments: ## List the deploys: when, by whom, with what result (LOCATION=dbt_location for one location)
-	@$(deployment) list "$(LOCATION)"
+deploy: .venv/.ops ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an existing image, FORCE=1)
+	@$(ops) deploy $(if $(filter 1,$(FORCE)),--force) $(call given,TAG,--tag=) -- $(call given,LOCATION)
+rollback: .venv/.ops ## Return to a location's previous good version (LOCATION=dbt_location, FORCE=1)
+	@$(ops) rollback $(if $(filter 1,$(FORCE)),--force) -- $(call given,LOCATION)
+deployments: .venv/.ops ## List the deploys: when, by whom, with what result (LOCATION=dbt_location for one location)
+	@$(ops) deployments -- $(call given,LOCATION)
 
 # --- locations that come and go, docs/adding-a-location.md -----------------------------------------------------------
 
 .PHONY: new-location remove-location check-location build-location ci-location
 new-location: .venv/.dev ## Create a code location from the template (NAME=weather_location, TEAM=weather-team)
-	@.venv/bin/python -m ops.location.new "$(NAME)" "$(TEAM)"
-remove-location: ## Remove a location from the stack and the repository (NAME=…, DROP_DATA=1 with its tables)
-	@$(PYTHON) -m ops.location.remove $(if $(filter 1,$(DROP_DATA)),--drop-data) "$(NAME)"
-check-location: ## Check and test one location on its own, in a copy without the others (NAME=…)
-	@$(PYTHON) -m ops.location.check "$(NAME)"
+	@$(ops) new-location -- $(call given,NAME) $(call given,TEAM)
+remove-location: .venv/.ops ## Remove a location from the stack and the repository (NAME=…, DROP_DATA=1 with its tables)
+	@$(ops) remove-location $(if $(filter 1,$(DROP_DATA)),--drop-data) -- $(call given,NAME)
+check-location: .venv/.ops ## Check and test one location on its own, in a copy without the others (NAME=…)
+	@$(ops) check-location -- $(call given,NAME)
 build-location: ## Build one location's image from its folder (NAME=…)
-	docker build --tag "$(NAME):$(or $(TAG),check)" "$(NAME)"
-ci-location: ## Run the steps of CI for one location, up to its deploy (NAME=…)
-	@.venv/bin/python -m ops.location.workflow "$(NAME)"
+	docker build --tag "$${NAME:?Say which: NAME=…}:$${TAG:-check}" "./$$NAME"
+ci-location: .venv/.ops ## Run the steps of CI for one location, up to its deploy (NAME=…)
+	@$(ops) ci-location -- $(call given,NAME)
 
 # --- backups ---------------------------------------------------------------------------------------------------------
 
 .PHONY: backup restore
-backup: ## Back up the running stack: both databases and the reports, into BACKUP_DIR (default backups/)
-	@$(PYTHON) -m ops.backup.backup
-restore: ## Replace the stack's data with a backup and start it (BACKUP=backups/…, FORCE=1 if it is not empty)
-	@test -n "$(BACKUP)" || { echo "restore: say which backup: make restore BACKUP=backups/…"; exit 2; }
-	@$(PYTHON) -m ops.backup.restore $(if $(filter 1,$(FORCE)),--force) "$(BACKUP)"
+backup: .venv/.ops ## Back up the running stack: both databases and the reports, into BACKUP_DIR (default backups/)
+	@$(ops) backup
+restore: .venv/.ops ## Replace the stack's data with a backup and start it (BACKUP=backups/…, FORCE=1 if it is not empty)
+	@$(ops) restore $(if $(filter 1,$(FORCE)),--force) -- $(call given,BACKUP)
 
 .PHONY: status
 status: .venv/.ops ## Show the state of the compose stack and whether it needs a person (FORMAT=json)
-	@.venv/bin/python -m ops.status --format "$(or $(FORMAT),text)"
+	@$(ops) status $(call given,FORMAT,--format=)
 
 # --- documentation ---------------------------------------------------------------------------------------------------
 
@@ -172,7 +179,7 @@ drills-apart: install-dev
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy that has nothing of the others; format, lint and types are checked by lint.
 test-%_location: install-dev
-	.venv/bin/python -m ops.location.check $*_location --python $*_location/.venv/bin/python --tests-only
+	$(ops) check-location --python $*_location/.venv/bin/python --tests-only $*_location
 test-cross: install-dev
 	.venv/bin/pytest -m 'not drill' $(CROSS)
 # Takes the longest, and begins before the locations are installed: it needs their images alone, which it builds itself.
@@ -233,7 +240,7 @@ compile_location = cd $(1) \
 	&& $(compile) pyproject.toml --extra dev --constraint requirements.lock --output-file dev.lock \
 	&& echo pytest | $(compile) - --constraint dev.lock --output-file test.lock
 lock-location: ## Recompile one location's locks (NAME=…, needs uv)
-	$(call compile_location,"$(NAME)")
+	$(call compile_location,"$${NAME:?Say which: NAME=…}")
 lock-template: .venv/.dev
 	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
 		&& .venv/bin/copier copy --quiet --defaults --data name=new_location --data schema=new --data team=new-team \

@@ -24,7 +24,8 @@ from demo.postgres import REPORTS, STATE, running
 from demo.runs import RunFailed, materialize
 from demo.summary import measure, render
 from ops.command import ROOT
-from ops.contract.workspace import LocationError, check_settings, describe_workspace
+from ops.contract.workspace import check_settings, describe_workspace
+from ops.locations import LocationError
 
 SAMPLE = STATE / "sample"
 DAILY_ASSETS = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")

@@ -10,8 +10,8 @@ import yaml
 
 from demo.postgres import STATE, running
 from ops.command import ROOT
-from ops.contract.workspace import LocationError, check_settings
-from ops.locations import DATA_LOCATIONS
+from ops.contract.workspace import check_settings
+from ops.locations import DATA_LOCATIONS, LocationError
 
 
 def write_workspace(path: Path) -> None:

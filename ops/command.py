@@ -97,3 +97,8 @@ def last_lines(text: str, number: int = 12) -> str:
 def first_line(text: str | None) -> str:
     """The first line of a text that is not blank."""
     return next((line.strip() for line in (text or "").splitlines() if line.strip()), "")
+
+
+def log(line: str) -> None:
+    """Prints a line at once, also into a file or a pipe."""
+    print(line, flush=True)

@@ -3,3 +3,7 @@
 
 class OpsError(Exception):
     """A command did not do what was asked for. The message says why, what state is left, and the next step."""
+
+
+class Interrupted(BaseException):
+    """A signal asks this process to end."""

@@ -1,7 +1,107 @@
-"""Which code locations there are: a folder with a pyproject.toml, a Dockerfile and a compose.yaml."""
+"""The code locations of this repository. A location's folder, package, compose service and image share one name."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops import compose
 from ops.command import ROOT
+from ops.errors import OpsError
 
-LOCATIONS = tuple(sorted(path.parent.name for path in ROOT.glob("*_location/pyproject.toml")))
-# Those with data: they have a role in the warehouse and run without Docker, too.
+# The port of every code server, as in workspace.yaml.
+PORT = 4000
+
+
+class LocationError(OpsError):
+    """A location does not exist, is not set up as it must be, or cannot be changed as asked for."""
+
+
+def find_locations(root: Path = ROOT) -> tuple[str, ...]:
+    """The names of all locations: the folders ``*_location`` with a pyproject.toml."""
+    return tuple(sorted(path.parent.name for path in root.glob("*_location/pyproject.toml")))
+
+
+LOCATIONS = find_locations()
+# Those with tables: each has a role in the warehouse, and runs without Docker too.
 DATA_LOCATIONS = tuple(name for name in LOCATIONS if (ROOT / name / "warehouse.sql").exists())
+
+
+def check_exists(argument: str, name: str, root: Path = ROOT) -> None:
+    """Checks that there is a location of this name.
+
+    Args:
+        argument: what the name was given as, ``LOCATION`` or ``NAME``.
+        name: the name.
+        root: the repository.
+
+    Raises:
+        LocationError: there is none.
+    """
+    if name not in find_locations(root):
+        raise LocationError(f"{argument}={name!r} is no location. There are: {', '.join(find_locations(root))}.")
+
+
+def tag_variable(name: str) -> str:
+    """The variable that sets the image tag in a location's compose.yaml, such as DBT_LOCATION_TAG."""
+    return f"{name.upper()}_TAG"
+
+
+@dataclass(frozen=True)
+class Location:
+    """A location at one version of its image.
+
+    Attributes:
+        name: its name.
+        project: name of the compose project.
+        image: image of its code server, with the tag.
+        environment: environment of its code server.
+        toolbox: the platform's image, which exists before that of any location; helper containers run on it.
+    """
+
+    name: str
+    project: str
+    image: str
+    environment: Mapping[str, str]
+    toolbox: str
+
+    @property
+    def tests_image(self) -> str:
+        """Image of the build stage ``test``, which runs the location's own tests on the content of the image."""
+        return f"{self.image}-test"
+
+    @property
+    def tag(self) -> str:
+        """The tag of its image."""
+        return self.image.rpartition(":")[2]
+
+    @property
+    def tag_setting(self) -> dict[str, str]:
+        """The environment that makes compose use this image."""
+        return {tag_variable(self.name): self.tag}
+
+
+def read_location(name: str, tag: str) -> Location:
+    """Reads from the compose files what compose would run for a location at this tag.
+
+    Raises:
+        LocationError: there is no such location, or compose would not use the tag.
+        CommandError: compose cannot read its files.
+    """
+    check_exists("LOCATION", name)
+    if not re.fullmatch(r"\w[\w.-]{0,120}", tag, re.ASCII):
+        raise LocationError(f"TAG={tag!r} is no tag of an image. Use letters, digits, '.', '_' and '-'.")
+    config = compose.config({tag_variable(name): tag})
+    service = config["services"].get(name)
+    if service is None:
+        raise LocationError(f"{name}/compose.yaml has no service {name}, or docker-compose.yml does not include it.")
+    environment = {key: value for key, value in service.get("environment", {}).items() if value is not None}
+    wanted = f"{name}:{tag}"
+    used = {"image": service.get("image"), "DAGSTER_CURRENT_IMAGE": environment.get("DAGSTER_CURRENT_IMAGE")}
+    for where, found in used.items():
+        if found != wanted:
+            raise LocationError(
+                f"{name}/compose.yaml: {where} is {found}, and must be {wanted}. "
+                f"Write {name}:${{{tag_variable(name)}:-local}}."
+            )
+    return Location(name, config["name"], wanted, environment, config["services"]["webserver"]["image"])

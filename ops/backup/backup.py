@@ -1,37 +1,35 @@
-"""Writes a backup of the stack, both databases and the reports, while it goes on: ``make backup``."""
-
-from __future__ import annotations
+"""Writes a backup of the running stack: both databases and the reports."""
 
 import contextlib
 import fcntl
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ops import compose
 from ops.backup import manifest
-from ops.backup.compose import OperationError, query, run, running, settings
 from ops.backup.dumps import dump
-from ops.command import ROOT
+from ops.command import ROOT, CommandError, run
+from ops.errors import OpsError
 
 _PARTIAL = ".partial"
 
 
 def backup() -> Path:
-    """Takes a backup and returns its folder, which is there as a whole or not at all.
+    """Takes a backup and returns its folder. The folder appears only when it is complete.
 
     Raises:
-        OperationError: the stack's Postgres does not run, or refused; nothing is left behind.
+        OpsError: the stack's Postgres does not run, or a step failed; nothing is left behind.
     """
-    stack = settings()
-    if not running("postgres"):
-        raise OperationError(f"Postgres of the stack {stack['name']} does not run. Start the stack: make up.")
+    stack = compose.config()
+    if not compose.is_running("postgres"):
+        raise OpsError(f"Postgres of the stack {stack['name']} does not run. Start the stack: make up.")
     target = ROOT / str(stack["x-backup"]["folder"])
     target.mkdir(parents=True, exist_ok=True)
     with _alone(target):
-        # Left by one that was killed: whoever writes holds the lock.
+        # Left by a backup that was killed, since a running one holds the lock.
         for left in target.glob(f"*{_PARTIAL}"):
             shutil.rmtree(left)
         created = time.gmtime()
@@ -39,10 +37,10 @@ def backup() -> Path:
         partial = folder.with_name(folder.name + _PARTIAL)
         partial.mkdir(mode=0o700)
         try:
-            moment = dump(partial)
+            dumps = dump(partial)
             volumes = list(stack["x-backup"]["volumes"])
             for volume in volumes:
-                # After the instance's snapshot: what it says was written is there.
+                # After the snapshot of the instance, so the volume has every file that the instance knows of.
                 _pack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], partial / f"{volume}.tar")
             manifest.write(
                 partial,
@@ -51,11 +49,11 @@ def backup() -> Path:
                     project=stack["name"],
                     commit=_commit(),
                     dagster=_dagster_release(stack["services"]["migrate"]["image"]),
-                    postgres=query("postgres", "show server_version")[0],
-                    schema=moment.schema,
-                    in_flight=moment.in_flight,
-                    roles=list(moment.roles),
-                    seconds_between=moment.seconds_between,
+                    postgres=compose.query("postgres", "show server_version")[0],
+                    schema=dumps.schema,
+                    in_flight=dumps.in_flight,
+                    roles=list(dumps.roles),
+                    seconds_between=dumps.seconds_between,
                     volumes=volumes,
                     files={path.name: manifest.describe(path) for path in sorted(partial.iterdir())},
                 ),
@@ -74,28 +72,18 @@ def _alone(target: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OperationError(f"Another backup into {target} is going on. Wait for its end.") from None
+            raise OpsError(f"Another backup into {target} is running. Wait for its end.") from None
         yield
 
 
 def _pack(volume: str, image: str, path: Path) -> None:
+    start = ("docker", "run", "--rm", "--network", "none", "--volume", f"{volume}:/files:ro", "--entrypoint", "tar")
     with path.open("wb") as file:
-        command = (
-            "docker",
-            "run",
-            "--rm",
-            "--network",
-            "none",
-            "--volume",
-            f"{volume}:/files:ro",
-            "--entrypoint",
-            "tar",
-        )
-        run(*command, image, "--create", "--directory", "/files", ".", stdout=file)
+        run(*start, image, "--create", "--directory", "/files", ".", stdout=file)
 
 
 def _dagster_release(image: str) -> str:
-    """The release in the image that last migrated the instance; where its container is gone, in the one that would."""
+    """The release that last migrated the instance; if the container that did is gone, the release in this image."""
     for container in run("docker", "compose", "ps", "--all", "--quiet", "migrate").split():
         image = run("docker", "inspect", "--format", "{{.Image}}", container).strip()
     code = "import importlib.metadata as m; print(m.version('dagster'))"
@@ -105,7 +93,7 @@ def _dagster_release(image: str) -> str:
 def _commit() -> str:
     try:
         return run("git", "rev-parse", "HEAD").strip()
-    except (OperationError, FileNotFoundError):
+    except CommandError:
         return ""
 
 
@@ -115,13 +103,3 @@ def _to_disk(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-if __name__ == "__main__":
-    try:
-        started = time.monotonic()
-        written = backup()
-    except OperationError as error:
-        sys.exit(f"backup: {error}")
-    size = sum(path.stat().st_size for path in written.iterdir())
-    print(f"{written}: {size / 1e6:,.1f} MB in {time.monotonic() - started:.0f} s")

@@ -1,6 +1,4 @@
-"""Dumps of both databases that fit together, while the stack goes on."""
-
-from __future__ import annotations
+"""Consistent dumps of both databases while the stack is running."""
 
 import contextlib
 import secrets
@@ -10,14 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.backup.compose import DATABASES, Ask, OperationError, in_postgres, session
-from ops.command import ROOT
+from ops.command import ROOT, log
+from ops.compose import DATABASES, Ask, in_postgres, session
+from ops.errors import OpsError
 
 ATTEMPTS = 5
-# A load takes longer than this from its launch to its commit, since its container has to start.
+# A load takes longer than this from its launch to its commit, since its container must start first.
 MAX_SECONDS_BETWEEN = 2.0
 _POLL_SECONDS = 0.05
-# Every table's identity and the file that its rows are in: a table that was replaced or truncated has another one.
+# Each table with the file of its rows, which differs after the table was replaced or truncated.
 _TABLES = """
 select c.oid, n.nspname || '.' || c.relname, c.relfilenode
 from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
@@ -25,18 +24,18 @@ where c.relkind in ('r', 'p', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'inf
 """
 
 
-class NotTogetherError(RuntimeError):
-    """The dumps would not fit together; the message says why. Another attempt may be luckier."""
+class InconsistentError(Exception):
+    """The dumps would not be consistent; another attempt may succeed."""
 
 
 @dataclass(frozen=True)
-class Moment:
-    """What the dumps are of.
+class Dumps:
+    """What the dumps contain.
 
     Args:
         schema: the revision of the instance's schema.
-        in_flight: how many runs the history says are going on or waiting.
-        roles: every role that owns something, or may do something, in the databases.
+        in_flight: the number of unfinished runs in the history.
+        roles: every role that owns objects or has rights in the databases.
         seconds_between: from the instance's snapshot to the warehouse's.
     """
 
@@ -46,27 +45,27 @@ class Moment:
     seconds_between: float
 
 
-def dump(folder: Path) -> Moment:
+def dump(folder: Path) -> Dumps:
     """Writes ``dagster.dump`` and ``warehouse.dump`` in pg_dump's custom format.
 
-    What the history says was materialized is in the tables: the instance's snapshot is the first of the two, and a run
-    commits its tables before it records the event. A run that committed between the two looks as if it was lost between
-    commit and event, which is in flight for the history, so it is launched again after a restore; any repetition leaves
-    the same tables. An exact moment would not spare that, for commit and event are two transactions at any moment.
+    The tables contain everything that the history says was materialized: the snapshot of the instance is taken first,
+    and a run commits its tables before it records the event. A run that commits between the two snapshots is still
+    unfinished in the history, so it is launched again after a restore, and a repeated run leaves the same tables. A
+    single snapshot would not avoid this, since commit and event are separate transactions.
 
     Raises:
-        OperationError: Postgres refused, the disk is full, or tables were replaced during every attempt.
+        OpsError: Postgres refused, the disk is full, or tables were replaced during every attempt.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _attempt(folder)
-        except NotTogetherError as error:
+        except InconsistentError as error:
             reason = str(error)
-            print(f"attempt {attempt} of {ATTEMPTS}: {reason}", flush=True)
-    raise OperationError(f"{reason}, {ATTEMPTS} times in a row. Nothing was kept; try again when fewer runs go on.")
+            log(f"attempt {attempt} of {ATTEMPTS}: {reason}")
+    raise OpsError(f"{reason}, {ATTEMPTS} times in a row. Nothing was kept; try again when fewer runs are active.")
 
 
-def _attempt(folder: Path) -> Moment:
+def _attempt(folder: Path) -> Dumps:
     with contextlib.ExitStack() as stack:
         snapshots = {database: stack.enter_context(session(database)) for database in DATABASES}
         now = {database: stack.enter_context(session(database)) for database in DATABASES}
@@ -76,7 +75,7 @@ def _attempt(folder: Path) -> Moment:
         names = {database: ask("select pg_export_snapshot()")[0] for database, ask in snapshots.items()}
         seconds_between = time.monotonic() - started
         if seconds_between > MAX_SECONDS_BETWEEN:
-            raise NotTogetherError(f"the two snapshots lie {seconds_between:.1f} s apart")
+            raise InconsistentError(f"the two snapshots are {seconds_between:.1f} s apart")
         tables = {database: ask(_TABLES) for database, ask in snapshots.items()}
         dumps = {
             database: stack.enter_context(_pg_dump(database, names[database], folder / f"{database}.dump"))
@@ -88,7 +87,7 @@ def _attempt(folder: Path) -> Moment:
             pg_dump.finish()
         instance = snapshots["dagster"]
         roles = {role for ask in snapshots.values() for role in ask(_ROLES)}
-        return Moment(
+        return Dumps(
             schema=instance("select version_num from alembic_version")[0],
             in_flight=int(instance(_IN_FLIGHT)[0]),
             roles=tuple(sorted(roles)),
@@ -106,7 +105,7 @@ where d.refclassid = 'pg_authid'::regclass and r.rolname !~ '^(pg_|postgres$)'
 
 
 class _PgDump:
-    """pg_dump at work."""
+    """A running pg_dump."""
 
     def __init__(self, process: subprocess.Popen[bytes], name: str, database: str) -> None:
         self._process = process
@@ -114,18 +113,18 @@ class _PgDump:
         self._database = database
 
     def hold(self, tables: list[str], now: Ask) -> None:
-        """Waits until pg_dump holds every table of the snapshot, so that none can be replaced before it has read it.
+        """Waits until pg_dump has locked every table of the snapshot, so that none can be replaced before it is read.
 
-        pg_dump takes its locks by name and after its snapshot. A load that puts a new table in a month's place between
-        the two would have the new month read beside the old ledger, and without an error, since the load's rows are
-        frozen. Only where the tables are still those of the snapshot once all are locked is the dump what it says.
+        pg_dump locks tables by name, after it has its snapshot. If a load replaces the table of a month in between,
+        pg_dump would read the new month together with the old ledger, and without an error, since the rows of a load
+        are frozen. The dump is consistent if the tables are still those of the snapshot once all are locked.
 
         Args:
-            tables: what ``_TABLES`` says in the snapshot.
-            now: asks what is there now.
+            tables: the rows of ``_TABLES`` in the snapshot.
+            now: runs a statement outside the snapshot.
 
         Raises:
-            NotTogetherError: a table was replaced.
+            InconsistentError: a table was replaced.
         """
         oids = ", ".join(table.split("|")[0] for table in tables) or "0"
         held = (
@@ -134,28 +133,28 @@ class _PgDump:
             " and database = (select oid from pg_database where datname = current_database())"
         )
         while True:
-            # In this order: what is the same after the locks were taken stays the same.
+            # In this order: tables that are unchanged once they are locked stay unchanged.
             over = self._process.poll() is not None
             locked = int(now(held)[0]) == len(tables)
             if not set(tables) <= set(now(_TABLES)):
-                raise NotTogetherError(f"a table of {self._database} was replaced just when pg_dump began")
+                raise InconsistentError(f"a table of {self._database} was replaced just when pg_dump began")
             if over or locked:
                 return
             time.sleep(_POLL_SECONDS)
 
     def finish(self) -> None:
-        """Waits for the end.
+        """Waits for the end of pg_dump.
 
         Raises:
-            OperationError: pg_dump failed.
+            InconsistentError: a view was replaced meanwhile.
+            OpsError: pg_dump failed.
         """
         assert self._process.stderr is not None
         said = self._process.stderr.read().decode(errors="replace").strip()
         if self._process.wait() != 0:
-            # A view that was replaced while pg_dump looked at it.
             if "could not open relation" in said or "appears to be empty" in said or "does not exist" in said:
-                raise NotTogetherError(f"a view of {self._database} was replaced while pg_dump read it")
-            raise OperationError(f"pg_dump of {self._database} failed: {said}. Nothing was kept.")
+                raise InconsistentError(f"a view of {self._database} was replaced while pg_dump read it")
+            raise OpsError(f"pg_dump of {self._database} failed: {said}. Nothing was kept.")
 
 
 @contextlib.contextmanager
@@ -172,7 +171,7 @@ def _pg_dump(database: str, snapshot: str, path: Path) -> Iterator[_PgDump]:
         yield _PgDump(process, name, database)
     finally:
         if process.poll() is None:
-            # The client's end would not be its session's.
+            # Ending the client would not end its session.
             with session(database) as ask:
                 ask(f"select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{name}'")
         process.communicate()

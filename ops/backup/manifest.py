@@ -1,6 +1,4 @@
-"""What a backup is of, and whether it is still what was written: ``manifest.json`` in its folder."""
-
-from __future__ import annotations
+"""``manifest.json`` in the folder of a backup: what the backup contains, and the checksums of its files."""
 
 import hashlib
 import json
@@ -9,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.backup.compose import DATABASES, OperationError
+from ops.compose import DATABASES
+from ops.errors import OpsError
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -17,20 +16,20 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is in the folder.
+    """The content of a backup.
 
     Args:
         created: when the snapshots were taken, UTC, ISO 8601.
-        project: the compose project that it was taken from.
-        commit: the commit of the checkout that took it; empty outside git.
+        project: the compose project.
+        commit: commit of the checkout that took it; empty outside git.
         dagster: release of Dagster that last migrated the instance.
         postgres: version of the server.
         schema: the revision of the instance's schema.
-        in_flight: runs that the history says are going on or waiting.
-        roles: roles that own something in the databases.
+        in_flight: the number of unfinished runs in the history.
+        roles: roles that own objects or have rights in the databases.
         seconds_between: from the instance's snapshot to the warehouse's.
         volumes: volumes whose files are in ``<volume>.tar``.
-        files: per file its size in bytes and its SHA-256.
+        files: size in bytes and SHA-256 of each file.
     """
 
     created: str
@@ -47,7 +46,7 @@ class Manifest:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Size in bytes and SHA-256 of a file, which is on the disk afterwards."""
+    """Flushes a file to the disk, and returns its size in bytes and its SHA-256."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -57,7 +56,6 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest into the backup's folder."""
     with (folder / NAME).open("w") as file:
         file.write(json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2) + "\n")
         file.flush()
@@ -65,37 +63,35 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read(backup: Path) -> tuple[Path, Manifest]:
-    """Finds a backup and checks every file of it.
+    """Reads the manifest of a backup and checks each of its files.
 
     Args:
         backup: the folder, or any file in it.
 
     Returns:
-        The folder, and what is in it.
+        The folder, and its manifest.
 
     Raises:
-        OperationError: there is no backup, or it is not what was written.
+        OpsError: there is no backup, or it is damaged.
     """
     folder = backup.parent if backup.is_file() else backup
     try:
         content = json.loads((folder / NAME).read_text())
         if content.pop("format") != FORMAT:
-            raise OperationError(
-                f"{folder / NAME}: not of format {FORMAT}. Restore it with the checkout that wrote it."
-            )
+            raise OpsError(f"{folder / NAME}: not of format {FORMAT}. Restore it with the checkout that wrote it.")
         manifest = Manifest(**content)
     except FileNotFoundError:
-        raise OperationError(
-            f"{folder}: no backup there, {NAME} is missing. Say BACKUP=<folder that make backup printed>."
+        raise OpsError(
+            f"{folder}: no backup there, {NAME} is missing. Give BACKUP=<folder that make backup printed>."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise OperationError(f"{folder / NAME} is damaged ({error}). Use another backup.") from None
+        raise OpsError(f"{folder / NAME} is damaged ({error}). Use another backup.") from None
     wanted = [*(f"{database}.dump" for database in DATABASES), *(f"{volume}.tar" for volume in manifest.volumes)]
     for name in wanted:
         if not (folder / name).is_file() or name not in manifest.files:
-            raise OperationError(f"{folder / name} is missing. Use another backup.")
+            raise OpsError(f"{folder / name} is missing. Use another backup.")
         if describe(folder / name) != manifest.files[name]:
-            raise OperationError(
+            raise OpsError(
                 f"{folder / name} is not what the backup wrote: its size or SHA-256 differs from {NAME}. Nothing was "
                 "changed. Use another backup, or another copy of this one."
             )

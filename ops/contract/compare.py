@@ -1,19 +1,19 @@
 """The contract between the locations: what a consumer declares must lie within what the producer offers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Asset = Mapping[str, Any]
 
 
 def breaches(assets: Iterable[Asset]) -> list[str]:
-    """Compares the assets of all locations and returns what is broken, a sentence each; empty means the contract holds.
+    """Compares the assets of all locations and returns a sentence for each breach of the contract.
 
-    Every key has one location that can materialize it. A location that declares another's asset gets the partitions and
-    the columns, with the types, that it declares; that the producer has more of them is no breach.
+    Exactly one location can materialize a key. A location that declares another location's asset must find the
+    partitions and columns that it declares, with the same types. The producer may have more of them.
 
     Args:
-        assets: descriptions as ``describe.py`` makes them, of all locations together.
+        assets: the assets of all locations, as described by ``describe.py``.
     """
     found = []
     assets = list(assets)
@@ -56,3 +56,31 @@ def _unmet(need: Asset, owner: Asset) -> Iterable[str]:
             yield f"{who} the column {column}, {has} no such column."
         elif offered != kind:
             yield f"{who} the column {column} as {kind}, {has} {offered}."
+
+
+def new_breaches(location: str, now: Sequence[Asset], new: Sequence[Asset], unknown: Iterable[str]) -> list[str]:
+    """Compares the contract before and after a location is replaced.
+
+    Args:
+        location: the location that is to be replaced.
+        now: the assets of all locations that are loaded now.
+        new: the assets that this location would have.
+        unknown: the locations that are not loaded, so that their assets are not known.
+
+    Returns:
+        A sentence for each breach that the replacement causes. Breaches that exist already are not among them.
+    """
+    others = [asset for asset in now if asset["location"] != location]
+    after = [*others, *new]
+    if set(unknown) - {location}:
+        # A location that is not loaded may be the one that makes what nobody else makes.
+        after = _without_orphans(after)
+    # If this location is not loaded, the needs of the others that it must meet look unmet, but are not breaches yet.
+    already = breaches(_without_orphans(others) if location in unknown else now)
+    return [breach for breach in breaches(after) if breach not in already]
+
+
+def _without_orphans(assets: Sequence[Asset]) -> list[Asset]:
+    """The assets without those that are needed but that no location makes."""
+    made = {asset["key"] for asset in assets if asset["materializable"]}
+    return [asset for asset in assets if asset["key"] in made]

@@ -1,19 +1,104 @@
-"""The assets of the locations that a webserver has loaded, described as describe.py describes them."""
+"""The locations that the webserver has loaded, and their assets, described as describe.py describes them."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ops.contract.compare import Asset
+from ops.graphql import WebserverError, WebserverInside
 
+ENTRIES = """
+query { workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
+  name displayMetadata { key value }
+  locationOrLoadError { __typename
+    ... on PythonError { message }
+    ... on RepositoryLocation { repositories { assetNodes {
+      assetKey { path } isMaterializable dependencyKeys { path }
+      partitionDefinition { type description } partitionKeys
+      metadataEntries { label ... on TableSchemaMetadataEntry { schema { columns { name type } } } } } } } } } } } }
+"""
 _WINDOWS = ("hourly", "daily", "weekly", "monthly")
+Entry = dict[str, Any]
 
 
-def describe_served(entries: Mapping[str, Mapping[str, Any]]) -> list[Asset]:
-    """Describes every asset that the locations name, in the order of the locations and keys.
+def read_entries() -> dict[str, Entry]:
+    """Returns the WorkspaceLocationEntry of each location that the webserver knows, by name.
+
+    Raises:
+        WebserverError: the webserver does not answer, or cannot load its workspace.
+    """
+    workspace = WebserverInside().ask(ENTRIES)["workspaceOrError"]
+    return {entry["name"]: entry for entry in workspace["locationEntries"]}
+
+
+def reload_workspace() -> set[str]:
+    """Makes the webserver read its workspace file again, and returns the names of the locations in it.
+
+    Raises:
+        WebserverError: see read_entries().
+    """
+    WebserverInside().ask("mutation { reloadWorkspace { __typename } }")
+    return set(read_entries())
+
+
+def reload_location(name: str, image: str, keys: set[str] | None, seconds: float = 30) -> None:
+    """Makes the webserver load a location again, and checks that it has the expected one.
 
     Args:
-        entries: per location its WorkspaceLocationEntry from the GraphQL API, with the fields that
-            ``deployment/webserver.py`` asks for; one that could not be loaded has no assets.
+        name: name of the location.
+        image: the image that the location must report.
+        keys: keys of the assets that it must have; None accepts any.
+        seconds: how long to try.
+
+    Raises:
+        WebserverError: the webserver could not load it, or has something else loaded.
+    """
+    deadline = time.monotonic() + seconds
+    mutation = "mutation ($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
+    while True:
+        try:
+            WebserverInside().ask(mutation, name=name)
+            wrong = what_is_wrong(read_entries()[name], image, keys)
+            if not wrong:
+                return
+            error = WebserverError(f"The webserver {wrong}")
+        except WebserverError as failure:
+            error = failure
+        if time.monotonic() > deadline:
+            raise error
+        # The name of the service may still resolve to the container that was removed.
+        time.sleep(0.5)
+
+
+def what_is_wrong(entry: Entry, image: str, keys: set[str] | None) -> str:
+    """Compares a location that the webserver has loaded with the expected one; empty if they agree."""
+    if not _is_loaded(entry):
+        reason = (entry["locationOrLoadError"] or {}).get("message", "it gives no reason")
+        return f"could not load {entry['name']}: {reason}"
+    # What the code server reports here is also the image of its runs.
+    has = next((item["value"] for item in entry["displayMetadata"] if item["key"] == "image"), None)
+    if has != image:
+        return f"has {entry['name']} of the image {has}, not of {image}."
+    assets = {asset["key"] for asset in describe_served({entry["name"]: entry})}
+    if keys is not None and assets != keys:
+        return f"has other assets of {entry['name']} than its image: {', '.join(sorted(assets ^ keys))}"
+    return ""
+
+
+def not_loaded(entries: Mapping[str, Entry]) -> list[str]:
+    """The names of the locations that the webserver could not load."""
+    return [name for name, entry in entries.items() if not _is_loaded(entry)]
+
+
+def _is_loaded(entry: Entry) -> bool:
+    return (entry["locationOrLoadError"] or {}).get("__typename") == "RepositoryLocation"
+
+
+def describe_served(entries: Mapping[str, Entry]) -> list[Asset]:
+    """Describes every asset of the locations, ordered by location and key.
+
+    Args:
+        entries: what ``read_entries`` returns. A location that could not be loaded has no assets.
     """
     assets: list[Asset] = []
     for location, entry in entries.items():

@@ -1,17 +1,14 @@
-"""The locations of this project as their own Pythons see them, and `make assets`."""
+"""The locations of this checkout, each loaded in its own virtual environment."""
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 
 from ops.command import ROOT
 from ops.contract.compare import Asset, breaches
-from ops.locations import DATA_LOCATIONS
-
-
-class LocationError(RuntimeError):
-    """A location does not load; the message is what it said itself."""
+from ops.errors import OpsError
+from ops.locations import DATA_LOCATIONS, LocationError
+from ops.table import print_table
 
 
 def check_settings(env: Mapping[str, str] | None = None) -> None:
@@ -60,23 +57,21 @@ def describe_workspace(locations: Iterable[str] = DATA_LOCATIONS, env: Mapping[s
     return [asset for location in locations for asset in describe_location(location, env)]
 
 
-def _table(assets: list[Asset]) -> str:
-    rows = [("asset key", "location", "partitions", "upstream keys")]
+def show() -> None:
+    """Prints every asset that the locations with data make, and checks the contract between these locations.
+
+    Raises:
+        LocationError: a setting is wrong, or a location's definitions do not load.
+        OpsError: the contract is broken.
+    """
+    check_settings()
+    assets = describe_workspace()
+    rows = []
     for asset in assets:
         if asset["materializable"]:
             keys = asset["partition_keys"]
             partitions = f"{asset['partitions']}, {len(keys)}: {keys[0]} to {keys[-1]}" if keys else "none"
             rows.append((asset["key"], asset["location"], partitions, ", ".join(asset["upstream"]) or "none"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-if __name__ == "__main__":
-    try:
-        check_settings()
-        workspace = describe_workspace()
-    except LocationError as error:
-        sys.exit(str(error))
-    print(_table(workspace))
-    if broken := breaches(workspace):
-        sys.exit("\n".join(["", "The contract between the locations is broken:", *broken]))
+    print_table(("asset key", "location", "partitions", "upstream keys"), rows)
+    if broken := breaches(assets):
+        raise OpsError("\n".join(["", "The contract between the locations is broken:", *broken]))

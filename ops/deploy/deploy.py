@@ -1,4 +1,4 @@
-"""Deploys of one location, and the way back."""
+"""Deploys one location, and rolls it back."""
 
 import dataclasses
 import getpass
@@ -11,65 +11,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
 
-from ops.command import CommandError, inspect, run
-from ops.contract.compare import Asset
-from ops.deploy import history, webserver
-from ops.deploy.env_file import set_variable
-from ops.deploy.guard import new_breaches
-from ops.deploy.history import Record, Version
+from ops import compose
+from ops.command import CommandError, inspect, log, run, show
+from ops.contract import served
+from ops.contract.compare import Asset, new_breaches
+from ops.deploy import records as history
+from ops.deploy.images import build, prune, restore_tag, source_tag
 from ops.deploy.ledger import Ledger, locked
-from ops.deploy.location import Location, env_file, read_location, tag_variable
-from ops.deploy.prune import prune
-from ops.deploy.tags import source_tag
-from ops.deploy.trial import TrialError, build, start_seconds, try_image, wait_for_health
-from ops.location.stack import prepare
+from ops.deploy.records import Record, Version
+from ops.deploy.trial import TrialError, start_seconds, try_image, wait_for_health
+from ops.env_file import env_file, set_variable
+from ops.errors import Interrupted, OpsError
+from ops.graphql import WebserverError
+from ops.locations import Location, check_exists, read_location, tag_variable
 
 
-class DeployError(RuntimeError):
-    """A deploy came to nothing; the message says why and what runs now."""
-
-
-class Interrupted(BaseException):
-    """Someone wants this process to end."""
+class DeployError(OpsError):
+    """The new version does not run; the message says why, and what runs now."""
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What may be wrong with an image, with the engine or with our patience.
-_TROUBLE = (CommandError, TrialError, webserver.WebserverError, Interrupted, KeyboardInterrupt)
+# Faults of an image, the engine or the webserver, timeouts included, and interrupts.
+_FAILURES = (OpsError, Interrupted, KeyboardInterrupt)
 
 
-def deploy(name: str, tag: str, force: bool) -> None:
-    """Ships a location: builds, tries, compares, replaces, verifies; puts the previous version back where it fails.
+def deploy(name: str, tag: str | None, force: bool) -> None:
+    """Deploys a location: builds, tries, compares, replaces and verifies it; restores the previous version on failure.
 
     Args:
         name: the location.
-        tag: tag of an image that is there already; empty builds one from the location's folder.
-        force: go on although the contract with another location breaks.
+        tag: tag of an image that exists already; None builds one from the location's folder.
+        force: deploy although it breaks the contract with another location.
 
     Raises:
-        DeployError: the new version does not run.
+        OpsError: the new version does not run.
     """
-    location = read_location(name, tag or source_tag(name))
+    if tag == "":
+        raise DeployError("TAG is given and empty. Give the tag of an image, or leave TAG out to build one.")
+    check_exists("LOCATION", name)
+    location = read_location(name, source_tag(name) if tag is None else tag)
     with _locked(location) as ledger:
-        if tag and inspect("image", location.image) is None:
-            raise DeployError(f"There is no image {location.image} here. Leave TAG out to build one, or load it first.")
-        if not tag:
-            _say(f"{location.image}: building")
+        if tag is None:
+            log(f"{location.image}: building")
             build(location)
+        elif inspect("image", location.image) is None:
+            raise DeployError(f"There is no image {location.image} here. Leave TAG out to build one, or load it first.")
         _ship(location, ledger, "deploy", None, force)
 
 
 def rollback(name: str, force: bool) -> None:
-    """Goes back to the good version before the one that runs; again, to the one before that.
+    """Deploys the good version before the one that runs; a second rollback goes to the one before that.
 
     Raises:
-        DeployError: there is none, or it does not run.
+        OpsError: there is none, or it does not run.
     """
     with _locked(read_location(name, "local")) as ledger:
-        records = ledger.read()
-        target = history.rollback_target(records, _running(name))
+        target = history.rollback_target(ledger.read(), _running(name))
         if target is None:
             raise DeployError(
                 f"{name}: there is no good version before the one that runs. `make deployments` lists all."
@@ -80,32 +78,32 @@ def rollback(name: str, force: bool) -> None:
 def _ship(location: Location, ledger: Ledger, action: str, target: Version | None, force: bool) -> None:
     records = ledger.read()
     if history.unverified(records):
-        _say("the deploy before this one did not end well; what runs is taken as unverified")
-    # The container of a first deploy that was interrupted: there is nothing to put back.
+        log("the deploy before this one was interrupted or failed, so the running version is not verified")
+    # None if all there is is the container of a first deploy that was interrupted.
     previous = history.before_deploy(records, _running(location.name))
     record = _record(location, action, previous)
     deployed = False
     try:
         if target:
-            _restore_name(location.image, target)
+            restore_tag(location.image, target)
         image = inspect("image", location.image)
         if image is None:
             raise TrialError(f"There is no image {location.image} any more. Check its commit out and deploy that.")
         record = dataclasses.replace(record, version=Version(location.tag, image["Id"]))
-        _say(f"{location.image}: trying it in containers of its own")
-        known = webserver.entries()
+        log(f"{location.image}: trying it in containers of its own")
+        known = served.read_entries()
         assets = try_image(location)
         note = _compare(location, known, assets, force)
         if location.name not in known:
-            _say(f"{location.name}: new to this stack; making its role, its gateway and its entry in the workspace")
-            prepare(location.name)
-    except _TROUBLE as error:
+            log(f"{location.name}: new to this stack; making its role, its gateway and its entry in the workspace")
+            _prepare(location.name)
+    except _FAILURES as error:
         ledger.append(_ended(record, history.REFUSED, _reason(error)))
         raise DeployError(f"{_reason(error)}\n{location.name}: refused; nothing was touched.") from error
 
     try:
         ledger.append(record)
-        _replace(location, {webserver.key_of(asset) for asset in assets})
+        _replace(location, {str(asset["key"]) for asset in assets})
         with _uninterrupted():
             ledger.append(_ended(record, history.DEPLOYED, note))
             deployed = True
@@ -114,21 +112,21 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
         if deployed:
             raise
         _put_back(location, ledger, record, known, _reason(error))
-    _say(f"{location.image}: deployed")
+    log(f"{location.image}: deployed")
     _tidy(location, ledger)
 
 
-def _compare(location: Location, known: dict[str, Any], assets: list[Asset], force: bool) -> str:
-    """Compares what the locations need of each other, with this image instead of what runs.
+def _compare(location: Location, known: dict[str, served.Entry], assets: list[Asset], force: bool) -> str:
+    """Checks the contract between the locations as it would be with this image.
 
     Returns:
-        What there is to note about it.
+        What the history must note: forced breaches, and locations that could not be compared.
 
     Raises:
-        TrialError: something would break that does not today.
+        TrialError: the image would cause a breach.
     """
-    now, unknown = webserver.served(known)
-    new = new_breaches(location.name, now, assets, unknown)
+    unknown = served.not_loaded(known)
+    new = new_breaches(location.name, served.describe_served(known), assets, unknown)
     notes = [f"not compared with {name}, which does not load" for name in unknown if name != location.name]
     if new and not force:
         raise TrialError(
@@ -136,34 +134,30 @@ def _compare(location: Location, known: dict[str, Any], assets: list[Asset], for
         )
     notes += [f"forced: {breach}" for breach in new]
     for note in notes:
-        _say(note)
+        log(note)
     return "; ".join(notes)
 
 
 def _replace(location: Location, keys: set[str] | None) -> None:
-    """Runs a location's code server on this image and nothing else anew, and makes sure that it is what is loaded."""
+    """Replaces the container of a location's code server and nothing else, and checks what the webserver loads."""
     began = time.monotonic()
-    _say(f"{location.image}: replacing the code server")
-    # Not `up --no-deps`: compose notes the service without what it depends on, and the next `up` would take that for a
-    # change, make the container anew, and with it webserver and daemon.
+    log(f"{location.image}: replacing the code server")
+    # Not `up --no-deps`: compose would record the service without its dependencies. The next `up` would take that for a
+    # change, and recreate the container together with webserver and daemon.
     run("docker", "compose", "rm", "--stop", "--force", location.name, env=location.tag_setting)
     run("docker", "compose", "create", "--no-recreate", "--no-build", location.name, env=location.tag_setting)
     container = _container(location.name)
     if container is None:
-        raise TrialError(f"compose made no container of {location.name}")
+        raise TrialError(f"compose created no container of {location.name}")
     run("docker", "start", container)
     wait_for_health(container)
-    _say(f"{location.image}: serving {time.monotonic() - began:.1f} s after the replacement began")
-    webserver.reload(location.name, location.image, keys)
+    log(f"{location.image}: serving {time.monotonic() - began:.1f} s after the replacement began")
+    served.reload_location(location.name, location.image, keys)
 
 
-def _put_back(location: Location, ledger: Ledger, record: Record, known: dict[str, Any], reason: str) -> None:
-    """Ends a deploy that failed after the container was touched.
-
-    Raises:
-        DeployError: always.
-    """
-    _say(f"{reason}\n{location.name}: putting the previous version back")
+def _put_back(location: Location, ledger: Ledger, record: Record, known: dict[str, served.Entry], reason: str) -> None:
+    """Restores the previous version after a deploy that failed once the container was touched; always raises."""
+    log(f"{reason}\n{location.name}: restoring the previous version")
     previous = record.previous
     try:
         if previous is None:
@@ -171,12 +165,12 @@ def _put_back(location: Location, ledger: Ledger, record: Record, known: dict[st
             now = f"{location.name} does not run, as before"
         else:
             before = read_location(location.name, previous.tag)
-            _restore_name(before.image, previous)
-            was, _ = webserver.served({location.name: known[location.name]})
-            _replace(before, {webserver.key_of(asset) for asset in was} or None)
+            restore_tag(before.image, previous)
+            was = served.describe_served({location.name: known[location.name]})
+            _replace(before, {str(asset["key"]) for asset in was} or None)
             now = f"{before.image} runs again"
-    except _TROUBLE as error:
-        reason += f"\nThe previous version could not be put back: {_reason(error)}"
+    except _FAILURES as error:
+        reason += f"\nThe previous version could not be restored: {_reason(error)}"
         ledger.append(_ended(record, history.FAILED, reason))
         raise DeployError(
             f"{reason}\n{location.name}: failed. `make rollback LOCATION={location.name}` tries again."
@@ -185,15 +179,24 @@ def _put_back(location: Location, ledger: Ledger, record: Record, known: dict[st
     raise DeployError(f"{reason}\n{location.name}: not deployed; {now}.")
 
 
-def _restore_name(image: str, version: Version) -> None:
-    """Makes a tag mean what it meant when it was deployed: `docker compose up --build` builds over the tag in use."""
-    there = inspect("image", image)
-    if (there is None or there["Id"] != version.image) and inspect("image", version.image):
-        run("docker", "image", "tag", version.image, image)
+def _prepare(name: str) -> None:
+    """Makes the role, gateway and workspace entry of a new location, and registers it with the webserver; idempotent.
+
+    Nothing of the platform is recreated: the webserver reads the workspace file again, the daemon does so every minute.
+    """
+    show("docker", "compose", "build", "migrate")
+    # Its role, grants, password and volume.
+    compose.run_once("migrate")
+    run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "--wait", f"{name}_gateway")
+    compose.run_once("workspace")
+    if name not in served.reload_workspace():
+        raise WebserverError(
+            f"The webserver does not know {name}: workspace.yaml does not list it. Add it as the others."
+        )
 
 
 def _remember(location: Location) -> None:
-    """Makes a later `docker compose up` in this clone use this tag, too."""
+    """Makes a later `docker compose up` in this clone use this tag."""
     variable = tag_variable(location.name)
     try:
         set_variable(env_file(), variable, location.tag)
@@ -203,21 +206,21 @@ def _remember(location: Location) -> None:
             f"{variable}={location.tag} there, or the next `docker compose up` goes back."
         ) from error
     if os.environ.get(variable, location.tag) != location.tag:
-        _say(f"{variable}={os.environ[variable]} in this environment goes before {env_file().name}; unset it")
+        log(f"{variable}={os.environ[variable]} in this environment overrides {env_file().name}; unset it")
 
 
 def _tidy(location: Location, ledger: Ledger) -> None:
     try:
         gone = prune(location, ledger.read())
     except CommandError as error:
-        _say(f"old images were not looked for: {error}")
+        log(f"old images were not removed: {error}")
     else:
         if gone:
-            _say(f"{location.name}: images that nobody needs removed: {', '.join(gone)}")
+            log(f"{location.name}: removed images that nothing needs: {', '.join(gone)}")
 
 
 def _running(name: str) -> Version | None:
-    """What a location's container was made of, running or not."""
+    """The version of a location's container, running or not."""
     container = _container(name)
     described = inspect("container", container) if container else None
     if described is None:
@@ -226,7 +229,7 @@ def _running(name: str) -> Version | None:
 
 
 def _container(name: str) -> str | None:
-    """The container of a location; of two, which an interrupted replacement may leave, the one that was made last."""
+    """The container of a location; the newest one if an interrupted replacement left two."""
     containers = [inspect("container", found) for found in run("docker", "compose", "ps", "-aq", name).split()]
     return max(((found["Created"], found["Id"]) for found in containers if found), default=("", None))[1]
 
@@ -256,20 +259,16 @@ def _who() -> str:
     return os.environ.get("DEPLOYED_BY") or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def _say(what: str) -> None:
-    print(what, flush=True)
-
-
 @contextmanager
 def _locked(location: Location) -> Iterator[Ledger]:
-    start_seconds()  # a wrong one is told before anything is done
+    start_seconds()  # a wrong value is reported before anything is done
     with locked(location.project, location.name, location.toolbox, _who()) as ledger, _interruptible():
         yield ledger
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Keeps a signal waiting for the moment in which history and settings come to say the same."""
+    """Delays signals while history and settings are brought to the same state."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -279,7 +278,7 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Makes the signals that end a CI job an exception, so that what was begun is put right."""
+    """Turns the signals that end a CI job into an exception, so that an unfinished deploy is cleaned up."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(f"interrupted by {signal.Signals(number).name}")

@@ -1,4 +1,4 @@
-"""Where the history is kept, and the lock: both on the engine, so that every clone and every CI job sees the same."""
+"""The history of the deploys and their lock. Both are on the engine, so every clone and every CI job shares them."""
 
 import os
 import subprocess
@@ -7,30 +7,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ops.command import ROOT, CommandError, inspect, run
-from ops.deploy.history import Record, from_lines, to_line
+from ops.deploy.records import Record, from_lines, to_line
+from ops.errors import OpsError
 
-# A volume of its own: docker-compose.yml does not know it, so only `make destroy` removes it.
+# Where the volume is mounted. docker-compose.yml does not declare the volume, so only `make destroy` removes it.
 FOLDER = "/deployments"
 
 
-class LockedError(RuntimeError):
-    """Someone else deploys this location right now."""
+class LockedError(OpsError):
+    """Someone else is deploying this location."""
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The history of one location, while this process alone may write it."""
+    """The history of one location, which only this process may write."""
 
     location: str
     container: str
 
     def read(self) -> list[Record]:
-        """All records, the oldest first."""
+        """All records, oldest first."""
         script = 'cat "$0" 2>/dev/null || true'
         return from_lines(run("docker", "exec", self.container, "sh", "-c", script, self._file))
 
     def append(self, record: Record) -> None:
-        """Adds a record. It begins with an end of line, for the one before may have been cut off by a crash."""
+        """Adds a record. It begins with a line break, since a crash may have cut the record before it."""
         script = 'cat >> "$0" && sync "$0"'
         line = f"\n{to_line(record)}\n"
         run("docker", "exec", "--interactive", self.container, "sh", "-c", script, self._file, stdin=line)
@@ -44,16 +45,11 @@ class Ledger:
         return f"{FOLDER}/{self.location}.jsonl"
 
 
-def volume(project: str) -> str:
-    """The volume of all histories."""
-    return f"{project}_deployments"
-
-
 def read_all(project: str, toolbox: str) -> list[Record]:
-    """The records of all locations, without taking a lock."""
-    if inspect("volume", volume(project)) is None:
+    """The records of all locations, read without the lock."""
+    if inspect("volume", f"{project}_deployments") is None:
         return []
-    mount = f"{volume(project)}:{FOLDER}:ro"
+    mount = f"{project}_deployments:{FOLDER}:ro"
     script = f"cat {FOLDER}/*.jsonl 2>/dev/null || true"
     return from_lines(run(*_ON_TOOLBOX, "--volume", mount, toolbox, "sh", "-c", script))
 
@@ -63,20 +59,20 @@ _ON_TOOLBOX = ("docker", "run", "--rm", "--pull", "never", "--network", "none", 
 
 @contextmanager
 def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledger]:
-    """Keeps everyone else from deploying a location, on whatever machine they are.
+    """Locks a location, so that nobody else deploys it, from any machine, and opens its history.
 
-    The lock is a container of a name that only one can have, and it lives as long as its standard input is open. This
-    process holds the other end, and every command that it starts does, too: so the lock is gone when all of them have
-    ended, however they ended, and not before.
+    The lock is a container with a unique name, which exits when its standard input is closed. This process and every
+    command that it starts hold the other end of that pipe, so the lock ends when all of them have ended, however they
+    end, and not earlier.
 
     Raises:
-        LockedError: someone else has it.
-        CommandError: the engine or the platform's image is not there.
+        LockedError: someone else holds the lock.
+        CommandError: the engine does not answer, or the platform's image is missing.
     """
     container = f"{project}-{location}-deploy"
-    # Of the project, so `make down` and `make destroy` end it.
+    # With the project's label, so that `make down` and `make destroy` stop it.
     labels = ("--label", f"project={project}", "--label", f"deployed-by={by}")
-    mount = ("--volume", f"{volume(project)}:{FOLDER}")
+    mount = ("--volume", f"{project}_deployments:{FOLDER}")
     reading, writing = os.pipe()
     try:
         holder = subprocess.Popen(
@@ -89,7 +85,7 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Ctrl-C is for the deploy, which puts things right before it lets go.
+            # Ctrl-C must reach only the deploy, which cleans up before it releases the lock.
             start_new_session=True,
         )
     finally:
@@ -101,7 +97,7 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
         if holder.stdout.readline() != "locked\n":
             said = holder.stderr.read().strip()
             if "already in use" in said:
-                raise LockedError(_who(container, location))
+                raise LockedError(_held(container, location))
             raise CommandError(f"The history of the deploys cannot be opened: {said}")
         yield Ledger(location, container)
     finally:
@@ -109,10 +105,10 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
         holder.wait()
 
 
-def _who(container: str, location: str) -> str:
+def _held(container: str, location: str) -> str:
     holder = inspect("container", container) or {"Config": {"Labels": {}}, "Created": "?"}
     by = holder["Config"]["Labels"].get("deployed-by", "someone")
     return (
         f"{location} is being deployed by {by} since {holder['Created'][:19]} UTC. Try again when that has ended; "
-        f"where that machine is gone for good: docker rm --force {container}"
+        f"if that machine is gone for good: docker rm --force {container}"
     )

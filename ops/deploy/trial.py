@@ -1,4 +1,4 @@
-"""A new image, tried in containers of its own before anything that runs is touched."""
+"""Tests a new image in containers of its own before anything that runs is touched."""
 
 import json
 import os
@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from ops.command import ROOT, CommandError, inspect, last_lines, run, show
+from ops.command import ROOT, CommandError, inspect, last_lines, log, run
 from ops.contract.compare import Asset
-from ops.deploy.location import PORT, Location
+from ops.errors import OpsError
+from ops.locations import PORT, Location
 
-# How long a code server may take from its start to its first answer, unless a setting says otherwise.
+# The default of DEPLOY_START_SECONDS.
 START_SECONDS = 120
 
-# Asks for health inside the container, ten times a second: Docker's own health check looks every ten seconds only, and
+# Checks the health inside the container ten times a second: Docker's own health check runs only every ten seconds, and
 # dagster's command for it takes seconds to import.
 _WAIT_FOR_HEALTH = """
 import sys, time
@@ -26,7 +27,7 @@ while True:
             request = health_pb2.HealthCheckRequest(service="DagsterApi")
             if health_pb2_grpc.HealthStub(channel).Check(request, timeout=2).status == 1:
                 sys.exit()
-            said = "it says that it is not healthy"
+            said = "it reports that it is not healthy"
     except grpc.RpcError as error:
         said = error.code().name
     if time.monotonic() > deadline:
@@ -35,32 +36,19 @@ while True:
 """
 
 
-class SettingError(ValueError):
-    """A setting of the deploy that makes no sense; the message names it."""
+class SettingError(OpsError):
+    """A setting of the deploy is not valid."""
 
 
-class TrialError(RuntimeError):
-    """An image is no good; the message says which check says so and why."""
-
-
-def build(location: Location) -> None:
-    """Builds a location's image and the one with its tests from its folder, unless they are there: a tag never changes.
-
-    Raises:
-        CommandError: the build fails, which says why itself.
-    """
-    env = location.tag_setting
-    if inspect("image", location.image) is None:
-        show("docker", "compose", "build", location.name, env=env)
-    if inspect("image", location.tests_image) is None:
-        run("docker", "build", "--target", "test", "--tag", location.tests_image, str(ROOT / location.name))
+class TrialError(OpsError):
+    """An image failed a check; the message says which one and why."""
 
 
 def try_image(location: Location) -> list[Asset]:
-    """Checks an image: its definitions load, its own tests pass, its code server gets healthy.
+    """Checks that an image's definitions load, its own tests pass, and its code server becomes healthy.
 
     Returns:
-        Its assets, as contract/describe.py describes them.
+        Its assets, as described by contract/describe.py.
 
     Raises:
         TrialError: a check fails.
@@ -68,7 +56,7 @@ def try_image(location: Location) -> list[Asset]:
     with ThreadPoolExecutor(3) as checks:
         described = checks.submit(_describe, location)
         others = [checks.submit(check, location) for check in (_run_tests, _serve_for_a_moment)]
-        # What does not load has no other trouble that is worth telling.
+        # If the definitions do not load, the other failures follow from that.
         assets = described.result()
         for other in others:
             other.result()
@@ -77,7 +65,7 @@ def try_image(location: Location) -> list[Asset]:
 
 def _describe(location: Location) -> list[Asset]:
     script = (ROOT / "ops/contract/describe.py").read_text()
-    start = ("docker", "run", "--rm", "--interactive", *_apart(location), location.image)
+    start = ("docker", "run", "--rm", "--interactive", *_isolated(location), location.image)
     try:
         printed = run(*start, "python", "-", location.name, stdin=script)
     except CommandError as error:
@@ -88,8 +76,8 @@ def _describe(location: Location) -> list[Asset]:
 
 def _run_tests(location: Location) -> None:
     if inspect("image", location.tests_image) is None:
-        # An image that came from elsewhere, or was deployed before.
-        print(f"  its own tests were not run: there is no image {location.tests_image} here", flush=True)
+        # An image that was loaded from elsewhere, or deployed before.
+        log(f"  its own tests were not run: there is no image {location.tests_image} here")
         return
     try:
         run("docker", "run", "--rm", "--pull", "never", "--network", "none", location.tests_image)
@@ -99,16 +87,16 @@ def _run_tests(location: Location) -> None:
 
 def _serve_for_a_moment(location: Location) -> None:
     name = f"{location.project}-{location.name}-trial"
-    with _container_that_goes(name):
+    with _removed(name):
         run(
             *("docker", "run", "--detach", "--init", "--name", name, "--label", f"project={location.project}"),
-            *(*_apart(location), location.image),
+            *(*_isolated(location), location.image),
         )
         wait_for_health(name)
 
 
 def start_seconds(env: Mapping[str, str] = os.environ) -> int:
-    """Reads DEPLOY_START_SECONDS: how long a code server may take to start; unset or empty is 120.
+    """Reads DEPLOY_START_SECONDS, how long a code server may take to become healthy. Unset or empty means 120.
 
     Raises:
         SettingError: the value is not a number of seconds from 1 to 3600.
@@ -120,10 +108,10 @@ def start_seconds(env: Mapping[str, str] = os.environ) -> int:
 
 
 def wait_for_health(container: str) -> None:
-    """Waits until a container's code server answers that it is healthy.
+    """Waits until a container's code server reports that it is healthy.
 
     Raises:
-        TrialError: it ends, or it does not answer in time; the message has what it printed last.
+        TrialError: it exits, or is not healthy in time; the message has the end of its output.
     """
     seconds = start_seconds()
     try:
@@ -140,23 +128,23 @@ def wait_for_health(container: str) -> None:
 
 
 def _printed(container: str) -> str:
-    # Both streams: a server's errors are on the second one.
+    # Both streams: a server prints errors on the second one.
     logs = run("sh", "-c", 'docker logs --tail 40 "$0" 2>&1', container)
     return last_lines(logs) or "nothing"
 
 
-def _apart(location: Location) -> list[str]:
-    """Options of a container that reaches nothing, with the environment of the code server."""
-    # By value: a variable of the location's that docker itself reads, such as DOCKER_HOST, must not lead it astray.
+def _isolated(location: Location) -> list[str]:
+    """Options of a container without a network that has the environment of the code server."""
+    # By value, not by name: docker itself reads some variables, such as DOCKER_HOST, from its own environment.
     variables = [option for setting in location.environment.items() for option in ("--env", "=".join(setting))]
     return ["--pull", "never", "--network", "none", *variables]
 
 
 @contextmanager
-def _container_that_goes(name: str) -> Iterator[None]:
+def _removed(name: str) -> Iterator[None]:
     remove = ("docker", "rm", "--force", "--volumes", name)
     if inspect("container", name):
-        run(*remove)  # of a deploy that was killed
+        run(*remove)  # left by a deploy that was killed
     try:
         yield
     finally:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.location.check import copy_alone
-from ops.location.tree import LocationError
-from ops.locations import LOCATIONS
+from ops.locations import LOCATIONS, LocationError
+from ops.scaffold.check import copy_alone
 from tests.checkout import copy_repository
 
 

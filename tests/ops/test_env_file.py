@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.deploy.env_file import set_variable, with_variable
+from ops.env_file import set_variable, with_variable
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,21 @@ from ops.deploy.env_file import set_variable, with_variable
         ("#TAG=old\nMY_TAG=x\n", "#TAG=old\nMY_TAG=x\nTAG=new\n"),
         (" export TAG = 'old'\n", "TAG=new\n"),
         ("TAG=a\nTAG=b\n", "TAG=a\nTAG=new\n"),
+        ("PORT=1\n\n# note\n\nTAG=old\n\nURL=x\n", "PORT=1\n\n# note\n\nTAG=new\n\nURL=x\n"),
     ],
 )
 def test_a_variable_is_set_where_it_is_set_last_or_else_at_the_end(before: str, after: str) -> None:
     assert with_variable(before, "TAG", "new") == after
+
+
+def test_a_variable_is_removed_and_no_other_line_is() -> None:
+    assert with_variable("PORT=1\n\n export TAG=a\nMY_TAG=x\nTAG=b\n", "TAG", None) == "PORT=1\n\nMY_TAG=x\n"
+
+
+def test_a_file_whose_last_variable_is_removed_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TAG=a\n")
+    assert set_variable(tmp_path / ".env", "TAG", None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_keeps_its_mode_and_leaves_nothing_beside_it(tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from ops.contract.compare import Asset
-from ops.deploy.guard import new_breaches
+from ops.contract.compare import Asset, new_breaches
 
 INGESTION, DBT, OTHER = "ingestion_location", "dbt_location", "other_location"
 

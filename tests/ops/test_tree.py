@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from ops.command import ROOT
-from ops.location.new import new_location
-from ops.location.remove import remove_files
-from ops.location.tree import MAX_NAME, LocationError, own_paths
-from ops.locations import LOCATIONS
+from ops.locations import LOCATIONS, LocationError
+from ops.scaffold.new import new_location
+from ops.scaffold.remove import remove_files
+from ops.scaffold.tree import MAX_NAME, own_paths
 
 NAME = "weather_location"
 LONGEST = f"{'a_' * 15}b_location"

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from ops.command import ROOT
-from ops.location.workflow import WORKFLOWS, commands
 from ops.locations import LOCATIONS
+from ops.scaffold.check import WORKFLOWS, commands
 
 FILES = sorted(WORKFLOWS.glob("*.yml"))
 

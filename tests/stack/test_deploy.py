@@ -19,9 +19,8 @@ import pytest
 
 from ops.command import ROOT
 from ops.contract.describe import __file__ as describe_script
-from ops.contract.served import describe_served
-from ops.deploy.history import Record, attempts, from_lines
-from ops.deploy.webserver import ENTRIES
+from ops.contract.served import ENTRIES, describe_served
+from ops.deploy.records import Record, attempts, from_lines
 from ops.locations import DATA_LOCATIONS
 from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
@@ -76,7 +75,7 @@ class Deploys:
 
     def deploy(self, location: str, tag: str = "") -> str:
         """Deploys; it must succeed."""
-        return self._good("deploy", f"LOCATION={location}", f"TAG={tag}")
+        return self._good("deploy", f"LOCATION={location}", *([f"TAG={tag}"] if tag else []))
 
     def rollback(self, location: str) -> str:
         return self._good("rollback", f"LOCATION={location}")

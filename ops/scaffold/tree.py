@@ -1,14 +1,15 @@
-"""What a location is in the repository: files of its own, and a few lines in files that all share."""
+"""A location in the repository: its own files, and a few lines in the files that all locations share."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from ops.command import ROOT
+from ops.locations import LocationError, check_exists
 
-# Longer ones make names that Docker or Postgres (63 bytes) cut, once `_credentials` or a project's name is with them.
+# Docker and Postgres truncate longer names (63 bytes) once `_credentials` or the name of the project is added.
 MAX_NAME = 40
-# What Postgres takes for a keyword where a schema's name stands (pg_get_keywords(), R and T).
+# Names that Postgres does not accept for a schema: its keywords of the categories R and T (pg_get_keywords()).
 _RESERVED = """
 all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation column
 concurrently constraint create cross current_catalog current_date current_role current_schema current_time
@@ -18,16 +19,12 @@ localtimestamp natural not notnull null offset on only or order outer overlaps p
 right select session_user similar some symmetric system_user table tablesample then to trailing true union unique user
 using variadic verbose when where window with public information_schema
 """
-# In pyproject.toml of what the template made.
+# Marks the pyproject.toml of a location that the template made.
 MADE_HERE = '[tool.location]\ntemplate = "ops/template"\n'
 
 
-class LocationError(RuntimeError):
-    """A location cannot be made or removed; the message says why and what to do."""
-
-
 class Line(NamedTuple):
-    """Text that a location has in a shared file, and a pattern of the last such text of the locations before it."""
+    """The text of a location in a shared file, and the pattern of the text of other locations that it follows."""
 
     file: str
     after: str
@@ -35,17 +32,16 @@ class Line(NamedTuple):
 
 
 def schema_of(name: str) -> str:
-    """The schema that a location owns, which also begins its assets' names: weather, of weather_location."""
+    """The schema that a location owns, and the prefix of its assets: weather for weather_location."""
     return name.removesuffix("_location")
 
 
 def own_paths(name: str) -> list[str]:
-    """The location's own files and folders, relative to the repository."""
     return [name, f".github/workflows/{name}.yml"]
 
 
 def shared_lines(name: str, team: str) -> list[Line]:
-    """The lines that name the location in files that it shares with others; everything else finds it by its folder."""
+    """The location's lines in shared files. Everything else finds a location by its folder."""
     return [
         Line("docker-compose.yml", r"^  - \w+_location/compose\.yaml\n", f"  - {name}/compose.yaml\n"),
         Line(
@@ -75,7 +71,7 @@ def check_new(name: str, root: Path = ROOT) -> None:
     """Checks that a location of this name can be made.
 
     Raises:
-        LocationError: the name is not one, or it is taken.
+        LocationError: the name is not valid, or it is taken.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_location", name):
         raise LocationError(
@@ -102,16 +98,13 @@ def check_new(name: str, root: Path = ROOT) -> None:
 
 
 def check_made_here(name: str, root: Path = ROOT) -> None:
-    """Checks that a location can be removed: that the template made it.
+    """Checks that a location exists and that the template made it.
 
     Raises:
         LocationError: there is none of this name, or it was made by hand.
     """
-    project = root / name / "pyproject.toml"
-    if not re.fullmatch(r"[a-z0-9_]+_location", name) or not project.is_file():
-        there = ", ".join(sorted(path.parent.name for path in root.glob("*_location/pyproject.toml")))
-        raise LocationError(f"NAME={name!r} is no location. There are: {there}.")
-    if MADE_HERE not in project.read_text():
+    check_exists("NAME", name, root)
+    if MADE_HERE not in (root / name / "pyproject.toml").read_text():
         raise LocationError(
             f"{name} was not made by `make new-location`: its pyproject.toml has no [tool.location]. Other locations, "
             "the demo and the tests may count on it. Take it out by hand."
@@ -119,10 +112,10 @@ def check_made_here(name: str, root: Path = ROOT) -> None:
 
 
 def with_lines(name: str, team: str, root: Path = ROOT) -> dict[str, str]:
-    """The shared files with the location's lines, by path, each after the lines of the locations before it.
+    """The content of the shared files, by path, with the location's lines after those of the other locations.
 
     Raises:
-        LocationError: a file has no place for them.
+        LocationError: a file has no lines of other locations.
     """
     files: dict[str, str] = {}
     for line in shared_lines(name, team):
@@ -136,7 +129,7 @@ def with_lines(name: str, team: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def without_lines(name: str, root: Path = ROOT) -> dict[str, str]:
-    """The shared files without the location's lines, by path."""
+    """The content of the shared files, by path, without the location's lines."""
     files: dict[str, str] = {}
     owners = (root / ".github/CODEOWNERS").read_text()
     found = re.search(rf"^/{name}/ +@(\S+)$", owners, re.MULTILINE)

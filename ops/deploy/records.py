@@ -1,21 +1,21 @@
-"""What was deployed when, and what follows from it; pure."""
+"""The records of the deploys, and what follows from them. Pure functions."""
 
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# What an attempt came to. Only the last record of an attempt counts.
-REPLACING = "replacing"  # the container is being replaced; nothing after it: interrupted there
+# The result of an attempt, which is that of its last record.
+REPLACING = "replacing"  # the container is being replaced; as the last record: interrupted meanwhile
 DEPLOYED = "deployed"
 REFUSED = "refused"  # before anything was touched
-RESTORED = "restored"  # the new one did not work, and the previous one is back
-FAILED = "failed"  # neither works
+RESTORED = "restored"  # the new version did not work, and the previous one runs again
+FAILED = "failed"  # neither version works
 
 
 @dataclass(frozen=True)
 class Version:
-    """An image by its tag, and by the id that tells whether the tag still means it."""
+    """An image: its tag, and the id that shows whether the tag still refers to it."""
 
     tag: str
     image: str
@@ -23,18 +23,18 @@ class Version:
 
 @dataclass(frozen=True)
 class Record:
-    """One line of a location's history.
+    """A line of a location's history.
 
     Attributes:
         attempt: id of the deploy or rollback that wrote it.
         at: when, UTC, as ISO 8601.
         location: name of the location.
         action: ``deploy`` or ``rollback``.
-        version: what was to be deployed.
-        by: who asked for it.
+        version: the version to deploy.
+        by: who started the attempt.
         result: one of the results above.
-        reason: why, where it is not deployed; what was forced, where it is.
-        previous: what ran before, if anything did.
+        reason: why it was not deployed, or which breaches were forced.
+        previous: the version that ran before, if any.
     """
 
     attempt: str
@@ -49,12 +49,11 @@ class Record:
 
 
 def to_line(record: Record) -> str:
-    """One line of JSON."""
     return json.dumps(dataclasses.asdict(record))
 
 
 def from_lines(text: str) -> list[Record]:
-    """Reads the lines of a history, the oldest first. A line that a crash cut off says nothing and is left out."""
+    """Reads the lines of a history, oldest first. A line that was cut by a crash is skipped."""
     records = []
     for line in text.splitlines():
         try:
@@ -76,15 +75,15 @@ def attempts(records: Iterable[Record]) -> list[Record]:
 
 
 def unverified(records: Iterable[Record]) -> Record | None:
-    """The last attempt that touched the container, if it ended there or failed: what runs was never verified."""
+    """The last attempt that touched the container, if it was interrupted or failed: what runs now is not verified."""
     touched = [record for record in attempts(records) if record.result != REFUSED]
     return touched[-1] if touched and touched[-1].result in (REPLACING, FAILED) else None
 
 
 def good(records: Iterable[Record]) -> list[Version]:
-    """The versions to go back through, the one in use last.
+    """The verified versions that rollbacks go through, the one in use last.
 
-    A rollback takes off what it goes back from, so one more goes further back instead of forth.
+    A rollback removes the version that it leaves, so a second rollback goes further back.
     """
     stack: list[Version] = []
     for record in attempts(records):
@@ -94,7 +93,7 @@ def good(records: Iterable[Record]) -> list[Version]:
             while stack and stack[-1] != record.version:
                 stack.pop()
         elif record.previous and (not stack or stack[-1] != record.previous):
-            # What ran before the first deploy, or what someone started by hand.
+            # The version before the first deploy, or one that someone started by hand.
             stack.append(record.previous)
         if not stack or stack[-1] != record.version:
             stack.append(record.version)
@@ -102,7 +101,7 @@ def good(records: Iterable[Record]) -> list[Version]:
 
 
 def before_deploy(records: Sequence[Record], running: Version | None) -> Version | None:
-    """What to put back where a deploy fails: what runs, unless nobody ever verified it."""
+    """The version to restore if a deploy fails: the running one, unless it was never verified."""
     if attempt := unverified(records):
         proven = good(records)
         return proven[-1] if proven else attempt.previous
@@ -110,7 +109,7 @@ def before_deploy(records: Sequence[Record], running: Version | None) -> Version
 
 
 def rollback_target(records: Sequence[Record], running: Version | None) -> Version | None:
-    """What a rollback goes to: the last good version that is not what runs; None where there is none."""
+    """The version that a rollback deploys: the last good one that is not running; None if there is none."""
     stack = good(records)
     if attempt := unverified(records):
         return stack[-1] if stack else attempt.previous
@@ -120,12 +119,12 @@ def rollback_target(records: Sequence[Record], running: Version | None) -> Versi
 
 
 def prunable(records: Sequence[Record], needed: Iterable[str], keep: int) -> list[str]:
-    """The tags that this history names and nobody needs any more.
+    """The tags in the history that nothing needs any more.
 
     Args:
         records: the whole history of a location.
         needed: tags that a run or a container needs.
-        keep: how many of the versions that were deployed last stay, to go back to.
+        keep: how many of the versions deployed last are kept for rollbacks.
     """
     last_deployed: list[str] = []
     for record in reversed(attempts(records)):

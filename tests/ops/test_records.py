@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from ops.deploy.__main__ import table
-from ops.deploy.history import (
+from ops.deploy.deployed import print_records
+from ops.deploy.records import (
     DEPLOYED,
     FAILED,
     REFUSED,
@@ -165,13 +165,14 @@ def test_what_no_deploy_made_is_not_touched() -> None:
     assert "local" not in prunable(history, [], keep=3)
 
 
-def test_the_list_marks_what_is_in_use_and_says_why_something_is_not() -> None:
+def test_the_list_marks_what_is_in_use_and_says_why_something_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     history = [
         *deployed(A, B),
         dataclasses.replace(record(3, C, RESTORED, B), reason="it fell\nover"),
         record(4, D, REPLACING, B),
     ]
-    heading, *lines = table(history).splitlines()
+    print_records(history)
+    heading, *lines = capsys.readouterr().out.splitlines()
     assert "location" in heading
     assert [(line[0], re.split(r"  +", line)[-1]) for line in lines] == [
         (" ", "deployed"),

@@ -3,8 +3,7 @@
 import copy
 from typing import Any
 
-from ops.contract.served import describe_served
-from ops.deploy.webserver import what_is_wrong
+from ops.contract.served import describe_served, what_is_wrong
 
 COLUMNS = {"columns": [{"name": "pickup_datetime", "type": "timestamp"}]}
 TRIPS: dict[str, Any] = {

@@ -1,0 +1,110 @@
+"""The compose stack and its Postgres, driven from this machine by `docker compose`."""
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ops.command import ROOT, run
+from ops.errors import OpsError
+
+Ask = Callable[[str], "list[str]"]
+DATABASES = ("dagster", "warehouse")
+_IN_POSTGRES = ("docker", "compose", "exec", "-T", "-e", "PGUSER=postgres")
+_RUN = ("docker", "compose", "run", "--rm", "--no-deps", "-T")
+_END = "end of the answer"
+
+
+def config(env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The compose project with all settings filled in.
+
+    Args:
+        env: settings that take precedence over those of this process and of .env.
+
+    Raises:
+        CommandError: compose cannot read its files.
+    """
+    resolved: dict[str, Any] = json.loads(run("docker", "compose", "config", "--format", "json", env=env))
+    return resolved
+
+
+def is_running(service: str) -> bool:
+    """Whether a service of the stack runs."""
+    return service in run("docker", "compose", "ps", "--services", "--status", "running").split()
+
+
+def run_in(service: str, *command: str, stdin: str = "") -> str:
+    """Runs a command in a new container of a service, without the services that it depends on, and returns its output.
+
+    Raises:
+        CommandError: it failed; the message has the end of its output.
+    """
+    return run(*_RUN, service, *command, stdin=stdin)
+
+
+def run_once(service: str) -> None:
+    """Runs a one-shot service as it is configured now, and leaves no container of it.
+
+    Compose recreates everything that depends on a service that it recreates, but nothing that depends on one that it
+    creates. So the next start of the stack must not find a container of a service that has changed since.
+
+    Raises:
+        CommandError: it failed; the message has the end of its output.
+    """
+    run("docker", "compose", "rm", "--force", service)
+    run_in(service)
+
+
+def in_postgres(*command: str, **environment: str) -> list[str]:
+    """The command line that runs a command in the container of the postgres service, as the superuser."""
+    variables = [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
+    return [*_IN_POSTGRES, *variables, "postgres", *command]
+
+
+def query(database: str, statement: str) -> list[str]:
+    """Runs SQL as the superuser and returns its rows, the columns of each joined by ``|``.
+
+    Raises:
+        CommandError: the server refused it, or does not run.
+    """
+    return run(*in_postgres("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAXc", statement)).splitlines()
+
+
+@contextlib.contextmanager
+def session(database: str) -> Iterator[Ask]:
+    """Opens a superuser's session that spans several statements, and yields the function that runs one of them.
+
+    The function takes a statement, and returns what ``query`` does; it raises OpsError.
+    """
+    psql = subprocess.Popen(
+        in_postgres("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAX"),
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert psql.stdin is not None
+    assert psql.stdout is not None
+    to_psql, from_psql = psql.stdin, psql.stdout
+
+    def ask(statement: str) -> list[str]:
+        with contextlib.suppress(BrokenPipeError):  # psql has ended; its last words are read below
+            to_psql.write(f"{statement};\nselect '{_END}';\n")
+            to_psql.flush()
+        rows: list[str] = []
+        for line in from_psql:
+            if line.rstrip("\n") == _END:
+                return rows
+            rows.append(line.rstrip("\n"))
+        raise OpsError(f"Postgres: {' '.join(rows)}")
+
+    try:
+        yield ask
+    finally:
+        # The end of psql's input ends the session, which rolls an open transaction back.
+        with contextlib.suppress(BrokenPipeError):
+            to_psql.close()
+        from_psql.close()
+        psql.wait()

@@ -1,0 +1,1 @@
+"""Makes, checks and removes code locations."""

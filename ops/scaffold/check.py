@@ -1,0 +1,97 @@
+"""Checks one location as CI does: alone, in a copy that has nothing of the other locations."""
+
+import shutil
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ops.command import ROOT, log, run, show
+from ops.locations import check_exists
+
+WORKFLOWS = ROOT / ".github/workflows"
+# The settings of ruff, mypy and pytest.
+SHARED = ("pyproject.toml",)
+
+
+def check_location(name: str, python: Path | None = None, tests_only: bool = False) -> None:
+    """Runs format, lint, types and tests of a location in a copy of its folder.
+
+    Args:
+        name: the location.
+        python: Python of an environment with the packages of the location's dev.lock; None makes one in the copy.
+        tests_only: skips format, lint and types.
+
+    Raises:
+        LocationError: there is no such location.
+        CommandError: a check failed; its output says why.
+    """
+    with tempfile.TemporaryDirectory(prefix="alone-") as folder:
+        copy_alone(name, Path(folder))
+        _check(Path(folder), name, python, tests_only)
+
+
+def copy_alone(name: str, folder: Path, root: Path = ROOT) -> None:
+    """Copies the files of a location that git knows or would add, and the shared settings of the tools.
+
+    Raises:
+        LocationError: there is no such location.
+    """
+    check_exists("NAME", name, root)
+    project = tomllib.loads((root / name / "pyproject.toml").read_text())
+    needs = project.get("tool", {}).get("location", {}).get("tests_need", [])
+    list_files = ("git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--")
+    listed = run(*list_files, name, *SHARED, *needs)
+    for path in filter(None, listed.split("\0")):
+        if (root / path).exists():  # a deleted file is listed until the deletion is committed
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / path, folder / path)
+
+
+def _check(folder: Path, name: str, python: Path | None, tests_only: bool) -> None:
+    location = folder / name
+    if python is None:
+        python = location / ".venv/bin/python"
+        _run(folder, sys.executable, "-m", "venv", f"{location}/.venv")
+        install = (f"{python}", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+        for lock in ("requirements.lock", "dev.lock"):
+            _run(location, *install, "--require-hashes", "--requirement", lock)
+        _run(location, *install, "--no-build-isolation", "--no-index", "--editable", ".")
+    tools = python.absolute().parent
+    if not tests_only:
+        _run(folder, f"{tools}/ruff", "format", "--check", ".")
+        _run(folder, f"{tools}/ruff", "check", ".")
+        own = [path for path in ("src", "tests") if (location / path).is_dir()]
+        _run(location, f"{tools}/mypy", "--config-file", "../pyproject.toml", *own, MYPYPATH="src:tests:..")
+    _run(location, f"{tools}/dagster", "definitions", "validate")
+    if (location / "tests").is_dir():
+        _run(location, f"{tools}/pytest", "-m", "not drill")
+
+
+def _run(folder: Path, *command: str, **env: str) -> None:
+    log(f"$ {' '.join(command)}")
+    # Imports come from the copy, even if the environment has the original package installed.
+    path = {"PYTHONPATH": "src"} if folder.name.endswith("_location") else {}
+    show(*command, cwd=folder, env={**path, **env})
+
+
+def ci_location(name: str) -> None:
+    """Runs the steps of CI's workflow for a change of one location, except its deploy.
+
+    Raises:
+        LocationError: there is no such location.
+        CommandError: a step failed; its output says why.
+    """
+    check_exists("NAME", name)
+    for command in commands(WORKFLOWS / "location.yml", "check"):
+        log(f"$ {command}")
+        show("bash", "-e", "-c", command, env={"LOCATION": name})
+
+
+def commands(workflow: Path, job: str) -> list[str]:
+    """The shell commands of a workflow's job, in order. The actions that prepare CI's machine are skipped."""
+    content: dict[str, Any] = yaml.safe_load(workflow.read_text())
+    return [step["run"] for step in content["jobs"][job]["steps"] if "run" in step]

@@ -1,0 +1,41 @@
+"""Makes a code location from ops/template."""
+
+import sys
+from pathlib import Path
+
+from copier import run_copy
+
+from ops.command import ROOT, run
+from ops.scaffold.tree import check_new, schema_of, with_lines
+
+NEXT = """Created {name}: folder {name}/, schema {schema}, two example assets.
+
+Next
+  make check-location NAME={name}   format, lint, types and tests, alone, in an environment of its own lock
+  make deploy LOCATION={name}       into the running stack; nothing of the others restarts
+  {name}/README.md   what is in it, and the lines by which the owner of daily_metrics lets it read"""
+
+
+def new_location(name: str, team: str = "", root: Path = ROOT) -> None:
+    """Writes the files of a new location, and its lines in the files that all locations share.
+
+    Args:
+        name: snake_case, ending in ``_location``.
+        team: GitHub team that owns it, without ``@``; empty derives it from the name.
+        root: the repository.
+
+    Raises:
+        LocationError: the name is not valid, or it is taken.
+    """
+    check_new(name, root)
+    team = team or f"{schema_of(name).replace('_', '-')}-team"
+    # Computed before anything is written, since it fails if a shared file is not as expected.
+    shared = with_lines(name, team, root)
+    answers = {"name": name, "schema": schema_of(name), "team": team}
+    run_copy(str(root / "ops/template"), root, data=answers, defaults=True, quiet=True)
+    # The line breaks and the order of imports depend on the name.
+    ruff = str(Path(sys.executable).with_name("ruff"))
+    run(ruff, "check", "--quiet", "--no-cache", "--fix", "--select", "I", str(root / name))
+    run(ruff, "format", "--quiet", "--no-cache", str(root / name))
+    for path, content in shared.items():
+        (root / path).write_text(content)

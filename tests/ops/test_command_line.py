@@ -1,0 +1,74 @@
+"""`python -m ops`: its commands, and what it answers to wrong arguments."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from ops.command import ROOT
+
+COMMANDS = """
+deploy rollback deployments status backup restore new-location remove-location check-location ci-location contract
+"""
+
+
+def ops(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "ops", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_help_lists_every_command() -> None:
+    listed = re.findall(r"^\W* ([a-z-]+)  ", ops("--help").stdout, re.MULTILINE)
+    assert [name for name in listed if name[0] != "-"] == COMMANDS.split()
+
+
+@pytest.mark.parametrize("command", [*COMMANDS.split(), "pin"])
+def test_every_command_has_help_of_its_own(command: str) -> None:
+    ended = ops(command, "--help")
+    assert (ended.returncode, f"python -m ops {command}" in ended.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        ("deploy", "LOCATION"),
+        ("rollback", "LOCATION"),
+        ("new-location", "NAME"),
+        ("remove-location", "NAME"),
+        ("check-location", "NAME"),
+        ("ci-location", "NAME"),
+        ("restore", "BACKUP"),
+    ],
+)
+def test_an_argument_that_is_missing_is_named(command: str, argument: str) -> None:
+    ended = ops(command)
+    assert (ended.returncode, f"Missing argument '{argument}'" in ended.stderr) == (2, True)
+
+
+def test_a_tag_that_is_given_and_empty_is_an_error_that_says_so() -> None:
+    ended = ops("deploy", "--tag=", "dbt_location")
+    assert (ended.returncode, ended.stderr.startswith("TAG is given and empty. ")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        ("deploy", "LOCATION"),
+        ("rollback", "LOCATION"),
+        ("remove-location", "NAME"),
+        ("check-location", "NAME"),
+        ("ci-location", "NAME"),
+    ],
+)
+@pytest.mark.parametrize("name", ["", "weather", "../dbt_location"])
+def test_a_name_that_is_no_location_is_an_error_that_lists_the_locations(
+    command: str, argument: str, name: str
+) -> None:
+    ended = ops(command, "--", name)
+    assert ended.stderr.startswith(f"{argument}={name!r} is no location. There are: dbt_location, ")
+    assert ended.returncode == 1
+
+
+def test_a_backup_that_is_not_there_is_an_error_that_says_so() -> None:
+    ended = ops("restore", "no-such-folder")
+    assert (ended.returncode, "no backup there" in ended.stderr) == (1, True)

@@ -1,0 +1,102 @@
+"""The Makefile hands its arguments to the tool as values: nothing in them is executed, and none changes its meaning."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ops.command import ROOT
+
+HOSTILE = ["$(shell touch executed)", "$$(touch executed)", "$(touch executed)", "`touch executed`"]
+HOSTILE += ["; touch executed", '"; touch executed; "', "'; touch executed; '", "--force", "", "a  b", "$HOME"]
+# Per argument, the target that takes it, and what the tool gets for it.
+TAKEN = {
+    "LOCATION": ("deploy", "deploy", "--", "{}"),
+    "TAG": ("deploy", "deploy", "--tag={}", "--"),
+    "NAME": ("remove-location", "remove-location", "--", "{}"),
+    "TEAM": ("new-location", "new-location", "--", "{}"),
+    "BACKUP": ("restore", "restore", "--", "{}"),
+    "FORMAT": ("status", "status", "--format={}"),
+    "FORCE": ("rollback", "rollback", "--"),
+    "DROP_DATA": ("remove-location", "remove-location", "--"),
+}
+# One argument of the tool per line, and the end of all.
+TOOL = """#!/bin/sh
+shift 2
+printf '%s\\n' "$@" > called
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the Makefile, where the tool only notes what it is called with."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for lock in ("ops", "demo", "tests"):
+        (tmp_path / lock).mkdir()
+        (tmp_path / lock / "requirements.lock").touch()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for installed in (".ops", ".demo", ".dev"):
+        (tmp_path / ".venv" / installed).touch()
+    tool = tmp_path / ".venv/bin/python"
+    tool.write_text(TOOL)
+    tool.chmod(0o755)
+    return tmp_path
+
+
+def call(folder: Path, *arguments: str, **env: str) -> list[str]:
+    """Runs make and returns what the tool was called with."""
+    made = subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=folder, env={**os.environ, **env}, capture_output=True
+    )
+    assert made.returncode == 0, made.stderr.decode()
+    return (folder / "called").read_text().splitlines()
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("argument", TAKEN)
+@pytest.mark.parametrize("from_environment", [False, True])
+def test_an_argument_reaches_the_tool_as_it_was_given_and_executes_nothing(
+    folder: Path, argument: str, value: str, from_environment: bool
+) -> None:
+    target, *expected = TAKEN[argument]
+    called = (
+        call(folder, target, **{argument: value}) if from_environment else call(folder, target, f"{argument}={value}")
+    )
+    assert called == [one.format(value) for one in expected]
+    assert not (folder / "executed").exists()
+
+
+def test_a_variable_that_no_target_knows_executes_nothing(folder: Path) -> None:
+    call(folder, "deploy", "UNKNOWN=$(shell touch executed)")
+    assert not (folder / "executed").exists()
+
+
+def test_an_argument_that_is_not_given_does_not_reach_the_tool(folder: Path) -> None:
+    assert call(folder, "deploy") == ["deploy", "--"]
+
+
+@pytest.mark.parametrize(("target", "option"), [("deploy", "--force"), ("rollback", "--force"), ("restore", "--force")])
+def test_force_is_given_as_1(folder: Path, target: str, option: str) -> None:
+    assert call(folder, target, "FORCE=1") == [target, option, "--"]
+
+
+def test_the_loss_of_data_is_confirmed_with_1(folder: Path) -> None:
+    assert call(folder, "remove-location", "NAME=x_location", "DROP_DATA=1") == [
+        "remove-location",
+        "--drop-data",
+        "--",
+        "x_location",
+    ]
+
+
+@pytest.mark.parametrize("value", HOSTILE[:7])
+def test_the_name_of_an_image_executes_nothing(folder: Path, value: str) -> None:
+    tool = folder / "bin/docker"
+    tool.parent.mkdir()
+    tool.write_text(TOOL.replace("shift 2\n", ""))
+    tool.chmod(0o755)
+    called = call(folder, "build-location", f"NAME={value}", f"TAG={value}", PATH=f"{tool.parent}:{os.environ['PATH']}")
+    assert called == ["build", "--tag", f"{value}:{value}", f"./{value}"]
+    assert not (folder / "executed").exists()
