@@ -99,8 +99,9 @@ def new_location(
     name: Name, team: Annotated[str, typer.Argument(metavar="TEAM", help="GitHub team that owns it, without @.")] = ""
 ) -> None:
     """Make a code location from the template."""
-    from ops.scaffold.new import NEXT, schema_of
+    from ops.scaffold.new import NEXT
     from ops.scaffold.new import new_location as run
+    from ops.scaffold.tree import schema_of
 
     run(name, team)
     print(NEXT.format(name=name, schema=schema_of(name)))

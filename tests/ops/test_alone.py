@@ -6,7 +6,6 @@ import pytest
 
 from ops.locations import LOCATIONS, LocationError
 from ops.scaffold.check import copy_alone
-from tests.checkout import copy_repository
 
 
 @pytest.mark.parametrize("location", LOCATIONS)
@@ -15,13 +14,6 @@ def test_the_copy_has_nothing_of_another_location(tmp_path: Path, location: str)
     others = [path for path in tmp_path.rglob("*_location") if path.name != location]
     assert others == []
     assert (tmp_path / location / "pyproject.toml").is_file()
-
-
-def test_a_file_that_the_tests_need_and_that_is_not_there_is_named(tmp_path: Path) -> None:
-    copy_repository(tmp_path / "copy")
-    (tmp_path / "copy/demo/server.py").unlink()
-    with pytest.raises(LocationError, match=r"dbt_location/pyproject\.toml: tests_need names demo/server\.py"):
-        copy_alone("dbt_location", tmp_path / "alone", tmp_path / "copy")
 
 
 def test_a_name_that_is_no_location_is_refused(tmp_path: Path) -> None:
