@@ -168,7 +168,7 @@ def test_a_text_is_shortened_in_its_middle() -> None:
 
 
 def test_without_docker_the_command_says_so_and_fails(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ops.status"]
+    command = [sys.executable, "-m", "ops", "status"]
     ended = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stdout.splitlines()[-1] == ("needs a person: there is no command docker; next: start Docker")
