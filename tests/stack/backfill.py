@@ -1,6 +1,7 @@
-"""Everything that the stack can do at once, with the UI open, and the connections that it takes."""
+"""Three months, their days and their metrics: what is missing of them, or all at once with the UI open."""
 
 import contextlib
+import json
 import subprocess
 import threading
 from collections import Counter
@@ -20,14 +21,19 @@ DAILY_ASSETS = ["stg_trips", "daily_metrics", "location_metrics", "manhattan_sta
 MONTHLY_ASSETS = ["zone_map", "borough_flows", "monthly_report"]
 MONTHS = ("2023-01", "2023-02", "2023-03")
 DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
+BUILT = {
+    **{"taxi_zones": 1, "taxi_trips": 3, "stg_zones": 1},
+    **dict.fromkeys(DAILY_ASSETS, len(DAYS)),
+    **dict.fromkeys(MONTHLY_ASSETS, len(MONTHS)),
+}
 UI_CLIENTS = 3
-# The UI's own.
+# As in Dagster's UI.
 UI_INTERVAL_SECONDS = 2
 _BY_ROLE = (
     "select usename, count(*) from pg_stat_activity where backend_type = 'client backend' and usename <> 'postgres'"
     " group by usename"
 )
-# The graph of the assets, and what their nodes and the page of the daemons poll.
+# What the asset graph, its nodes and the page of the daemons ask for.
 _LIVE = """
 query ($keys: [AssetKeyInput!]!) {
   assetNodes { assetKey { path } dependencyKeys { path } partitionStats { numMaterialized numFailed } }
@@ -36,16 +42,45 @@ query ($keys: [AssetKeyInput!]!) {
 """
 
 
+def built(stack: "Stack") -> dict[str, int]:
+    """For each asset, how many partitions `make status` shows as built and up to date."""
+    assets = json.loads(stack.status("FORMAT=json")[1])["assets"]
+    return {asset["key"]: asset["counts"].get("built", 0) for asset in assets}
+
+
+def build_missing(stack: "Stack", metrics: bool = True) -> None:
+    """Loads the zones and three months and builds their days and metrics, as far as they are not up to date."""
+    webserver = stack.webserver
+
+    def lacks(*assets: str) -> bool:
+        here = built(stack)
+        return any(here[asset] < BUILT[asset] for asset in assets)
+
+    def succeed(runs: list[str]) -> None:
+        assert [webserver.finished(run)["status"] for run in runs] == ["SUCCESS"] * len(runs)
+
+    if lacks("taxi_zones", "taxi_trips"):
+        zones = webserver.launch("ingestion_location", ["taxi_zones"])
+        succeed([zones, *(webserver.launch_month(f"{month}-01") for month in MONTHS)])
+    if lacks("stg_zones", *DAILY_ASSETS):
+        zones = webserver.launch("dbt_location", ["stg_zones"])
+        runs = webserver.backfill_runs(webserver.backfill(DAILY_ASSETS, DAYS))
+        succeed([zones, *(run["runId"] for run in runs)])
+    if metrics and lacks(*MONTHLY_ASSETS):
+        months = webserver.backfill(MONTHLY_ASSETS, [f"{month}-01" for month in MONTHS])
+        succeed([run["runId"] for run in webserver.backfill_runs(months, len(MONTHS))])
+
+
 @dataclass
 class Backfill:
-    """What came of it.
+    """What was observed while everything was built at once.
 
-    Args:
+    Attributes:
         statuses: of every run.
-        peaks: per role, the most connections that were seen at once.
-        answers: of the UI's requests, how many were answered.
-        errors: what the others came to.
-        postgres_log: what Postgres wrote until the end.
+        peaks: for each role, the most connections that were open at the same time.
+        answers: number of the UI's requests that were answered.
+        errors: the errors of the others.
+        postgres_log: what Postgres had logged by the end.
     """
 
     statuses: list[str] = field(default_factory=list)
@@ -56,7 +91,7 @@ class Backfill:
 
 
 def run_all(stack: "Stack") -> Backfill:
-    """Loads three months, builds their ninety days and the metrics of the months, as much at once as is possible."""
+    """Loads three months and builds their ninety days and the metrics of the months, as much at once as possible."""
     webserver, backfill = stack.webserver, Backfill()
 
     def finished(*run_ids: str) -> None:
@@ -84,7 +119,7 @@ def run_all(stack: "Stack") -> Backfill:
 
 @contextlib.contextmanager
 def _connections_counted(stack: "Stack", peaks: Counter[str]) -> Iterator[None]:
-    """Looks at the sessions of every role, many times a second, and keeps the most of each."""
+    """Samples the number of sessions of every role twenty times a second and keeps the maximum of each."""
     psql = ("docker", "compose", "exec", "-T", "postgres", "psql", "-U", "postgres", "-qtAX")
     with subprocess.Popen(
         psql,
@@ -118,7 +153,7 @@ def _connections_counted(stack: "Stack", peaks: Counter[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ui_open(webserver: Webserver, backfill: Backfill) -> Iterator[None]:
-    """People look at all pages at once: each of them asks, one after the other, what the pages ask."""
+    """Simulates several people with the UI open: each sends the requests of all pages, one after the other."""
     closed = threading.Event()
     asks: list[Any] = [
         webserver.runs,

@@ -1,6 +1,11 @@
-"""The live compose stack: the real files, under a project name of its own, on the sample files."""
+"""The live compose stack: the real files, under a project name of its own, on the sample files.
+
+A test states what it needs by its fixtures. A fixture starts the stack with its module's settings and adds what is
+missing, so every test runs alone, and in any order.
+"""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -8,9 +13,9 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,13 +23,14 @@ from ops.command import ROOT
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable
-from tests.stack.backfill import Backfill, run_all
+from tests.stack.backfill import MONTHS, Backfill, run_all
 from tests.stack.webserver import Webserver
 
-# Another name lets a second checkout test at the same time; the images are tagged with it.
+T = TypeVar("T")
+# A second checkout, or a second stack beside this one, needs another name. The images are tagged with it.
 PROJECT = os.environ.get("STACK_PROJECT", "dagster-taxi-test")
 LABEL = f"label=com.docker.compose.project={PROJECT}"
-# Services that end when their work is done, and run anew at every start.
+# Services that end when their work is done, and run again at every start.
 ONE_SHOTS = ("migrate", "workspace")
 NO_ENGINE = "there is no Docker engine (docker info fails), and the live stack needs one"
 
@@ -55,15 +61,14 @@ class Stack:
         unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_TAXI_TYPE", "TAXI_SOURCE_INTERVAL_SECONDS", "REPORTS_URL"}
         unset |= {"REAP_INTERVAL_SECONDS", "REAP_SUCCEEDED_AFTER_SECONDS", "REAP_FAILED_AFTER_SECONDS", "HISTORY_DAYS"}
         unset |= {"NOTIFY_WEBHOOK_URL", "DAGSTER_URL"}
-        self.env = {name: value for name, value in os.environ.items() if name not in unset}
-        self.env |= {
+        self._settings = {name: value for name, value in os.environ.items() if name not in unset} | {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "WEBSERVER_PORT": str(self.port),
             "REPORTS_PORT": str(self.reports_port),
             "TLC_BASE_URL": "http://sample:8000",
-            # The tests launch runs and look at what came of them; test_unattended.py switches it on.
+            # The tests launch runs and look at the results; test_automation.py switches this on.
             "TAXI_AUTOMATION": "off",
-            # The same goes for the containers of those runs; test_housekeeping.py switches it on.
+            # Likewise for the containers of those runs; test_housekeeping.py switches this on.
             "HOUSEKEEPING": "off",
             "INGESTION_LOCATION_TAG": PROJECT,
             "DBT_LOCATION_TAG": PROJECT,
@@ -71,11 +76,15 @@ class Stack:
             "REPORTS_TAG": PROJECT,
             "PLATFORM_TAG": PROJECT,
         }
+        self.env = dict(self._settings)
         self.webserver = Webserver(f"http://127.0.0.1:{self.port}")
+        self._running: dict[str, str] | None = None
+        self._built = False
+        self._done: dict[str, Any] = {}
 
-    def command(self, *arguments: str) -> str:
-        """Runs a command in the project's folder and returns what it prints; it must succeed."""
-        ended = subprocess.run(arguments, cwd=ROOT, env=self.env, capture_output=True, text=True)
+    def command(self, *arguments: str, **settings: str) -> str:
+        """Runs a command in the project's folder and returns its output; the command must succeed."""
+        ended = subprocess.run(arguments, cwd=ROOT, env=self.env | settings, capture_output=True, text=True)
         assert ended.returncode == 0, f"{' '.join(arguments)}\n{ended.stdout}\n{ended.stderr}"
         return ended.stdout
 
@@ -85,16 +94,68 @@ class Stack:
         ended = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True)
         return ended.returncode == 0, ended.stdout
 
+    def start(self, overlay: str = "", **settings: str) -> "Stack":
+        """Starts the stack with these settings, and a compose file of this folder laid over it, unless it runs so."""
+        if overlay:
+            settings["COMPOSE_FILE"] = f"docker-compose.yml:tests/stack/{overlay}"
+        if self._running != self._settings | settings:
+            self.env = self._settings | settings
+            self.up()
+        return self
+
+    def start_empty(self, overlay: str = "", **settings: str) -> "Stack":
+        """Starts the stack without data and history, unless it was started so and not removed since."""
+
+        def start() -> bool:
+            self.destroy()
+            self.start(overlay, **settings)
+            return True
+
+        self.once("started empty", start)
+        return self.start(overlay, **settings)
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Does something to the stack for the first test that needs it, and again only after the stack was removed."""
+        if what not in self._done:
+            done = make()
+            self._done[what] = done
+        found: T = self._done[what]
+        return found
+
+    def forget(self, what: str) -> None:
+        """Makes the next test that needs it do something again."""
+        self._done.pop(what, None)
+
     def up(self) -> None:
-        self.command("docker", "compose", "--profile", "sample", "up", "-d", "--build", "--wait")
+        if not self._built:
+            self._build()
+        self.command("docker", "compose", "--profile", "sample", "up", "-d", "--wait")
+        self._running = dict(self.env)
+
+    def _build(self) -> None:
+        """Builds the images. Stacks that start side by side take turns: what the first one built, the others find."""
+        lock = ROOT / ".demo/build.lock"
+        lock.parent.mkdir(exist_ok=True)
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self.command("docker", "compose", "--profile", "sample", "build", **self._settings)
+        self._built = True
+
+    def down(self) -> None:
+        self._running = None
+        self.command("make", "down")
 
     def destroy(self) -> None:
-        """Removes the stack with all that it has.
+        """Removes the stack with its data and history.
 
-        Engine 20.10 at times counts the endpoints of a network wrongly, after containers came and went side by side. It
-        then keeps a network that nothing is attached to until it starts anew. Only that may be left; the next start of
-        the stack takes it as it is.
+        Engine 20.10 sometimes miscounts the endpoints of a network after containers came and went side by side. It then
+        keeps a network without endpoints until the engine restarts. Only such a network may be left; the next start of
+        the stack uses it.
         """
+        if self._running:
+            self._keep_logs()
+        self._running = None
+        self._done.clear()
         ended = subprocess.run(["make", "destroy"], cwd=ROOT, env=self.env, capture_output=True, text=True)
         if ended.returncode == 0:
             return
@@ -104,9 +165,15 @@ class Stack:
         assert self.command("docker", "ps", "--all", "--quiet", "--filter", LABEL) == ""
         self.command("docker", "volume", "rm", "--force", f"{PROJECT}_deployments")
 
+    def _keep_logs(self) -> None:
+        """Appends what all services printed to a file in .demo, for whoever looks into a failure."""
+        logs = self.command("docker", "compose", "--profile", "sample", "logs", "--no-color")
+        with (ROOT / ".demo" / f"{PROJECT}.log").open("a") as file:
+            file.write(logs)
+
     @contextlib.contextmanager
     def source_silent(self) -> Iterator[None]:
-        """The source takes connections and answers nothing, so that a load waits in the middle."""
+        """The source accepts connections and does not answer, so that a load waits in the middle."""
         self.command("docker", "compose", "--profile", "sample", "pause", "sample")
         try:
             yield
@@ -114,14 +181,14 @@ class Stack:
             self.command("docker", "compose", "--profile", "sample", "unpause", "sample")
 
     def kill(self, *but: str) -> None:
-        """Kills every service but some, and every run: what a reboot leaves."""
+        """Kills every run and every service except some, as a reboot does."""
         self.command("docker", "compose", "--profile", "sample", "kill", *(self.services().keys() - set(but)))
         runs = self.command("docker", "ps", "--quiet", "--filter", f"label=project={PROJECT}").split()
         if runs:
             self.command("docker", "kill", *runs)
 
     def report(self, name: str) -> tuple[int, str]:
-        """Asks the file server of the reports for a file, and returns the status of its answer and the text."""
+        """Fetches a file from the file server of the reports; returns the HTTP status and the text."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.reports_port}/{name}", timeout=30) as response:
                 return response.status, response.read().decode()
@@ -129,31 +196,26 @@ class Stack:
             return error.code, error.read().decode()
 
     def right_answers(self, folder: Path, *months: str) -> RightAnswers:
-        """What is right for the files that the sample's server has now, copied to a folder."""
+        """The right answers for the files that the sample's server has now; the files are copied to a folder."""
+        folder.mkdir(exist_ok=True)
         self.command("docker", "compose", "--profile", "sample", "cp", "sample:/opt/sample/files/.", str(folder))
         return RightAnswers(folder, "yellow", months)
 
     def check_days(self, right: RightAnswers) -> None:
-        """The months and all that is built day by day hold what an independent computation says."""
+        """Compares the months and all daily tables with an independent computation."""
         assert self.query(warehouse_answers.MONTHS) == comparable(right.months())
         assert self.query(warehouse_answers.DAILY_METRICS) == comparable(right.daily_metrics())
         assert self.query(warehouse_answers.LOCATION_METRICS) == comparable(right.location_metrics())
         assert self.query(warehouse_answers.MANHATTAN_STATS) == comparable(right.manhattan_stats())
 
     def check_months(self, right: RightAnswers) -> None:
-        """So does all that is built month by month."""
+        """Compares all monthly tables with an independent computation."""
         assert self.query(warehouse_answers.ZONE_MAP) == comparable(right.zone_map())
         assert self.query(warehouse_answers.BOROUGH_FLOWS) == comparable(right.borough_flows())
         assert self.query(warehouse_answers.MONTHLY_REPORT) == comparable(right.monthly_report())
 
-    def keep_logs(self, name: str) -> None:
-        """Writes what all services printed to a file in .demo, for whoever looks into a failure."""
-        logs = ROOT / ".demo" / name
-        logs.parent.mkdir(exist_ok=True)
-        logs.write_text(self.command("docker", "compose", "--profile", "sample", "logs", "--no-color"))
-
     def services(self) -> dict[str, dict[str, Any]]:
-        """Per service, its container as `docker compose ps` describes it."""
+        """Each service's container as `docker compose ps` describes it."""
         lines = self.command("docker", "compose", "--profile", "sample", "ps", "--all", "--format", "json").splitlines()
         return {service["Service"]: service for service in map(json.loads, lines)}
 
@@ -168,7 +230,7 @@ class Stack:
         return container
 
     def query(self, statement: str) -> list[list[Any]]:
-        """Asks the warehouse as its superuser, through the socket in Postgres's own container."""
+        """Queries the warehouse as superuser, through the socket in Postgres's own container."""
         as_json = f"select coalesce(json_agg(row), '[]') from ({statement}) as row"
         answer = self.command(
             *("docker", "compose", "exec", "-T", "postgres"),
@@ -179,7 +241,7 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def project() -> Iterator[Stack]:
-    """The stack for tests that start it themselves; whatever runs in the end is removed."""
+    """The stack for tests that start it with settings of their own; it is removed at the end."""
     stack = Stack()
     try:
         yield stack
@@ -187,20 +249,19 @@ def project() -> Iterator[Stack]:
         stack.destroy()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def stack(project: Stack) -> Stack:
     """The running stack."""
-    project.up()
-    return project
+    return project.start()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def backfill(stack: Stack) -> Backfill:
-    """A stack that had nothing, with three months, ninety days and the metrics, built as much at once as can be.
+    """What was observed while three months, their days and their metrics were built, as much at once as possible."""
+    return stack.once("backfill", lambda: run_all(stack))
 
-    The drills that want a full stack share it; those that start it anew have names that come later.
-    """
-    if stack.webserver.run_count():
-        stack.destroy()
-        stack.up()
-    return run_all(stack)
+
+@pytest.fixture
+def right(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> RightAnswers:
+    """The right answers for the first three months, for a stack that runs."""
+    return project.once("right answers", lambda: project.right_answers(tmp_path_factory.mktemp("sample"), *MONTHS))

@@ -1,7 +1,4 @@
-"""A backup of the live stack, taken while a run loads, in a stack that has nothing: the same tables, the same history.
-
-The tests build on one another, in this order.
-"""
+"""A backup of the live stack, taken while a run loads, restored into an empty stack: the same tables and history."""
 
 import shutil
 import subprocess
@@ -13,7 +10,7 @@ import pytest
 
 from ops.command import ROOT
 from tests.independent import RightAnswers
-from tests.stack.backfill import DAILY_ASSETS, DAYS, MONTHLY_ASSETS, MONTHS, Backfill
+from tests.stack.backfill import DAILY_ASSETS, DAYS, MONTHLY_ASSETS, MONTHS, run_all
 from tests.stack.conftest import Stack
 from tests.stack.test_failures import retried
 from tests.stack.webserver import FINISHED, wait_for
@@ -30,7 +27,7 @@ query ($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { ass
 
 @dataclass
 class History:
-    """What the UI knows: every run that has ended, partitions and materializations."""
+    """What the UI shows: every run that has ended, partitions and materializations."""
 
     runs: list[dict[str, Any]]
     partitions: dict[str, int]
@@ -42,21 +39,21 @@ def history(stack: Stack, runs: set[str] | None = None) -> History:
     assets = ("taxi_trips", *DAILY_ASSETS, *MONTHLY_ASSETS)
     ended = [run for run in stack.webserver.runs() if run["status"] in FINISHED and (not runs or run["runId"] in runs)]
     ids = {run["runId"] for run in ended}
-    told = {
+    materializations = {
         asset: stack.webserver.ask(_MATERIALIZATIONS, key={"path": [asset]})["assetOrError"]["assetMaterializations"]
         for asset in assets
     }
-    told_of_runs = ("runId", "status", "creationTime", "endTime", "assets")
+    compared = ("runId", "status", "creationTime", "endTime", "assets")
     return History(
-        [{name: run[name] for name in told_of_runs} for run in ended],
+        [{name: run[name] for name in compared} for run in ended],
         {asset: stack.webserver.materialized_partitions(asset) for asset in assets},
-        {asset: [event for event in events if event["runId"] in ids] for asset, events in told.items()},
+        {asset: [event for event in events if event["runId"] in ids] for asset, events in materializations.items()},
     )
 
 
 @dataclass
 class Backup:
-    """A backup, what was there when it was taken, and the run that was loading."""
+    """A backup, the history at its time, the run that was loading, and the right answers."""
 
     folder: Path
     before: History
@@ -65,44 +62,55 @@ class Backup:
 
 
 @pytest.fixture(scope="module")
-def backup(stack: Stack, backfill: Backfill, tmp_path_factory: pytest.TempPathFactory) -> Backup:
-    assert set(backfill.statuses) == {"SUCCESS"}
+def backup(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Backup:
+    """A backup of a stack with three months, their days and metrics, taken while a month is loaded once more."""
+    project.start(COMPOSE_PROFILES="sample")
+    assert set(project.once("backfill", lambda: run_all(project)).statuses) == {"SUCCESS"}
     folder = tmp_path_factory.mktemp("backups")
-    right = stack.right_answers(tmp_path_factory.mktemp("sample"), *MONTHS)
-    stack.env |= {"BACKUP_DIR": str(folder), "COMPOSE_PROFILES": "sample"}
-    before = history(stack)
-    with stack.source_silent():
-        loading = stack.webserver.launch_month("2023-02-01")
-        stack.webserver.started(loading)
-        print(stack.command("make", "backup"))
-    assert stack.webserver.finished(loading)["status"] == "SUCCESS"
+    right = project.right_answers(tmp_path_factory.mktemp("sample"), *MONTHS)
+    before = history(project)
+    with project.source_silent():
+        loading = project.webserver.launch_month("2023-02-01")
+        project.webserver.started(loading)
+        print(project.command("make", "backup", BACKUP_DIR=str(folder)))
+    assert project.webserver.finished(loading)["status"] == "SUCCESS"
     (taken,) = folder.glob("2*")
     return Backup(taken, before, loading, right)
 
 
-def test_a_damaged_backup_is_refused_before_anything_is_touched(stack: Stack, backup: Backup, tmp_path: Path) -> None:
+@pytest.fixture
+def running(project: Stack, backup: Backup) -> Stack:
+    """The stack that was backed up, or in which the backup was restored."""
+    return project.start(COMPOSE_PROFILES="sample")
+
+
+def test_a_damaged_backup_is_refused_before_anything_is_touched(running: Stack, backup: Backup, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(backup.folder, damaged)
     dump = damaged / "warehouse.dump"
     content = bytearray(dump.read_bytes())
     content[len(content) // 2] ^= 1
     dump.write_bytes(content)
-    services = {name: service["ID"] for name, service in stack.services().items()}
+    services = {name: service["ID"] for name, service in running.services().items()}
+    runs = running.webserver.run_count()
     with pytest.raises(AssertionError, match=r"warehouse.dump is not what the backup wrote"):
-        stack.command("make", "restore", f"BACKUP={damaged}", "FORCE=1")
-    assert {name: service["ID"] for name, service in stack.services().items()} == services
-    assert stack.webserver.run_count() == len(backup.before.runs) + 1
+        running.command("make", "restore", f"BACKUP={damaged}", "FORCE=1")
+    assert {name: service["ID"] for name, service in running.services().items()} == services
+    assert running.webserver.run_count() == runs
 
 
-def test_a_stack_that_is_not_empty_is_left_alone_and_what_is_in_it_is_said(stack: Stack, backup: Backup) -> None:
-    with pytest.raises(AssertionError, match=rf"not empty: {len(backup.before.runs) + 1} runs, .* in the warehouse"):
-        stack.command("make", "restore", f"BACKUP={backup.folder}")
-    assert stack.webserver.run_count() == len(backup.before.runs) + 1
-
-
-def test_a_table_that_is_replaced_just_when_pg_dump_begins_makes_the_backup_begin_anew(
-    stack: Stack, backup: Backup, tmp_path: Path
+def test_a_stack_that_is_not_empty_is_left_alone_and_the_error_names_its_contents(
+    running: Stack, backup: Backup
 ) -> None:
+    runs = running.webserver.run_count()
+    with pytest.raises(AssertionError, match=rf"not empty: {runs} runs, .* in the warehouse"):
+        running.command("make", "restore", f"BACKUP={backup.folder}")
+    assert running.webserver.run_count() == runs
+
+
+def test_a_backup_starts_again_when_a_table_is_replaced_just_as_pg_dump_begins(stack: Stack, tmp_path: Path) -> None:
+    if not stack.query("select 1 as there from pg_namespace where nspname = 'raw_taxis'"):
+        stack.webserver.finished(stack.webserver.launch("ingestion_location", ["taxi_zones"]))
     in_warehouse = ("docker", "compose", "exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-qtAX")
     stack.command(*in_warehouse, "-c", "create table raw_taxis.replaced as select 1 as version")
     try:
@@ -122,22 +130,27 @@ def test_a_table_that_is_replaced_just_when_pg_dump_begins_makes_the_backup_begi
                 wait_for("pg_dump to wait for the load", 60, lambda: stack.query(waits) or None)
                 load.stdin.write("commit;\n")
                 load.stdin.close()
-                said, _ = running.communicate()
+                output, _ = running.communicate()
     finally:
         stack.command(*in_warehouse, "-c", "drop table if exists raw_taxis.replaced")
     assert running.returncode == 0
-    assert "attempt 1 of 5: a table of warehouse was replaced just when pg_dump began" in said
+    assert "attempt 1 of 5: a table of warehouse was replaced just when pg_dump began" in output
 
 
-@pytest.fixture(scope="module")
-def restored(stack: Stack, backup: Backup) -> Stack:
-    """A stack that had nothing, not even images' containers, and has the backup now."""
-    stack.destroy()
-    stack.command("make", "restore", f"BACKUP={backup.folder}")
-    return stack
+@pytest.fixture
+def restored(project: Stack, backup: Backup) -> Stack:
+    """A stack that had nothing, not even containers, and has the backup now."""
+
+    def restore() -> Stack:
+        project.destroy()
+        project.command("make", "restore", f"BACKUP={backup.folder}")
+        return project.start(COMPOSE_PROFILES="sample")
+
+    project.start(COMPOSE_PROFILES="sample")
+    return project.once("restored", restore)
 
 
-def test_the_run_that_was_loading_has_failed_and_was_launched_again(restored: Stack, backup: Backup) -> None:
+def test_the_run_that_was_loading_has_failed_and_is_retried(restored: Stack, backup: Backup) -> None:
     assert retried(restored, backup.loading)["status"] == "SUCCESS"
 
 

@@ -1,4 +1,4 @@
-"""The connections of the live stack under all that it can do at once, with the UI open: nobody is refused one."""
+"""No role of the live stack reaches its connection limit, even with everything running at once and the UI open."""
 
 import pytest
 
@@ -8,14 +8,14 @@ from tests.stack.conftest import Stack
 pytestmark = pytest.mark.drill
 
 
-def test_no_role_comes_to_its_limit(stack: Stack, backfill: Backfill) -> None:
+def test_no_role_reaches_its_limit(stack: Stack, backfill: Backfill) -> None:
     limits = dict(stack.query("select rolname, rolconnlimit from pg_roles where rolcanlogin and not rolsuper"))
     print(f"connections at once: {dict(backfill.peaks)}, limits: {limits}")
     assert set(backfill.peaks) == set(limits)
     assert {role: peak for role, peak in backfill.peaks.items() if peak >= limits[role]} == {}
 
 
-def test_no_run_fails_and_postgres_refuses_nobody(stack: Stack, backfill: Backfill) -> None:
+def test_no_run_fails_and_postgres_refuses_nobody(backfill: Backfill) -> None:
     assert set(backfill.statuses) == {"SUCCESS"}
     assert "too many connections" not in backfill.postgres_log
 

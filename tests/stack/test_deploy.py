@@ -1,7 +1,4 @@
-"""`make deploy` on the live compose stack: one location is replaced, all else goes on, what does not work goes back.
-
-The tests build on one another, in this order. They begin with an empty stack without automation.
-"""
+"""`make deploy` on the live compose stack: it replaces one location, and what does not work is not deployed."""
 
 import contextlib
 import json
@@ -12,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +20,19 @@ from ops.contract.describe import __file__ as describe_script
 from ops.contract.served import ENTRIES, describe_served
 from ops.deploy.records import Record, attempts, from_lines
 from ops.locations import DATA_LOCATIONS
+from tests.stack.backfill import DAILY_ASSETS, MONTHLY_ASSETS
 from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
 pytestmark = pytest.mark.drill
 
 INGESTION, DBT = "ingestion_location", "dbt_location"
-DAILY_ASSETS = ["daily_metrics", "location_metrics", "manhattan_stats", "stg_trips"]
-MONTHLY_ASSETS = ["borough_flows", "monthly_report", "zone_map"]
 TAGS = {INGESTION: "INGESTION_LOCATION_TAG", DBT: "DBT_LOCATION_TAG"}
 
 IN_ITS_PLACE = """
 echo 'if Path("/run/credentials/pgpass").exists(): {}' >> src/dbt_location/settings.py
 """.strip()
-# Each is one layer on the image of the stack.
+# Each is one layer on top of the stack's image.
 VARIANTS = {
     "no-import": (INGESTION, "echo 'import no_such_module' >> src/ingestion_location/definitions.py"),
     "less": (
@@ -56,7 +53,7 @@ VARIANTS = {
     ),
     # The manifest of the image is older than this file, so dbt is asked to parse it.
     "broken-project": (DBT, "echo 'select from {{ ref(' > analytics/models/marts/broken.sql"),
-    # All is well until it sees the passwords, which a trial does not have.
+    # These work until they see the passwords, which a trial does not have.
     "no-start": (DBT, IN_ITS_PLACE.format('raise SystemExit("no such luck")')),
     "hangs": (DBT, IN_ITS_PLACE.format('__import__("time").sleep(3600)')),
 }
@@ -86,7 +83,7 @@ class Deploys:
         return ended.stdout
 
     def not_deployed(self, location: str, tag: str) -> str:
-        """Tries to deploy, which must fail, and returns what it says about it."""
+        """Tries to deploy, which must fail, and returns the error."""
         ended = self.make("deploy", f"LOCATION={location}", f"TAG={tag}")
         assert ended.returncode != 0, ended.stdout
         assert "Traceback" not in ended.stderr.splitlines()[0]
@@ -107,56 +104,46 @@ class Deploys:
 
     def history(self, location: str) -> list[Record]:
         volume = f"{PROJECT}_deployments:/deployments:ro"
-        show = (
-            "docker",
-            "run",
-            "--rm",
-            "--volume",
-            volume,
-            f"{DBT}:{PROJECT}",
-            "cat",
-            f"/deployments/{location}.jsonl",
-        )
-        return attempts(from_lines(self.stack.command(*show)))
+        show = f"cat /deployments/{location}.jsonl 2>/dev/null || true"
+        run = ("docker", "run", "--rm", "--volume", volume, f"{DBT}:{PROJECT}", "sh", "-c", show)
+        return attempts(from_lines(self.stack.command(*run)))
 
     def tag_in_use(self, location: str) -> str:
         settings = dict(line.split("=", 1) for line in self.env_file.read_text().splitlines())
         return settings[TAGS[location]]
 
     def containers(self) -> dict[str, str]:
-        """Per service that goes on, the id of its container."""
+        """For each service that keeps running, the id of its container."""
         return {name: service["ID"] for name, service in self.stack.services().items() if name not in ONE_SHOTS}
 
     def served(self) -> str:
-        """All that the webserver serves of both locations, as text that is the same where that is the same."""
+        """Everything that the webserver serves of both locations, as comparable text."""
         return json.dumps(self.stack.webserver.ask(ENTRIES), sort_keys=True, indent=1)
 
 
 @pytest.fixture(scope="module")
-def deploys(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploys]:
-    """A stack with the zones in it, and commands that leave the settings of this clone alone."""
-    if stack.webserver.run_count():
-        stack.destroy()
-        stack.up()
-    before = dict(stack.env)
+def deploys(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploys]:
+    """An empty stack with the zones loaded, and commands that leave the settings of this clone alone."""
+    project.start_empty()
+    before = dict(project.env)
     env_file = tmp_path_factory.mktemp("settings") / "settings.env"
-    env_file.write_text("".join(f"{name}={stack.env.pop(name)}\n" for name in TAGS.values()))
-    stack.env |= {"COMPOSE_ENV_FILES": str(env_file), "DEPLOYED_BY": "the drill"}
-    deploys = Deploys(stack, env_file)
+    env_file.write_text("".join(f"{name}={project.env.pop(name)}\n" for name in TAGS.values()))
+    project.env |= {"COMPOSE_ENV_FILES": str(env_file), "DEPLOYED_BY": "the drill"}
+    deploys = Deploys(project, env_file)
     try:
-        assert stack.webserver.finished(stack.webserver.launch(INGESTION, ["taxi_zones"]))["status"] == "SUCCESS"
+        zones = project.webserver.launch(INGESTION, ["taxi_zones"])
+        assert project.webserver.finished(zones)["status"] == "SUCCESS"
         yield deploys
     finally:
-        stack.keep_logs("deploy.log")
-        stack.destroy()
-        stack.env = before
+        project.destroy()
+        project.env = before
         subprocess.run(["docker", "image", "rm", *deploys.built], capture_output=True)  # some are gone already
 
 
 class Watch:
-    """Asks both code servers all the time, through the webserver, and notes how long one does not answer.
+    """Asks both code servers continuously, through the webserver, and records how long one does not answer.
 
-    A question may also wait for the new server and be answered then, so what counts is the time between two answers.
+    A request may also wait for the new server and be answered by it, so the time between two answers counts.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -214,7 +201,7 @@ select pg_advisory_xact_lock(hashtextextended('raw_taxis tables', 0)), pg_sleep(
 
 @contextlib.contextmanager
 def held(stack: Stack) -> Iterator[None]:
-    """Someone holds locks that a first load and a build of the zones need: both wait in the middle."""
+    """Holds locks that the first load of a month and a build of the zones need, so that both wait in the middle."""
     psql = ("docker", "compose", "exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-qtAc")
     with subprocess.Popen([*psql, HOLD], cwd=ROOT, env=stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         granted = "select 1 as held from pg_locks where locktype = 'advisory' and granted and objsubid = 1"
@@ -276,61 +263,120 @@ def test_what_is_served_is_described_as_in_the_image(deploys: Deploys) -> None:
         assert [asset for asset in served if asset["location"] == location] == json.loads(described.stdout)
 
 
-def test_both_locations_are_deployed_while_runs_of_both_go_on_and_nothing_is_lost_or_done_twice(
-    deploys: Deploys,
-) -> None:
+@dataclass
+class DeployedUnderRuns:
+    """What was observed while both locations were deployed and runs of both were under way.
+
+    Attributes:
+        failed: for each deploy, the requests to the other location that failed.
+        seconds_away: for each location, how long it did not answer while it was deployed.
+        during: statuses of the load, the build and the queued run after both deploys.
+        after: their statuses in the end.
+        images: of their containers.
+        images_before: that both locations ran on before.
+        automatic: the runs that automation launched for the loaded month.
+        automatic_images: of their containers.
+        replaced: the services whose container is another one.
+        runs: how many runs were launched in all.
+        tag: that dbt_location was deployed with.
+    """
+
+    failed: list[int]
+    seconds_away: dict[str, float]
+    during: list[str]
+    after: list[str]
+    images: list[str]
+    images_before: dict[str, str]
+    automatic: list[dict[str, Any]]
+    automatic_images: set[str]
+    replaced: set[str]
+    runs: int
+    tag: str
+
+
+def deploy_under_runs(deploys: Deploys) -> DeployedUnderRuns:
+    """Deploys both locations while a load and a build are under way and a run is queued; switches automation on."""
     stack, webserver = deploys.stack, deploys.stack.webserver
-    before = deploys.containers()
+    before, known = deploys.containers(), {run["runId"] for run in webserver.runs()}
+    images_before = {location: f"{location}:{deploys.tag_in_use(location)}" for location in DATA_LOCATIONS}
+    failed, away = [], {}
     with held(stack):
-        load = webserver.launch_month("2023-01-01")
-        build = webserver.launch(DBT, ["stg_zones"])
-        for run in (load, build):
+        runs = [webserver.launch_month("2023-01-01"), webserver.launch(DBT, ["stg_zones"])]
+        for run in runs:
             webserver.started(run, 180)
-        # The pool has one place, so this one waits in the queue.
-        queued = webserver.launch(DBT, ["stg_zones"])
+        # The pool has one place, so this run waits in the queue.
+        runs.append(webserver.launch(DBT, ["stg_zones"]))
         webserver.start_sensor(DBT, "automatic_builds")
-        away = {}
         for location in DATA_LOCATIONS:
             with Watch(stack) as watch:
                 deploys.deploy(location)
             (other,) = set(DATA_LOCATIONS) - {location}
-            assert watch.failed[other] == 0
+            failed.append(watch.failed[other])
             away[location] = round(watch.seconds_away[location], 1)
-        assert [webserver.run(run)["status"] for run in (load, build, queued)] == ["STARTED", "STARTED", "QUEUED"]
+        during = [webserver.run(run)["status"] for run in runs]
     (ROOT / ".demo").mkdir(exist_ok=True)
     (ROOT / ".demo/deploy.json").write_text(json.dumps({"seconds_away": away}))
     print(f"Seconds in which a location did not answer while it was deployed: {away}")
-
-    assert [webserver.finished(run, 300)["status"] for run in (load, build, queued)] == ["SUCCESS"] * 3
-    old = [f"{INGESTION}:{PROJECT}", f"{DBT}:{PROJECT}", f"{DBT}:{PROJECT}"]
-    assert [image_of_run(stack, run) for run in (load, build, queued)] == old
+    after = [webserver.finished(run, 300)["status"] for run in runs]
+    expected = sorted([*DAILY_ASSETS, *MONTHLY_ASSETS])
 
     def automatic() -> list[dict[str, Any]] | None:
-        runs = [run for run in webserver.runs() if {*run["assets"]} <= {*DAILY_ASSETS, *MONTHLY_ASSETS}]
-        done = any(run["assets"] == MONTHLY_ASSETS for run in runs) and all(run["status"] in FINISHED for run in runs)
-        return runs if done else None
+        new = [run for run in webserver.runs() if run["runId"] not in {*known, *runs}]
+        ended = all(run["status"] in FINISHED for run in new)
+        return new if ended and {*expected} <= {asset for run in new for asset in run["assets"]} else None
 
-    # What needs the zones' model is built a tick later than the rest, where that model came later.
-    runs = wait_for("the builds of January", 300, automatic)
-    assert {run["status"] for run in runs} == {"SUCCESS"}
-    assert sorted(asset for run in runs for asset in run["assets"]) == sorted([*DAILY_ASSETS, *MONTHLY_ASSETS])
-    assert {image_of_run(stack, run["runId"]) for run in runs} == {f"{DBT}:{deploys.tag_in_use(DBT)}"}
-    after = deploys.containers()
-    assert {service for service in before if before[service] != after[service]} == set(DATA_LOCATIONS)
-    # The zones, the three above, and those: nothing was asked for twice.
+    # The models that need the zones are built a tick later where the zones' model was built later.
+    builds = wait_for("the builds of January", 300, automatic)
     wait_for_a_tick(deploys)
-    assert webserver.run_count() == 4 + len(runs)
+    launched = [run for run in webserver.runs() if run["runId"] not in known]
+    now = deploys.containers()
+    return DeployedUnderRuns(
+        failed,
+        away,
+        during,
+        after,
+        [image_of_run(stack, run) for run in runs],
+        images_before,
+        builds,
+        {image_of_run(stack, run["runId"]) for run in builds},
+        {service for service in before if before[service] != now[service]},
+        len(launched),
+        deploys.tag_in_use(DBT),
+    )
+
+
+@pytest.fixture
+def deployed_under_runs(deploys: Deploys) -> DeployedUnderRuns:
+    return deploys.stack.once("deployed under runs", lambda: deploy_under_runs(deploys))
+
+
+def test_both_locations_are_deployed_while_runs_of_both_go_on_and_nothing_is_lost_or_done_twice(
+    deployed_under_runs: DeployedUnderRuns,
+) -> None:
+    seen = deployed_under_runs
+    assert seen.failed == [0, 0]
+    assert seen.during == ["STARTED", "STARTED", "QUEUED"]
+    assert seen.after == ["SUCCESS"] * 3
+    assert seen.images == [seen.images_before[location] for location in (INGESTION, DBT, DBT)]
+    assert {run["status"] for run in seen.automatic} == {"SUCCESS"}
+    assert sorted(asset for run in seen.automatic for asset in run["assets"]) == sorted(
+        [*DAILY_ASSETS, *MONTHLY_ASSETS]
+    )
+    assert seen.automatic_images == {f"{DBT}:{seen.tag}"}
+    assert seen.replaced == set(DATA_LOCATIONS)
+    # The three above and the builds: nothing was requested twice.
+    assert seen.runs == 3 + len(seen.automatic)
 
 
 def wait_for_a_tick(deploys: Deploys) -> None:
-    """Waits until the automation has looked once more."""
+    """Waits until the automation has been evaluated once more."""
     ticks = deploys.stack.webserver.ticks
     before = ticks(DBT, "automatic_builds")[0]["tickId"]
     wait_for("a tick", 120, lambda: ticks(DBT, "automatic_builds")[0]["tickId"] != before or None)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "reason"),
     [
         ("no-import", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("less", "taxi_trips: dbt_location needs the column total_amount, and ingestion_location has no such column."),
@@ -338,11 +384,14 @@ def wait_for_a_tick(deploys: Deploys) -> None:
         ("broken-project", "broken.sql"),
     ],
 )
-def test_an_image_that_is_no_good_is_refused_before_anything_is_touched(deploys: Deploys, name: str, said: str) -> None:
+def test_an_image_that_is_no_good_is_refused_before_anything_is_touched(
+    deploys: Deploys, name: str, reason: str
+) -> None:
     before = deploys.served(), deploys.containers(), deploys.env_file.read_text()
     refusal = deploys.not_deployed(VARIANTS[name][0], deploys.variant(name))
-    assert said in refusal
+    assert reason in refusal
     assert "refused; nothing was touched" in refusal
+    assert deploys.history(VARIANTS[name][0])[-1].result == "refused"
     assert (deploys.served(), deploys.containers(), deploys.env_file.read_text()) == before
 
 
@@ -357,41 +406,93 @@ def test_an_image_whose_server_never_gets_healthy_is_refused(deploys: Deploys, m
 def test_a_version_that_starts_on_trial_and_not_in_its_place_is_put_back(deploys: Deploys) -> None:
     before = deploys.served(), deploys.env_file.read_text()
     containers = deploys.containers()
-    said = deploys.not_deployed(DBT, deploys.variant("no-start"))
-    assert "no such luck" in said
-    assert f"not deployed; {DBT}:{deploys.tag_in_use(DBT)} runs again" in said
+    error = deploys.not_deployed(DBT, deploys.variant("no-start"))
+    assert "no such luck" in error
+    assert f"not deployed; {DBT}:{deploys.tag_in_use(DBT)} runs again" in error
     assert (deploys.served(), deploys.env_file.read_text()) == before
     assert [record.result for record in deploys.history(DBT)][-1] == "restored"
     after = deploys.containers()
     assert {service for service in after if after[service] != containers[service]} == {DBT}
 
 
-def test_a_column_is_rolled_out_producer_first(deploys: Deploys) -> None:
+@dataclass
+class Rollout:
+    """What was observed while a column was rolled out, and both locations rolled back.
+
+    Attributes:
+        refused: the rollback of the producer, whose column the consumer needs.
+        forced: the same rollback with FORCE=1.
+        results: of the producer's deploys and rollbacks, as the history has them, in order.
+        reason: that the history has for the last of them.
+        tags: of the consumer: before each of its deploys and after each of its rollbacks.
+        impossible: the rollback of the consumer from the version before its first deploy.
+    """
+
+    refused: subprocess.CompletedProcess[str]
+    forced: subprocess.CompletedProcess[str]
+    results: list[str]
+    reason: str
+    tags: list[str]
+    impossible: subprocess.CompletedProcess[str]
+
+
+def roll_out(deploys: Deploys) -> Rollout:
+    """Deploys a column, producer first, rolls the producer back by force, then the consumer as far as possible."""
+    # The consumer shall have been deployed once, on top of the version that the stack started with.
+    if [record.result for record in deploys.history(DBT)].count("deployed") != 1:
+        while deploys.make("rollback", f"LOCATION={DBT}").returncode == 0:
+            pass
+        deploys.deploy(DBT)
+    tags = [PROJECT, deploys.tag_in_use(DBT)]
+    known = len(deploys.history(INGESTION))
     deploys.deploy(INGESTION, deploys.variant("more"))
     deploys.deploy(DBT, deploys.variant("needs-more"))
-    ended = deploys.make("rollback", f"LOCATION={INGESTION}")
-    assert ended.returncode != 0
-    assert "dbt_location needs the column surge, and ingestion_location has no such column" in ended.stderr
+    refused = deploys.make("rollback", f"LOCATION={INGESTION}")
+    forced = deploys.make("rollback", f"LOCATION={INGESTION}", "FORCE=1")
+    records = deploys.history(INGESTION)[known:]
+    for _ in range(2):
+        deploys.rollback(DBT)
+        tags.append(deploys.tag_in_use(DBT))
+    impossible = deploys.make("rollback", f"LOCATION={DBT}")
+    return Rollout(refused, forced, [record.result for record in records], records[-1].reason, tags, impossible)
 
 
-def test_what_is_forced_is_in_the_history(deploys: Deploys) -> None:
-    ended = deploys.make("rollback", f"LOCATION={INGESTION}", "FORCE=1")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert deploys.history(INGESTION)[-1].reason.startswith("forced: taxi_trips: dbt_location needs the column surge")
+@pytest.fixture
+def rollout(deploys: Deploys) -> Rollout:
+    return deploys.stack.once("rollout", lambda: roll_out(deploys))
 
 
-def test_a_rollback_goes_back_step_by_step_to_what_was_there_before_the_first_deploy(deploys: Deploys) -> None:
-    deploys.rollback(DBT)
-    assert deploys.tag_in_use(DBT) == deploys.history(DBT)[0].version.tag
-    deploys.rollback(DBT)
-    assert deploys.tag_in_use(DBT) == PROJECT
-    ended = deploys.make("rollback", f"LOCATION={DBT}")
-    assert (ended.returncode, "there is no good version before the one that runs" in ended.stderr) == (2, True)
+def test_a_column_is_rolled_out_producer_first(rollout: Rollout) -> None:
+    assert rollout.refused.returncode != 0
+    assert "dbt_location needs the column surge, and ingestion_location has no such column" in rollout.refused.stderr
+
+
+def test_what_is_forced_is_in_the_history(rollout: Rollout) -> None:
+    assert rollout.forced.returncode == 0, rollout.forced.stdout + rollout.forced.stderr
+    assert rollout.reason.startswith("forced: taxi_trips: dbt_location needs the column surge")
+
+
+def test_a_rollback_goes_back_step_by_step_to_what_was_there_before_the_first_deploy(rollout: Rollout) -> None:
+    assert rollout.tags[2:] == rollout.tags[1::-1]
+    impossible = rollout.impossible
+    assert (impossible.returncode, "there is no good version before the one that runs" in impossible.stderr) == (
+        2,
+        True,
+    )
+
+
+def test_the_history_says_what_was_deployed_by_whom_and_with_which_result(deploys: Deploys, rollout: Rollout) -> None:
+    assert rollout.results == ["deployed", "refused", "deployed"]
+    results = [line.split()[-1] for line in deploys.make("deployments", f"LOCATION={INGESTION}").stdout.splitlines()]
+    assert "deployed" in results
+    assert {record.by for record in deploys.history(INGESTION)} == {"the drill"}
 
 
 def test_a_location_on_another_python_dagster_and_pyarrow_works_with_the_rest(
-    deploys: Deploys, skewed: str, tmp_path: Path
+    deploys: Deploys, deployed_under_runs: DeployedUnderRuns, skewed: str, tmp_path: Path
 ) -> None:
+    # January is built, and automation is on.
+    assert deployed_under_runs.automatic
     stack = deploys.stack
     versions = {service: versions_in(stack, service) for service in (INGESTION, DBT, "webserver", "daemon")}
     assert "its own tests were not run" not in deploys.deploy(INGESTION, skewed)
@@ -431,33 +532,24 @@ def test_a_deploy_that_is_ended_while_it_replaces_is_put_right(deploys: Deploys,
     assert refused.returncode != 0
     assert f"{DBT} is being deployed by the drill since" in refused.stderr
     if number == signal.SIGKILL:
-        # A power cut, as it were: nobody put anything right.
+        # As after a power cut: nothing has been put back.
         deploys.rollback(DBT)
     assert (deploys.served(), deploys.env_file.read_text()) == before
 
 
 def test_make_up_keeps_what_was_deployed(deploys: Deploys) -> None:
-    before = deploys.served(), deploys.containers()
+    before, settings = (deploys.served(), deploys.containers()), deploys.env_file.read_text()
     deploys.env_file.write_text("")
-    deploys.stack.command("make", "up")
-    assert (deploys.served(), deploys.containers()) == before
+    try:
+        deploys.stack.command("make", "up")
+        assert (deploys.served(), deploys.containers()) == before
+    finally:
+        deploys.env_file.write_text(settings)
 
 
-def test_what_was_refused_or_taken_back_leaves_no_image_behind(deploys: Deploys) -> None:
+def test_what_was_refused_leaves_no_image_behind(deploys: Deploys) -> None:
+    tag = deploys.variant("broken-project")
+    deploys.not_deployed(DBT, tag)
+    deploys.deploy(DBT)
     tags = set(deploys.stack.command("docker", "image", "ls", "--format", "{{.Tag}}", DBT).split())
-    assert tags & {f"{PROJECT}-{name}" for name in ("broken-project", "silent", "no-start")} == set()
-
-
-def test_the_history_says_what_was_deployed_by_whom_and_what_came_of_it(deploys: Deploys) -> None:
-    results = [line.split()[-1] for line in deploys.make("deployments", f"LOCATION={INGESTION}").stdout.splitlines()]
-    assert "deployed" in results
-    assert {record.by for record in deploys.history(INGESTION)} == {"the drill"}
-    assert [record.result for record in deploys.history(INGESTION)] == [
-        "deployed",
-        "refused",
-        "refused",
-        "deployed",
-        "refused",
-        "deployed",
-        "deployed",
-    ]
+    assert tags & {tag, *(f"{PROJECT}-{name}" for name in ("silent", "no-start"))} == set()

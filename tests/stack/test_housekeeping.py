@@ -1,10 +1,8 @@
-"""The live compose stack tidies up: containers go, what they printed stays, failures are told, old events go.
-
-The tests use the stack as it is, with the ages of containers cut short, and build on one another, in this order.
-"""
+"""Housekeeping of the live stack: it removes containers and keeps their output, reports failures and prunes logs."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
@@ -17,7 +15,7 @@ from tests.stack.webserver import wait_for
 
 pytestmark = pytest.mark.drill
 
-# Long enough for the run monitoring to see a lost run, and for a look at its container afterwards.
+# Long enough for the run monitoring to notice a lost run, and for a look at its container afterwards.
 FAILED_AFTER_SECONDS = 75
 SETTINGS = {
     "HOUSEKEEPING": "on",
@@ -33,49 +31,84 @@ STEP_PRINTED = 'Finished execution of step "taxi_zones"'
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
-    # The containers reach this machine by another address than its loopback one.
+    # The containers cannot reach this machine's loopback address.
     with receiving("0.0.0.0") as receiver:
         yield receiver
 
 
-@pytest.fixture(scope="module")
-def tidy(stack: Stack, receiver: Receiver) -> Iterator[Stack]:
-    before = dict(stack.env)
-    bridge = json.loads(stack.command("docker", "network", "inspect", "bridge"))
-    # This machine's own address there: an engine that was just started does not name it as the gateway.
+@pytest.fixture
+def tidy(project: Stack, receiver: Receiver) -> Stack:
+    """The stack with housekeeping on and short ages, which reports failures to the receiver."""
+    bridge = json.loads(project.command("docker", "network", "inspect", "bridge"))
+    # The address of this machine in that network. An engine that has just started does not show it as the gateway.
     host = ip_network(bridge[0]["IPAM"]["Config"][0]["Subnet"])[1]
-    stack.env |= {**SETTINGS, "NOTIFY_WEBHOOK_URL": f"http://{host}:{receiver.port}/hook", "DAGSTER_URL": "http://ui"}
-    stack.up()
-    wait_for("the first tick", 120, lambda: stack.webserver.ticks("platform_location", "notify_run_failure") or None)
-    yield stack
-    stack.env = before
+    webhook = f"http://{host}:{receiver.port}/hook"
+    project.start(NOTIFY_WEBHOOK_URL=webhook, DAGSTER_URL="http://ui", **SETTINGS)
+
+    def ticked() -> bool:
+        ticks = project.webserver.ticks
+        return wait_for("the first tick", 120, lambda: bool(ticks("platform_location", "notify_run_failure")) or None)
+
+    project.once("first tick", ticked)
+    return project
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def succeeded(tidy: Stack) -> str:
-    run_id = tidy.webserver.launch("ingestion_location", ["taxi_zones"])
-    assert tidy.webserver.finished(run_id)["status"] == "SUCCESS"
+    """A run that succeeded."""
+    return tidy.once("succeeded run", lambda: succeed(tidy))
+
+
+def succeed(stack: Stack) -> str:
+    run_id = stack.webserver.launch("ingestion_location", ["taxi_zones"])
+    assert stack.webserver.finished(run_id)["status"] == "SUCCESS"
     return run_id
 
 
-@pytest.fixture(scope="module")
-def lost(tidy: Stack) -> str:
-    """A run whose container was killed in the middle of its step."""
-    with tidy.source_silent():
-        run_id = tidy.webserver.launch_month("2023-01-01")
-        tidy.webserver.step_started(run_id)
-        die(tidy, tidy.run_container(run_id)["Id"])
-    assert tidy.webserver.finished(run_id)["status"] == "FAILURE"
-    return run_id
+@dataclass
+class Lost:
+    """A run whose container was killed in the middle of its step.
+
+    Attributes:
+        run_id: the run.
+        kept: metadata of the event that keeps the last output of its container.
+        exit_codes: of its containers that were still there once that event was written.
+    """
+
+    run_id: str
+    kept: dict[str, Any]
+    exit_codes: list[int]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def lost(tidy: Stack) -> Lost:
+    def lose() -> Lost:
+        with tidy.source_silent():
+            run_id = tidy.webserver.launch_month("2023-01-01")
+            tidy.webserver.step_started(run_id)
+            die(tidy, tidy.run_container(run_id)["Id"])
+        assert tidy.webserver.finished(run_id)["status"] == "FAILURE"
+        kept = last_output(tidy, run_id)
+        there = tidy.inspect(*containers(tidy, run_id))
+        return Lost(run_id, kept, [container["State"]["ExitCode"] for container in there])
+
+    return tidy.once("lost run", lose)
+
+
+@pytest.fixture
 def failed(tidy: Stack) -> str:
     """A run whose step found bad data: days whose month is not loaded."""
-    day = {"dagster/partition": "2023-04-01"}
-    run_id = tidy.webserver.launch("dbt_location", ["stg_trips", "daily_metrics"], **day)
-    assert tidy.webserver.finished(run_id)["status"] == "FAILURE"
-    return run_id
+
+    def fail() -> str:
+        zones = {"taxi_zones": "ingestion_location", "stg_zones": "dbt_location"}
+        for asset, location in zones.items():
+            tidy.webserver.finished(tidy.webserver.launch(location, [asset]))
+        day = {"dagster/partition": "2023-04-01"}
+        run_id = tidy.webserver.launch("dbt_location", ["stg_trips", "daily_metrics"], **day)
+        assert tidy.webserver.finished(run_id)["status"] == "FAILURE"
+        return run_id
+
+    return tidy.once("failed run", fail)
 
 
 def containers(stack: Stack, run_id: str) -> list[str]:
@@ -86,83 +119,86 @@ def gone(stack: Stack, run_id: str, seconds: float) -> None:
     wait_for(f"the container of run {run_id} to go", seconds, lambda: not containers(stack, run_id) or None)
 
 
-def stored_output(stack: Stack, run_id: str) -> dict[str, Any]:
-    """What is kept with a run of what its container printed."""
+def last_output(stack: Stack, run_id: str) -> dict[str, Any]:
+    """The metadata that keeps with a run what its container printed last."""
 
     def look() -> dict[str, Any] | None:
         kept = [entries for entries in stack.webserver.metadata(run_id, "EngineEvent") if "last output" in entries]
         return kept[0] if kept else None
 
-    return wait_for(f"the output of run {run_id}", 60, look)
+    return wait_for(f"the last output of run {run_id}", 60, look)
 
 
-def told(receiver: Receiver, run_id: str) -> list[dict[str, Any]]:
+def notifications(receiver: Receiver, run_id: str) -> list[dict[str, Any]]:
     """The notifications of a run, once there is one."""
     return wait_for(
         f"a notification of run {run_id}", 90, lambda: [got for got in receiver.got if got["run_id"] == run_id] or None
     )
 
 
-def test_the_container_of_a_run_that_succeeded_goes_and_what_its_step_printed_stays(
+def test_the_container_of_a_run_that_succeeded_is_removed_and_what_its_step_printed_stays(
     tidy: Stack, succeeded: str
 ) -> None:
     gone(tidy, succeeded, 60)
     assert STEP_PRINTED in tidy.webserver.stderr(succeeded)
 
 
-def test_what_a_lost_run_printed_outside_of_its_step_is_read_in_the_ui(tidy: Stack, lost: str) -> None:
-    kept = stored_output(tidy, lost)
-    assert (kept["exit code"], kept["out of memory"]) == (137, False)
-    assert "Started execution of run" in kept["last output"]
-    assert "Started execution of run" not in tidy.webserver.stderr(lost)
+def test_what_a_lost_run_printed_outside_of_its_step_is_shown_in_the_ui(tidy: Stack, lost: Lost) -> None:
+    assert (lost.kept["exit code"], lost.kept["out of memory"]) == (137, False)
+    assert "Started execution of run" in lost.kept["last output"]
+    assert "Started execution of run" not in tidy.webserver.stderr(lost.run_id)
 
 
-def test_the_container_of_a_lost_run_stays_for_its_time(tidy: Stack, lost: str) -> None:
-    assert stored_output(tidy, lost)
-    assert [container["State"]["ExitCode"] for container in tidy.inspect(*containers(tidy, lost))] == [137]
+def test_the_container_of_a_lost_run_stays_for_its_time(lost: Lost) -> None:
+    assert lost.exit_codes == [137]
 
 
-def test_a_lost_run_is_told_once_with_the_monitorings_words_and_that_it_is_launched_again(
-    tidy: Stack, lost: str, receiver: Receiver
+def test_a_lost_run_is_reported_once_with_the_reason_and_that_it_will_be_retried(
+    lost: Lost, receiver: Receiver
 ) -> None:
-    (message,) = told(receiver, lost)
+    (message,) = notifications(receiver, lost.run_id)
     assert (message["location"], message["assets"], message["partition"]) == (
         "ingestion_location",
         ["taxi_trips"],
         "2023-01-01",
     )
     assert "Container status is exited" in message["reason"]
-    assert (message["will_retry"], message["retry_number"], message["url"]) == (True, 0, f"http://ui/runs/{lost}")
+    assert (message["will_retry"], message["retry_number"], message["url"]) == (
+        True,
+        0,
+        f"http://ui/runs/{lost.run_id}",
+    )
 
 
-def test_a_run_that_failed_in_the_other_location_is_told_with_its_steps_error(
-    tidy: Stack, failed: str, receiver: Receiver
+def test_a_run_that_failed_in_the_other_location_is_reported_with_the_error_of_its_step(
+    failed: str, receiver: Receiver
 ) -> None:
-    (message,) = told(receiver, failed)
+    (message,) = notifications(receiver, failed)
     assert (message["location"], message["partition"], message["will_retry"]) == ("dbt_location", "2023-04-01", False)
     assert "2023-04" in message["reason"]
 
 
-def test_the_container_of_a_lost_run_goes_and_what_its_step_printed_stays(tidy: Stack, lost: str) -> None:
-    gone(tidy, lost, FAILED_AFTER_SECONDS + 60)
-    assert 'Started execution of step "taxi_trips"' in tidy.webserver.stderr(lost)
-    assert len([kept for kept in tidy.webserver.metadata(lost, "EngineEvent") if "last output" in kept]) == 1
+def test_the_container_of_a_lost_run_is_removed_and_what_its_step_printed_stays(tidy: Stack, lost: Lost) -> None:
+    gone(tidy, lost.run_id, FAILED_AFTER_SECONDS + 60)
+    assert 'Started execution of step "taxi_trips"' in tidy.webserver.stderr(lost.run_id)
+    kept = [entries for entries in tidy.webserver.metadata(lost.run_id, "EngineEvent") if "last output" in entries]
+    assert len(kept) == 1
 
 
-def test_the_containers_of_the_services_are_left_alone(tidy: Stack, lost: str) -> None:
-    assert lost
+def test_the_containers_of_the_services_stay(tidy: Stack, succeeded: str) -> None:
+    gone(tidy, succeeded, 60)
     assert {service["State"] for name, service in tidy.services().items() if name not in ONE_SHOTS} == {"running"}
     assert {tidy.services()[name]["State"] for name in ONE_SHOTS} == {"exited"}
 
 
 def in_instance(stack: Stack, statement: str) -> str:
-    """Asks the instance's database as its superuser."""
+    """Runs a statement in the instance's database as superuser."""
     psql = ("psql", "-U", "postgres", "-d", "dagster", "-v", "ON_ERROR_STOP=1", "-qtAc", statement)
     return stack.command("docker", "compose", "exec", "-T", "postgres", *psql)
 
 
 def events(stack: Stack, run_id: str) -> str:
-    """A run's events in the database: types and numbers."""
+    """The number of a run's events of each type in the database."""
     kind = "coalesce(dagster_event_type, 'log message')"
     return in_instance(
         stack, f"select {kind}, count(*) from event_logs where run_id = '{run_id}' group by 1 order by 1"
@@ -170,30 +206,42 @@ def events(stack: Stack, run_id: str) -> str:
 
 
 def prune(stack: Stack, dry_run: bool) -> dict[str, Any]:
-    """Launches the job and returns what it says."""
+    """Runs the pruning and returns the metadata of its result."""
     config = {"ops": {"prune_events_and_logs": {"config": {"dry_run": dry_run}}}}
     run_id = stack.webserver.launch_job("platform_location", "prune_run_history", config)
     assert stack.webserver.finished(run_id)["status"] == "SUCCESS"
-    (said,) = stack.webserver.metadata(run_id, "ExecutionStepOutputEvent")
-    return said
+    (result,) = stack.webserver.metadata(run_id, "ExecutionStepOutputEvent")
+    return result
 
 
-def test_a_dry_run_of_the_pruning_says_what_would_go_and_changes_nothing(tidy: Stack, succeeded: str) -> None:
-    in_instance(tidy, f"update runs set end_time = end_time - {OLD} where run_id = '{succeeded}'")
-    before = events(tidy, succeeded)
-    said = prune(tidy, dry_run=True)
-    assert (said["dry run"], said["event rows"] > 0, said["compute log folders"]) == (True, True, 1)
-    assert events(tidy, succeeded) == before
-    assert STEP_PRINTED in tidy.webserver.stderr(succeeded)
+@pytest.fixture
+def old(tidy: Stack) -> str:
+    """A run that succeeded long ago, with its log."""
+
+    def age() -> str:
+        run_id = succeed(tidy)
+        in_instance(tidy, f"update runs set end_time = end_time - {OLD} where run_id = '{run_id}'")
+        return run_id
+
+    return tidy.once("old run", age)
 
 
-def test_the_pruning_takes_the_log_of_an_old_run_and_leaves_its_materialization_and_newer_runs(
-    tidy: Stack, succeeded: str, failed: str
+def test_a_dry_run_of_the_pruning_reports_what_would_be_deleted_and_changes_nothing(tidy: Stack, old: str) -> None:
+    before = events(tidy, old)
+    result = prune(tidy, dry_run=True)
+    assert (result["dry run"], result["event rows"] > 0, result["compute log folders"]) == (True, True, 1)
+    assert events(tidy, old) == before
+    assert STEP_PRINTED in tidy.webserver.stderr(old)
+
+
+def test_the_pruning_deletes_the_log_of_an_old_run_and_keeps_its_materialization_and_newer_runs(
+    tidy: Stack, old: str, failed: str
 ) -> None:
     before = events(tidy, failed)
+    tidy.forget("old run")
     assert prune(tidy, dry_run=False)["event rows"] > 0
-    left = dict(line.split("|") for line in events(tidy, succeeded).splitlines())
+    left = dict(line.split("|") for line in events(tidy, old).splitlines())
     assert left["ASSET_MATERIALIZATION"] == "1"
     assert left.keys() & {"log message", "ENGINE_EVENT", "LOGS_CAPTURED"} == set()
     assert events(tidy, failed) == before
-    assert tidy.webserver.run(succeeded)["status"] == "SUCCESS"
+    assert tidy.webserver.run(old)["status"] == "SUCCESS"

@@ -1,6 +1,6 @@
-"""A third team in the live stack, from `make new-location` to `make remove-location`.
+"""A third team joins the live stack with `make new-location` and leaves it with `make remove-location`.
 
-All is done in a copy of the repository. The tests build on one another, in this order.
+Everything is done in a copy of the repository.
 """
 
 import subprocess
@@ -26,8 +26,7 @@ class Team:
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack, self.folder = stack, folder
-        # The stack's own environment, without what a test run has set for this process alone.
-        self.env = {name: value for name, value in stack.env.items() if name != "COMPOSE_ENV_FILES"}
+        self.env = dict(stack.env)
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
@@ -36,47 +35,51 @@ class Team:
         )
 
     def fails(self, *command: str) -> str:
-        """Runs a command that must fail, and returns what it says."""
+        """Runs a command that must fail, and returns its error."""
         ended = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True)
         assert ended.returncode != 0, ended.stdout
         return ended.stderr
 
     def run(self, *command: str) -> str:
-        """Runs a command that must succeed, and returns what it prints."""
+        """Runs a command that must succeed, and returns its output."""
         return finish(self.start(*command))
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate()
-    assert process.returncode == 0, said
-    return said
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output
 
 
 def containers(stack: Stack) -> dict[str, str]:
-    """Per service that goes on, the id of its container."""
+    """For each service that keeps running, the id of its container."""
     return {name: service["ID"] for name, service in stack.services().items() if name not in ONE_SHOTS}
 
 
 def names(stack: Stack) -> dict[str, set[str]]:
-    """The names of the containers, volumes and networks of the project, but for one-shots and what is nobody's."""
-    nobodys = {f"{PROJECT}_deployments", *(f"{PROJECT}-{service}-1" for service in ONE_SHOTS)}
+    """The names of the project's containers, volumes and networks, without the one-shots and the history of deploys."""
+    left_out = {f"{PROJECT}_deployments", *(f"{PROJECT}-{service}-1" for service in ONE_SHOTS)}
     listed = {}
     for kind, every in KINDS.items():
         form = "{{.Names}}" if kind == "container" else "{{.Name}}"
         command = ("docker", kind, "ls", *every, "--filter", f"name={PROJECT}", "--format", form)
-        listed[kind] = set(stack.command(*command).split()) - nobodys
+        listed[kind] = set(stack.command(*command).split()) - left_out
     return listed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def before(stack: Stack) -> dict[str, Any]:
-    """The stack without the third team."""
-    stack.up()
-    return {"containers": containers(stack), "images": images(stack), "names": names(stack), "schemas": schemas(stack)}
+    """The stack before the third team came."""
+
+    def look() -> dict[str, Any]:
+        seen = {"containers": containers(stack), "images": images(stack), "names": names(stack)}
+        return {**seen, "schemas": schemas(stack)}
+
+    return stack.once("before the third team", look)
 
 
 def images(stack: Stack) -> set[str]:
-    """The location's images, those of other stacks on this machine included."""
+    """The location's images, including those of other stacks on this machine."""
     return set(stack.command("docker", "image", "ls", "--quiet", NAME).split())
 
 
@@ -89,36 +92,62 @@ def schemas(stack: Stack) -> list[list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def team(stack: Stack, before: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    """The third team, with its location deployed into the stack that runs."""
-    assert before
+def clone(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """The third team's clone, with its location in it; in the end the location leaves the stack."""
     folder = tmp_path_factory.mktemp("third") / "clone"
     copy_repository(folder)
     commit(folder, "before")
     (folder / ".git/info/exclude").write_text(".venv\n")
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    team = Team(stack, folder)
+    team = Team(project.start(), folder)
     team.run("make", "new-location", f"NAME={NAME}")
     commit(folder, "a third team")
-    team.run("make", "deploy", f"LOCATION={NAME}")
     yield team
-    if NAME in stack.services():
+    if NAME in project.services():
         team.run("make", "remove-location", f"NAME={NAME}", "DROP_DATA=1")
+    project.forget("before the third team")
+
+
+@pytest.fixture
+def team(stack: Stack, before: dict[str, Any], clone: Team) -> Team:
+    """The third team, with its location deployed into the running stack."""
+    assert before
+    if NAME not in stack.services():
+        # Removing the location has removed its folder.
+        clone.run("git", "checkout", "--force", "HEAD", "--", ".")
+        clone.run("make", "deploy", f"LOCATION={NAME}")
+    return clone
 
 
 @pytest.fixture(scope="module")
-def alone(team: Team) -> Iterator[subprocess.Popen[str]]:
-    """The location's own checks, in an environment of its own lock, beside the tests of the stack."""
-    process = team.start("make", "check-location", f"NAME={NAME}")
+def alone(clone: Team) -> Iterator[subprocess.Popen[str]]:
+    """The location's own checks, in an environment from its own lock, beside the tests of the stack."""
+    process = clone.start("make", "check-location", f"NAME={NAME}")
     yield process
     process.kill()
     process.wait()
 
 
+@pytest.fixture
+def observed(stack: Stack, team: Team) -> str:
+    """A run of the new location's asset that succeeded."""
+
+    def observe() -> str:
+        run_id = stack.webserver.launch(NAME, ["weather_observations"], **{"dagster/partition": "2023-01-01"})
+        assert stack.webserver.finished(run_id)["status"] == "SUCCESS"
+        return run_id
+
+    if not stack.query("select 1 as there from pg_tables where schemaname = 'weather' and tablename = 'observations'"):
+        stack.forget("weather observed")
+    return stack.once("weather observed", observe)
+
+
+# The location's own checks take minutes; they run beside the tests from here on.
+@pytest.mark.usefixtures("alone")
 def test_a_deploy_of_a_new_location_leaves_every_other_container_as_it_was(
-    stack: Stack, before: dict[str, Any], team: Team, alone: subprocess.Popen[str]
+    stack: Stack, before: dict[str, Any], team: Team
 ) -> None:
-    assert alone.pid
+    assert NAME in team.folder.joinpath("workspace.yaml").read_text()
     now = containers(stack)
     new = {NAME, f"{NAME}_gateway"}
     assert {name: container for name, container in now.items() if name not in new} == before["containers"]
@@ -140,16 +169,17 @@ def test_its_asset_hangs_on_the_other_teams_asset_in_one_graph(stack: Stack, tea
     assert (owner["isMaterializable"], {"path": ["weather_trips"]} in owner["dependedByKeys"]) == (True, True)
 
 
-def test_a_run_of_its_asset_writes_its_rows(stack: Stack, team: Team) -> None:
-    run_id = stack.webserver.launch(NAME, ["weather_observations"], **{"dagster/partition": "2023-01-01"})
-    assert stack.webserver.finished(run_id)["status"] == "SUCCESS"
+def test_a_run_of_its_asset_writes_its_rows(stack: Stack, observed: str) -> None:
     assert stack.query("select count(*), min(day), max(day) from weather.observations") == [
         [31, "2023-01-01", "2023-01-31"]
     ]
-    assert stack.run_container(run_id)["Config"]["Image"].startswith(f"{NAME}:")
+    assert stack.run_container(observed)["Config"]["Image"].startswith(f"{NAME}:")
 
 
-def test_the_table_of_the_other_team_is_closed_until_its_owner_opens_it(stack: Stack, team: Team) -> None:
+def test_the_new_team_cannot_read_the_table_of_another_team_until_its_owner_grants_it(
+    stack: Stack, observed: str
+) -> None:
+    assert observed
     run_id = stack.webserver.launch(NAME, ["weather_trips"], **{"dagster/partition": "2023-01-01"})
     run = stack.webserver.finished(run_id)
     (failure,) = [event for event in run["eventConnection"]["events"] if event.get("failureMetadata")]
@@ -169,16 +199,20 @@ def test_its_own_checks_pass_alone(alone: subprocess.Popen[str]) -> None:
     assert "24 passed" in finish(alone)
 
 
-def test_a_location_with_data_is_not_removed_without_a_word_about_it(stack: Stack, team: Team) -> None:
-    said = team.fails("make", "remove-location", f"NAME={NAME}")
-    assert "weather.observations" in said
-    assert f"make remove-location NAME={NAME} DROP_DATA=1" in said
+def test_a_location_with_data_is_not_removed_unless_told_to_drop_the_data(
+    stack: Stack, team: Team, observed: str
+) -> None:
+    assert observed
+    error = team.fails("make", "remove-location", f"NAME={NAME}")
+    assert "weather.observations" in error
+    assert f"make remove-location NAME={NAME} DROP_DATA=1" in error
     assert containers(stack)[NAME]
 
 
-def test_a_location_that_is_removed_leaves_stack_and_repository_as_they_were(
-    stack: Stack, before: dict[str, Any], team: Team
+def test_a_location_that_is_removed_leaves_only_its_history(
+    stack: Stack, before: dict[str, Any], team: Team, observed: str
 ) -> None:
+    assert observed
     team.run("make", "remove-location", f"NAME={NAME}", "DROP_DATA=1")
     assert containers(stack) == before["containers"]
     assert (names(stack), schemas(stack)) == (before["names"], before["schemas"])
@@ -188,12 +222,7 @@ def test_a_location_that_is_removed_leaves_stack_and_repository_as_they_were(
     assert team.run("git", "diff", "--stat", base) == ""
     assert team.run("git", "ls-files", "--others", "--exclude-standard") == ""
     assert not (team.folder / ".env").exists()
-
-
-def test_what_its_assets_did_stays_in_the_history(stack: Stack) -> None:
     assert ["weather_observations"] in [run["assets"] for run in stack.webserver.runs()]
-
-
-def test_the_other_teams_work_goes_on(stack: Stack, before: dict[str, Any]) -> None:
-    assert before
-    assert stack.webserver.finished(stack.webserver.launch("ingestion_location", ["taxi_zones"]))["status"] == "SUCCESS"
+    # The other teams' work goes on.
+    zones = stack.webserver.launch("ingestion_location", ["taxi_zones"])
+    assert stack.webserver.finished(zones)["status"] == "SUCCESS"

@@ -1,8 +1,7 @@
-"""The live compose stack, from `docker compose up` to `make destroy`; the tests build on one another, in this order."""
+"""The live compose stack, from `docker compose up` to `make destroy`."""
 
 import json
 import subprocess
-from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -11,43 +10,48 @@ from ops.command import ROOT
 from ops.locations import DATA_LOCATIONS, LOCATIONS
 from tests import warehouse_answers
 from tests.independent import RightAnswers
+from tests.stack.backfill import BUILT, DAILY_ASSETS, DAYS, MONTHLY_ASSETS, MONTHS, build_missing, built
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import wait_for
 
-MONTHS = ("2023-01", "2023-02", "2023-03")
-DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
-DAILY_ASSETS = ["stg_trips", "daily_metrics", "location_metrics", "manhattan_stats"]
-MONTHLY_ASSETS = ["zone_map", "borough_flows", "monthly_report"]
 
-
-@pytest.fixture(scope="module")
-def right(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> RightAnswers:
-    return stack.right_answers(tmp_path_factory.mktemp("sample"), *MONTHS)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def loads(stack: Stack) -> list[dict[str, Any]]:
-    """The runs that load the zones and the three months, all launched at once."""
-    run_ids = [stack.webserver.launch("ingestion_location", ["taxi_zones"])]
-    run_ids += [stack.webserver.launch_month(f"{month}-01") for month in MONTHS]
-    return [{**stack.webserver.finished(run_id), "id": run_id} for run_id in run_ids]
+    """The runs that load the zones and the three months, all launched at once, each with its container."""
+
+    def load() -> list[dict[str, Any]]:
+        run_ids = [stack.webserver.launch("ingestion_location", ["taxi_zones"])]
+        run_ids += [stack.webserver.launch_month(f"{month}-01") for month in MONTHS]
+        ended = [{"runId": run_id, **stack.webserver.finished(run_id)} for run_id in run_ids]
+        return [{**run, "container": stack.run_container(run["runId"])} for run in ended]
+
+    return stack.once("loads", load)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def build(stack: Stack, loads: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs that come of asking for the zones' model and for all ninety days as the UI does."""
-    zones = stack.webserver.finished(stack.webserver.launch("dbt_location", ["stg_zones"]))
-    assert zones["status"] == "SUCCESS"
-    return stack.webserver.backfill_runs(stack.webserver.backfill(DAILY_ASSETS, DAYS))
+    """The runs of a backfill of all ninety days, requested as the UI does, each with its container."""
+    assert [load["status"] for load in loads] == ["SUCCESS"] * len(loads)
+
+    def build() -> list[dict[str, Any]]:
+        zones = stack.webserver.launch("dbt_location", ["stg_zones"])
+        runs = stack.webserver.backfill_runs(stack.webserver.backfill(DAILY_ASSETS, DAYS))
+        assert stack.webserver.finished(zones)["status"] == "SUCCESS"
+        return [{**run, "container": stack.run_container(run["runId"])} for run in runs]
+
+    return stack.once("build", build)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def months(stack: Stack, build: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs that come of asking for the metrics of all three months."""
+    """The runs of a backfill of the metrics of all three months."""
     assert [run["status"] for run in build] == ["SUCCESS"]
-    return stack.webserver.backfill_runs(
-        stack.webserver.backfill(MONTHLY_ASSETS, [f"{month}-01" for month in MONTHS]), len(MONTHS)
-    )
+
+    def backfill() -> list[dict[str, Any]]:
+        requested = stack.webserver.backfill(MONTHLY_ASSETS, [f"{month}-01" for month in MONTHS])
+        return stack.webserver.backfill_runs(requested, len(MONTHS))
+
+    return stack.once("months", backfill)
 
 
 def test_every_service_is_healthy_and_the_one_shots_have_finished(stack: Stack) -> None:
@@ -86,7 +90,10 @@ def test_only_webserver_and_reports_are_published_and_only_on_the_loopback_addre
     ]
 
 
-def test_the_file_server_says_that_there_are_no_reports_yet(stack: Stack) -> None:
+def test_the_file_server_says_that_there_are_no_reports_yet(project: Stack, stack: Stack) -> None:
+    if stack.webserver.materialized_partitions("monthly_report"):
+        project.destroy()
+        project.start()
     status, page = stack.report("")
     assert (status, "No reports yet" in page) == (200, True)
 
@@ -153,10 +160,9 @@ def test_the_ui_shows_every_partition_as_materialized(stack: Stack, build: list[
 
 
 def test_each_run_is_a_container_of_its_locations_image(
-    stack: Stack, loads: list[dict[str, Any]], build: list[dict[str, Any]]
+    loads: list[dict[str, Any]], build: list[dict[str, Any]]
 ) -> None:
-    images = [stack.run_container(load["id"])["Config"]["Image"] for load in loads]
-    images += [stack.run_container(run["runId"])["Config"]["Image"] for run in build]
+    images = [run["container"]["Config"]["Image"] for run in [*loads, *build]]
     assert images == [f"ingestion_location:{PROJECT}"] * 4 + [f"dbt_location:{PROJECT}"]
 
 
@@ -164,8 +170,7 @@ def test_each_run_is_a_container_of_its_locations_image(
 def test_a_runs_container_carries_the_passwords_of_its_own_location_only(
     stack: Stack, loads: list[dict[str, Any]], build: list[dict[str, Any]], location: str
 ) -> None:
-    run_id = {"ingestion_location": loads[1]["id"], "dbt_location": build[0]["runId"]}[location]
-    container = stack.run_container(run_id)
+    container = {"ingestion_location": loads[1], "dbt_location": build[0]}[location]["container"]
     volumes = {mount["Name"] for mount in container["Mounts"]}
     passwords = all_passwords(stack)
     reports = {f"{PROJECT}_dbt_location_reports"} if location == "dbt_location" else set()
@@ -268,47 +273,48 @@ def test_a_wrong_setting_ends_a_locations_start_with_its_message_alone(
     assert len(started.stderr.splitlines()) == 1
 
 
-# Prints those of the addresses that take a connection, all tried at once.
+# Prints those of the given host:port that accept a connection; all are tried at once.
 REACH = """
 import socket, sys
 from concurrent.futures import ThreadPoolExecutor
 def reached(address):
+    host, port = address.split(":")
     try:
-        return socket.create_connection((address, 4000), 3)
+        return socket.create_connection((host, int(port)), 3)
     except OSError:
         return None
 addresses = sys.argv[1:]
-print(*[a for a, c in zip(addresses, ThreadPoolExecutor(8).map(reached, addresses)) if c])
+connections = list(ThreadPoolExecutor(len(addresses)).map(reached, addresses))
+print(*[address for address, connection in zip(addresses, connections) if connection])
 """
 
 
-def addresses(stack: Stack, *services: str) -> list[str]:
+def reached(stack: Stack, location: str, *addresses: str) -> list[str]:
+    """Those of the addresses to which a location's container can connect."""
+    return stack.command("docker", "compose", "exec", "-T", location, "python", "-c", REACH, *addresses).split()
+
+
+def addresses(stack: Stack, port: int, *services: str) -> list[str]:
     containers = stack.inspect(*[stack.services()[service]["ID"] for service in services])
     networks = [network for each in containers for network in each["NetworkSettings"]["Networks"].values()]
-    return [network["IPAddress"] for network in networks]
+    return [f"{network['IPAddress']}:{port}" for network in networks]
 
 
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_a_location_cannot_reach_the_other_ones_networks(stack: Stack, location: str) -> None:
-    others = addresses(stack, *(other for other in LOCATIONS if other != location))
-    own = addresses(stack, location)
-    reached = stack.command("docker", "compose", "exec", "-T", location, "python", "-c", REACH, *own, *others)
-    assert reached.split() == own
+    others = addresses(stack, 4000, *(other for other in LOCATIONS if other != location))
+    own = addresses(stack, 4000, location)
+    assert reached(stack, location, *own, *others) == own
 
 
 @pytest.mark.parametrize("location", DATA_LOCATIONS)
 def test_a_locations_code_reaches_neither_the_webserver_nor_the_socket_of_the_engine(
     stack: Stack, location: str
 ) -> None:
-    hosts = [("webserver", 3000), ("docker-proxy", 2375)]
-    for service, port in list(hosts):
-        (container,) = stack.inspect(stack.services()[service]["ID"])
-        networks = container["NetworkSettings"]["Networks"].values()
-        hosts += [(network["IPAddress"], port) for network in networks]
-    code = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
-    for host, port in hosts:
-        with pytest.raises(AssertionError, match=r"gaierror|TimeoutError|timed out|No route|unreachable"):
-            stack.command("docker", "compose", "exec", "-T", location, "python", "-c", code, host, str(port))
+    own = addresses(stack, 4000, location)
+    others = ["webserver:3000", "docker-proxy:2375"]
+    others += addresses(stack, 3000, "webserver") + addresses(stack, 2375, "docker-proxy")
+    assert reached(stack, location, *own, *others) == own
 
 
 @pytest.mark.parametrize("service", ["webserver", "daemon", "reports", *LOCATIONS])
@@ -329,31 +335,30 @@ def test_the_docker_proxy_refuses_what_launching_a_run_does_not_need(stack: Stac
     assert answer == "403\n"
 
 
-def needs_nobody(stack: Stack) -> str | None:
-    """What `make status` prints where it finds that nothing needs a person."""
-    good, screen = stack.status()
-    return screen if good else None
+@pytest.fixture
+def up_to_date(stack: Stack) -> Stack:
+    """The stack with everything built and nothing failed since."""
+    build_missing(stack)
+    return stack
 
 
-def test_the_status_of_a_stack_that_has_built_everything_needs_nobody(
-    stack: Stack, months: list[dict[str, Any]]
-) -> None:
-    assert months
-    # A health check on a machine that is busy may come late.
-    lines = wait_for("a status that needs nobody", 120, lambda: needs_nobody(stack)).splitlines()
+def test_the_status_of_a_stack_that_has_built_everything_needs_nobody(up_to_date: Stack) -> None:
+    def screen() -> str | None:
+        good, printed = up_to_date.status()
+        return printed if good else None
+
+    # On a busy machine a health check may be late.
+    lines = wait_for("a status that needs nobody", 120, screen).splitlines()
     assert (lines[-1], [line for line in lines if len(line) > 100]) == ("nothing needs a person", [])
 
 
-def test_the_status_as_json_has_every_partition(stack: Stack, months: list[dict[str, Any]]) -> None:
-    assert months
-    counts = {asset["key"]: asset["counts"] for asset in json.loads(stack.status("FORMAT=json")[1])["assets"]}
-    built = {"taxi_trips": 3, **dict.fromkeys(DAILY_ASSETS, 90), **dict.fromkeys(MONTHLY_ASSETS, 3)}
-    assert {asset: counts[asset] for asset in built} == {asset: {"built": number} for asset, number in built.items()}
+def test_the_status_as_json_has_every_partition(up_to_date: Stack) -> None:
+    counts = {asset["key"]: asset["counts"] for asset in json.loads(up_to_date.status("FORMAT=json")[1])["assets"]}
+    assert {asset: counts[asset] for asset in BUILT} == {asset: {"built": number} for asset, number in BUILT.items()}
 
 
 @pytest.mark.parametrize("service", ["daemon", "webserver"])
-def test_the_status_names_a_service_that_is_frozen(stack: Stack, build: list[dict[str, Any]], service: str) -> None:
-    assert build
+def test_the_status_names_a_service_that_is_frozen(stack: Stack, service: str) -> None:
     stack.command("docker", "compose", "pause", service)
     try:
         good, screen = stack.status()
@@ -363,13 +368,12 @@ def test_the_status_names_a_service_that_is_frozen(stack: Stack, build: list[dic
     assert (good, verdict in screen.splitlines()) == (False, True)
 
 
-def test_the_status_names_a_service_that_was_killed(stack: Stack, build: list[dict[str, Any]]) -> None:
-    assert build
+def test_the_status_names_a_service_that_was_killed(stack: Stack) -> None:
     stack.command("docker", "compose", "kill", "reports")
     try:
         good, screen = stack.status()
     finally:
-        stack.command("docker", "compose", "up", "-d", "--build", "--wait", "--no-deps", "reports")
+        stack.command("docker", "compose", "up", "-d", "--wait", "--no-deps", "reports")
     (verdict,) = [line for line in screen.splitlines() if line.startswith("needs a person: reports ")]
     assert (good, verdict.endswith("next: docker compose start reports")) == (False, True)
 
@@ -409,25 +413,35 @@ def test_the_docker_proxys_port_for_housekeeping_lets_through_what_that_needs(
     assert answer == f"{status}\n"
 
 
-def test_a_month_that_the_source_lacks_fails_with_its_url_and_leaves_the_others(
-    stack: Stack, build: list[dict[str, Any]]
-) -> None:
+@pytest.fixture
+def missing_month(stack: Stack, build: list[dict[str, Any]]) -> dict[str, Any]:
+    """A run that failed since the source lacked its month, with the months before and after it."""
     assert build
-    before = stack.query(warehouse_answers.MONTHS)
-    path = "files/trip-data/yellow_tripdata_2023-03.parquet"
-    stack.command("docker", "compose", "exec", "-T", "sample", "mv", path, "files/away")
-    try:
-        run = stack.webserver.finished(stack.webserver.launch_month("2023-03-01"))
-    finally:
-        stack.command("docker", "compose", "exec", "-T", "sample", "mv", "files/away", path)
-    (failure,) = [event for event in run["eventConnection"]["events"] if event.get("failureMetadata")]
+
+    def load() -> dict[str, Any]:
+        before = stack.query(warehouse_answers.MONTHS)
+        path = "files/trip-data/yellow_tripdata_2023-03.parquet"
+        stack.command("docker", "compose", "exec", "-T", "sample", "mv", path, "files/away")
+        try:
+            run = stack.webserver.finished(stack.webserver.launch_month("2023-03-01"))
+        finally:
+            stack.command("docker", "compose", "exec", "-T", "sample", "mv", "files/away", path)
+        return {**run, "before": before, "after": stack.query(warehouse_answers.MONTHS)}
+
+    # A later load of the month would end its failure.
+    if built(stack)["taxi_trips"] == len(MONTHS):
+        stack.forget("missing month")
+    return stack.once("missing month", load)
+
+
+def test_a_month_that_the_source_lacks_fails_with_its_url_and_leaves_the_others(missing_month: dict[str, Any]) -> None:
+    (failure,) = [event for event in missing_month["eventConnection"]["events"] if event.get("failureMetadata")]
     url = "http://sample:8000/trip-data/yellow_tripdata_2023-03.parquet"
     assert failure["failureMetadata"]["description"].startswith(f"{url}: the source does not have this file (HTTP 404)")
-    assert stack.query(warehouse_answers.MONTHS) == before
+    assert missing_month["after"] == missing_month["before"]
 
 
-def test_the_status_names_the_month_that_failed_and_why(stack: Stack, build: list[dict[str, Any]]) -> None:
-    assert build
+def test_the_status_names_the_month_that_failed_and_why(stack: Stack, missing_month: dict[str, Any]) -> None:
     good, screen = stack.status()
     lines = [line.strip() for line in screen.splitlines()]
     verdict = "needs a person: taxi_trips 2023-03-01 failed; next: see its run above, then launch it again"
@@ -438,50 +452,51 @@ def test_the_status_names_the_month_that_failed_and_why(stack: Stack, build: lis
     assert [line for line in lines[place:] if line.startswith(run_link)] != []
 
 
-def test_a_run_can_be_terminated_from_the_ui(stack: Stack, build: list[dict[str, Any]]) -> None:
-    assert build
-    stack.command("docker", "compose", "--profile", "sample", "pause", "sample")
-    try:
-        # The source accepts the connection and never answers, so the run is there to be terminated.
+def test_a_run_can_be_terminated_from_the_ui(stack: Stack) -> None:
+    with stack.source_silent():
         run_id = stack.webserver.launch_month("2023-01-01")
         stack.webserver.started(run_id)
         stack.webserver.terminate(run_id)
-        run = stack.webserver.finished(run_id)
-    finally:
-        stack.command("docker", "compose", "--profile", "sample", "unpause", "sample")
-    assert run["status"] == "CANCELED"
+        assert stack.webserver.finished(run_id)["status"] == "CANCELED"
 
 
 def test_what_a_run_printed_is_readable_after_its_container_is_gone(stack: Stack, loads: list[dict[str, Any]]) -> None:
-    run_id = loads[1]["id"]
-    stack.command("docker", "rm", stack.run_container(run_id)["Id"])
+    run_id = loads[1]["runId"]
+    stack.command("docker", "rm", "--force", loads[1]["container"]["Id"])
     assert "yellow_tripdata_2023-01.parquet" in stack.webserver.stderr(run_id)
 
 
-def test_data_and_run_history_survive_down_and_up(stack: Stack, build: list[dict[str, Any]]) -> None:
-    assert build
+def test_data_and_run_history_survive_down_and_up(stack: Stack, months: list[dict[str, Any]]) -> None:
+    assert months
 
     def kept() -> tuple[Any, ...]:
         rows = stack.query(warehouse_answers.DAILY_METRICS)
         return rows, stack.webserver.run_count(), all_passwords(stack), stack.report("2023-01.html")
 
     before = kept()
-    stack.command("make", "down")
+    stack.down()
     assert stack.services() == {}
-    stack.up()
+    stack.start()
+    stack.once("restarted", lambda: True)
     assert kept() == before
     assert stack.webserver.materialized_partitions("daily_metrics") == 90
 
 
-def test_a_restarted_stack_runs_the_next_month(stack: Stack, build: list[dict[str, Any]]) -> None:
-    assert build
+def test_a_restarted_stack_loads_a_month(stack: Stack) -> None:
+    def restart() -> bool:
+        stack.down()
+        stack.start()
+        return True
+
+    stack.once("restarted", restart)
     assert stack.webserver.finished(stack.webserver.launch_month("2023-02-01"))["status"] == "SUCCESS"
 
 
 def test_the_status_names_what_is_older_than_the_month_that_was_loaded_again(
-    stack: Stack, build: list[dict[str, Any]]
+    stack: Stack, months: list[dict[str, Any]]
 ) -> None:
-    assert build
+    assert months
+    assert stack.webserver.finished(stack.webserver.launch_month("2023-02-01"))["status"] == "SUCCESS"
     good, answer = stack.status("FORMAT=json")
     found = json.loads(answer)
     stale = {asset["key"]: asset["ranges"].get("stale") for asset in found["assets"]}
@@ -496,7 +511,6 @@ def test_the_status_names_what_is_older_than_the_month_that_was_loaded_again(
 
 
 def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
-    stack.keep_logs("stack.log")
     stack.destroy()
     left = [
         stack.command("docker", kind, "ls", "--quiet", *every, "--filter", f"name={PROJECT}").split()
@@ -506,6 +520,7 @@ def test_destroy_leaves_nothing_behind(stack: Stack) -> None:
     assert (left, runs) == ([[], [], []], [])
 
 
-def test_the_status_of_a_stack_that_is_down_says_so(stack: Stack) -> None:
-    good, screen = stack.status()
+def test_the_status_of_a_stack_that_is_down_says_so(project: Stack) -> None:
+    project.destroy()
+    good, screen = project.status()
     assert (good, screen.splitlines()[-1]) == (False, f"needs a person: the stack {PROJECT} is not up; next: make up")
