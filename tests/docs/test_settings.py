@@ -1,27 +1,26 @@
-"""The settings that the documentation names are those that there are, with the defaults that they have."""
+""".env.example, the compose files and the documentation agree on the settings and their defaults."""
 
 import re
-import subprocess
 
 import pytest
 
 from ops.command import ROOT
-from tests.docs.pages import PAGES, spans
+from tests.docs.pages import PAGES, spans, tracked_files
 
 COMPOSE_FILES = (ROOT / "docker-compose.yml", *sorted(ROOT.glob("*/*.yaml")))
 COMPOSE = "\n".join(text for path in COMPOSE_FILES if "\nservices:" in (text := path.read_text()))
 EXAMPLE = dict(re.findall(r"^#([A-Z][A-Z0-9_]*)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
-# Named as what they are in another program.
+# Settings of other programs.
 NOT_OURS = {"RELOAD_WORKSPACE_INTERVAL"}
 
 
 def variables() -> set[str]:
-    """Every variable that compose is given from the environment or .env."""
+    """Every variable that compose reads from the environment or .env."""
     return set(re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)", COMPOSE))
 
 
 def defaults(name: str) -> set[str]:
-    """What compose takes where a variable is not set; several, where files disagree."""
+    """The defaults of a variable in the compose files; more than one if the files disagree."""
     found = set()
     for match in re.finditer(rf"\$\{{{name}:?-", COMPOSE):
         depth, end = 1, match.end()
@@ -45,9 +44,8 @@ def test_a_setting_of_the_example_is_read_and_shown_with_its_default(name: str) 
 
 
 def test_every_setting_that_a_page_names_is_read_by_something() -> None:
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
-    sources = [ROOT / name for name in files.stdout.splitlines() if not name.endswith((".md", ".lock", ".svg"))]
-    text = "\n".join(path.read_text(errors="ignore") for path in sources if path.is_file())
+    sources = [file for file in tracked_files() if not file.endswith((".md", ".lock", ".svg"))]
+    text = "\n".join((ROOT / file).read_text(errors="ignore") for file in sources)
     named = {
         (found[1], where) for where, span in spans() if (found := re.match(r"([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b", span))
     }
@@ -57,6 +55,6 @@ def test_every_setting_that_a_page_names_is_read_by_something() -> None:
 
 def test_a_default_in_a_table_is_the_one_that_compose_has() -> None:
     row = re.compile(r"^\| `([A-Z][A-Z0-9_]*)` \| `([^`]*)` \|", re.MULTILINE)
-    rows = [(page.name, name, said) for page in PAGES for name, said in row.findall(page.read_text())]
+    rows = [(page.name, name, default) for page in PAGES for name, default in row.findall(page.read_text())]
     assert rows
     assert [one for one in rows if one[1] in variables() and defaults(one[1]) != {one[2]}] == []
