@@ -153,38 +153,50 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format test-locations test-cross test-stack drills-failures drills-stack drills-apart
-test: ## Run all checks and tests, the live compose stack included
-	@echo "Running checks and tests without Docker beside those of the stack, which mostly wait; each part prints when it ends"
-	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
-		test-stack lint test-cross test-locations
-test-all: install-dev ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
-	@echo "Running the drills without the stack beside those of the stack, which mostly wait; each part prints when it ends"
-	@$(MAKE) --no-print-directory --jobs 3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
-		drills-failures drills-stack drills-apart
-# The drills of the stack are shared out to two stacks, which are up side by side.
-failures := $(foreach drill,failures unattended,tests/stack/test_$(drill).py)
-drills-failures: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-failures
-drills-failures: install-dev
-	.venv/bin/pytest -m drill $(failures)
-drills-stack: install-dev
-	.venv/bin/pytest -m drill $(filter-out $(failures),$(wildcard tests/stack/test_*.py))
-# A stack of its own, too. pytest ends with 5 where there is no drill.
-drills-apart: export STACK_PROJECT := $(or $(STACK_PROJECT),dagster-taxi-test)-apart
-drills-apart: install-dev
-	for location in $(LOCATIONS); do \
-		(cd $$location && .venv/bin/pytest -m drill || test $$? = 5) || exit 1; done
-	.venv/bin/pytest -m drill $(CROSS)
-	.venv/bin/pytest tests/drills
+.PHONY: test test-all test-ci lint lint-python lint-types lint-types-benchmarks lint-sql format \
+	test-locations test-cross test-stack drills-apart
+# $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores.
+define parts
+	@echo "Running $(1) parts at once; each prints when it ends"
+	@$(MAKE) --no-print-directory --jobs $(1) $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(2)
+endef
+checks := test-stack lint test-cross test-locations
+# The drills of the stack are spread over several stacks. Those that take longest start first.
+stacks := failures deploy automation backup others
+drills := $(stacks:%=drills-%) $(LOCATIONS:%=drills-%) drills-apart
+test: ## Run all checks and tests, including those of the live compose stack
+	$(call parts,3,$(checks))
+test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
+	$(call parts,4,$(drills))
+test-ci: ## Run both, as CI does
+	$(call parts,4,$(checks) $(drills))
 test-locations: $(LOCATIONS:%=test-%)
-# Each in a copy that has nothing of the others; format, lint and types are checked by lint.
+# Each in a copy without the others; lint checks format, lint and types.
 test-%_location: install-dev
 	$(ops) check-location --python $*_location/.venv/bin/python --tests-only $*_location
 test-cross: install-dev
 	.venv/bin/pytest -m 'not drill' $(CROSS)
-# Takes the longest, and begins before the locations are installed: it needs their images alone, which it builds itself.
+# Every stack has a name of its own, none the beginning of another one.
+stack = $(or $(STACK_PROJECT),dagster-taxi-test)-$(@:test-%=%)
+# It takes longest and needs no location's environment, only the images, which it builds.
 test-stack: .venv/.dev
-	.venv/bin/pytest -m 'not drill' tests/stack
+	STACK_PROJECT=$(stack) .venv/bin/pytest -m 'not drill' tests/stack
+drills_failures := failures
+drills_deploy := deploy
+drills_automation := automation
+# These two share a stack in which everything is built.
+drills_backup := connections backup
+drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
+	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
+.PHONY: $(drills)
+$(stacks:%=drills-%): install-dev
+	STACK_PROJECT=$(stack) .venv/bin/pytest -m drill $(foreach each,$(drills_$(@:drills-%=%)),tests/stack/test_$(each).py)
+# pytest ends with 5 where there is no drill.
+$(LOCATIONS:%=drills-%): install-dev
+	cd $(@:drills-%=%) && .venv/bin/pytest -m drill || test $$? = 5
+drills-apart: install-dev
+	.venv/bin/pytest -m drill $(CROSS)
+	STACK_PROJECT=$(stack) .venv/bin/pytest tests/drills
 lint: lint-python lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-sql ## Check format, lint, types and SQL
 	@:
 lint-python: install-dev

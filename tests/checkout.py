@@ -8,7 +8,7 @@ from ops.command import ROOT
 
 
 def copy_repository(folder: Path) -> None:
-    """Copies the repository as git would have it, the changes that are not committed included."""
+    """Copies the files that git tracks or would add, including uncommitted changes."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -17,14 +17,14 @@ def copy_repository(folder: Path) -> None:
         text=True,
     ).stdout
     for path in filter(None, listed.split("\0")):
-        if (ROOT / path).is_file():  # what is deleted and not committed is still listed
+        if (ROOT / path).is_file():  # a deleted file is listed until the deletion is committed
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            # With its time: make compares those of the locks with what is installed.
+            # With its modification time: make compares those of the locks with the installed environments.
             shutil.copy2(ROOT / path, folder / path)
 
 
 def commit(folder: Path, message: str) -> None:
-    """Commits all that is in a folder, which becomes a repository of its own where it is none."""
+    """Commits everything in a folder; makes it a repository first if it is none."""
     who = ("-c", "user.name=test", "-c", "user.email=test@example.com")
     for command in (("init", "--quiet"), ("add", "--all"), (*who, "commit", "--quiet", "--message", message)):
         subprocess.run(["git", *command], cwd=folder, check=True)

@@ -1,4 +1,4 @@
-"""What the tests of several folders share."""
+"""Fixtures for the tests of several folders."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture(scope="module")
 def open_folder() -> Iterator[Path]:
-    """A folder in which an embedded Postgres can live; see ``demo.server.temporary_server``."""
+    """A folder that an embedded Postgres can enter, unlike pytest's own; see ``demo.server.temporary_server``."""
     with tempfile.TemporaryDirectory(prefix="tests-") as folder:
         yield Path(folder)

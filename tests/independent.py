@@ -1,4 +1,4 @@
-"""The right answers, computed by DuckDB straight from the trip files: no code and no SQL of the pipeline's."""
+"""The right answers, computed by DuckDB directly from the trip files, without any code or SQL of the pipeline."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from files
 
 
 class RightAnswers:
-    """Answers from the files of some months."""
+    """The answers for the files of some months."""
 
     def __init__(self, folder: Path, taxi_type: str, months: Sequence[str]) -> None:
         self.duckdb = duckdb.connect()

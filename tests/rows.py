@@ -1,4 +1,4 @@
-"""Comparing rows that are equal but for the last bits of a division."""
+"""Compares rows whose numbers may differ in the last bits of a division."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -8,7 +8,7 @@ import pytest
 
 
 def comparable(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Rows with every number as one that may differ by a billionth, and every date as text."""
+    """Replaces each number by one that equals any within a billionth, and each date by its text."""
     return [[_comparable(value) for value in row] for row in rows]
 
 
@@ -21,7 +21,7 @@ def _comparable(value: Any) -> Any:
 
 
 def plain(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Rows with every number as a float and every date as text."""
+    """Replaces each number by a float and each date by its text."""
     return [
         [
             value

@@ -1,4 +1,4 @@
-"""What the warehouse says, in the same columns as the independent answers."""
+"""Queries of the warehouse with the same columns as the independent answers."""
 
 DAILY_METRICS = """
 select date_of_business, trip_count, total_duration, average_duration, total_amount, average_amount, pct_over_30_min

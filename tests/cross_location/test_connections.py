@@ -1,4 +1,4 @@
-"""No role can take the connections of another one, and none is without a limit; on the embedded Postgres."""
+"""Every role has a connection limit, and none can take another one's connections; on the embedded Postgres."""
 
 import contextlib
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def test_the_documentation_has_the_limit_of_a_role(dsn: str, role: str) -> None:
 
 @pytest.fixture
 def new_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a further location, beside copies of those that there are."""
+    """The warehouse.sql of a further location, beside copies of the existing ones."""
     for path in ROOT.glob("*_location/warehouse.sql"):
         (tmp_path / path.parent.name).mkdir()
         (tmp_path / path.parent.name / path.name).write_text(path.read_text())

@@ -1,4 +1,4 @@
-"""What dbt_location needs from ingestion_location, and the function that compares the two."""
+"""dbt_location's needs match what ingestion_location offers, and the comparison names every breach."""
 
 import copy
 

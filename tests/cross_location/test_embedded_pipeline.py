@@ -1,4 +1,4 @@
-"""`make demo` and its companions, run as a user runs them, on sample files in a folder of their own."""
+"""`make demo` and the commands around it, run as a user runs them, on sample files in a folder of their own."""
 
 import json
 import os
@@ -36,7 +36,7 @@ TABLES = (
 
 
 class Demo:
-    """The demo with a state of its own."""
+    """The demo, with its state in a folder of its own."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -57,7 +57,7 @@ class Demo:
             return plain(cursor.fetchall())
 
     def contents(self) -> dict[str, Any]:
-        """Rows and a checksum of every table, whatever the order of its rows."""
+        """Number of rows and checksum of each table, independent of the order of rows."""
         checksum = "coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text"
         checksums = " union all ".join(f"select '{table}', count(*), {checksum} from {table} as t" for table in TABLES)
         return {row[0]: row[1:] for row in self.query(checksums)}
@@ -69,7 +69,7 @@ def demo(open_folder: Path) -> Iterator[Demo]:
     ended = demo.make("demo")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (demo.state / "first.txt").write_text(ended.stdout)
-    # Held open for the questions of the tests; the commands that follow join it.
+    # Kept running for the queries of the tests; the commands that follow use it too.
     with start_server(demo.state / "postgres") as server:
         demo.connection = psycopg2.connect(host=socket_folder(server), dbname="warehouse", user="postgres")
         demo.connection.autocommit = True
@@ -132,12 +132,12 @@ def test_all_265_zones_are_loaded_with_the_literal_na(demo: Demo) -> None:
     assert demo.query("select count(*), count(*) filter (where borough = 'N/A') from raw_taxis.zones") == [[265, 1]]
 
 
-def test_the_summary_says_what_is_in_the_warehouse(demo: Demo, right: RightAnswers) -> None:
+def test_the_summary_matches_the_warehouse(demo: Demo, right: RightAnswers) -> None:
     days = plain(right.daily_metrics())
-    said = summary(demo)
-    assert [[month["month"], month["rows"], month["strays"]] for month in said["months"]] == plain(right.months())
-    assert (said["days"], said["trip_count"]) == (90, sum(day[1] for day in days))
-    assert said["total_amount"] == pytest.approx(sum(day[4] for day in days))
+    shown = summary(demo)
+    assert [[month["month"], month["rows"], month["strays"]] for month in shown["months"]] == plain(right.months())
+    assert (shown["days"], shown["trip_count"]) == (90, sum(day[1] for day in days))
+    assert shown["total_amount"] == pytest.approx(sum(day[4] for day in days))
 
 
 def test_the_output_says_that_the_data_is_made_up(demo: Demo) -> None:

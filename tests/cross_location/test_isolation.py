@@ -1,4 +1,4 @@
-"""The locations share nothing but the asset: no Python, no image, no setting that only one place knows."""
+"""The locations share nothing but the asset: no Python, no image and no setting."""
 
 import ast
 import json

@@ -1,7 +1,6 @@
-"""A location whose history is written by an older release of Dagster and read by this one; both must understand it.
+"""A location whose history an older release of Dagster writes and this release reads; both must understand it.
 
-Run as a program it prints what the history of the instance in DAGSTER_HOME says, as JSON. With ``--write`` it makes the
-history first.
+As a program it prints the history of the instance in DAGSTER_HOME as JSON. With ``--write`` it makes the history first.
 """
 
 import json
@@ -51,7 +50,7 @@ defs = dg.Definitions(
 
 
 def write(instance: dg.DagsterInstance) -> None:
-    """Makes the history: four runs, one of them failed, two of a backfill; a schedule and a sensor that are on."""
+    """Makes the history: four runs (one fails, two belong to a backfill), a running schedule and a running sensor."""
     backfill = {"dagster/backfill": "upgrade0"}
     runs: list[tuple[str, dict[str, str]]] = [("2023-01-01", {}), ("2023-02-01", backfill), ("2023-03-01", backfill)]
     for month, tags in runs:
@@ -78,7 +77,7 @@ def write(instance: dg.DagsterInstance) -> None:
 
 
 def read(instance: dg.DagsterInstance) -> dict[str, Any]:
-    """What the history says."""
+    """The history as data."""
     status: Any = get_and_update_asset_status_cache_value(instance, trips.key, MONTHS)
     records = instance.get_run_records()
     events = instance.fetch_materializations(trips.key, limit=100).records

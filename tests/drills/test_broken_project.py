@@ -1,4 +1,4 @@
-"""What is broken fails where it is built, not where it runs."""
+"""A broken dbt project fails the build of the image, not a run."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A new user's first minutes: a fresh clone, nothing but Python and make, nothing left over from other work."""
+"""The README's commands work in a fresh clone."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.stack.conftest import NO_ENGINE, PROJECT, engine_answers
 
 
 def python_of(version: str) -> str | None:
-    """An executable of this Python version on this machine."""
+    """The executable of a Python version, if this machine has one."""
     for name in (f"python{version}", "python3"):
         path = shutil.which(name)
         code = f"import sys; sys.exit(sys.version_info[:2] != tuple(map(int, '{version}'.split('.'))))"
@@ -47,7 +47,7 @@ def test_make_demo_works_in_a_fresh_clone_and_is_quick_the_second_time(python: s
 
 @pytest.fixture
 def without_settings(clone: Path) -> Iterator[dict[str, str]]:
-    """An environment without a setting, but for what keeps the stack apart from one that runs already."""
+    """An environment without settings, except for those that avoid collisions with a running stack."""
     names = ("TAXI_START_DATE", "TAXI_END_DATE", "TAXI_AUTOMATION", "TLC_BASE_URL", "TLC_TAXI_TYPE", "REPORTS_URL")
     env = {name: value for name, value in os.environ.items() if name not in names}
     env |= {"COMPOSE_PROJECT_NAME": PROJECT, "WEBSERVER_PORT": "3901", "REPORTS_PORT": "3902"}

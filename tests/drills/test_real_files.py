@@ -1,4 +1,4 @@
-"""The right numbers from real files of the TLC, where TLC_FILES names a folder that mirrors the TLC's site."""
+"""Real files of the TLC give the known numbers; TLC_FILES names a folder that mirrors the TLC's site."""
 
 import functools
 import http.server
@@ -18,7 +18,7 @@ TLC_FILES = os.environ.get("TLC_FILES")
 
 @pytest.fixture(scope="module")
 def summary(open_folder: Path) -> dict[str, Any]:
-    """What `make demo` says of the green months of early 2023, served over HTTP."""
+    """The summary of `make demo` for green taxis, January to March 2023, served over HTTP."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=TLC_FILES)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -32,8 +32,8 @@ def summary(open_folder: Path) -> dict[str, Any]:
         )
     finally:
         server.shutdown()
-    said: dict[str, Any] = json.loads((open_folder / "summary.json").read_text())
-    return said
+    loaded: dict[str, Any] = json.loads((open_folder / "summary.json").read_text())
+    return loaded
 
 
 @pytest.mark.skipif(not TLC_FILES, reason="TLC_FILES names no folder with real TLC files")

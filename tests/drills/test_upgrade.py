@@ -1,6 +1,6 @@
-"""An instance that an older release of Dagster wrote: this one migrates it, and the history stays what it was.
+"""This release of Dagster migrates an instance that an older release wrote, and the history stays the same.
 
-The older release lacks five migrations of the schema. The databases are those of warehouse/, on the embedded Postgres.
+The older release lacks five migrations of the schema. services/migrate makes the databases, on the embedded Postgres.
 """
 
 import contextlib
@@ -32,16 +32,16 @@ SET_POOL = ("dagster", "instance", "concurrency", "set", "loading", "2")
 
 @dataclass
 class Upgraded:
-    """The instance, and what was seen of its history on the way.
+    """The instance, and its history at each step of the upgrade.
 
-    Args:
-        older: executables of the older release.
-        env: environment of whoever works on the instance.
-        before: the history as the older release sees it.
-        unmigrated: as this release sees it before it has migrated it.
-        pool: setting a pool's limit before that.
-        migrated: the migrate service's command.
-        after: the history afterwards.
+    Attributes:
+        older: folder with the executables of the older release.
+        env: environment for commands on the instance.
+        before: the history as the older release reads it.
+        unmigrated: the history as this release reads it before the migration.
+        pool: the attempt to set a pool's limit before the migration.
+        migrated: the command of the migrate service.
+        after: the history after the migration.
     """
 
     older: Path
@@ -78,7 +78,7 @@ def upgraded(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         storage = {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}}
         before_home = home(tmp_path_factory.mktemp("before"), storage)
         before = history(older, env | before_home, "--write")
-        # The stack's own settings, but for what needs a stack: runs are processes here.
+        # The stack's settings, except for those that need Docker: runs are processes here.
         settings = yaml.safe_load((ROOT / "dagster.yaml").read_text()) | storage
         settings["run_coordinator"] = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
         env |= home(
@@ -97,18 +97,18 @@ def home(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
 
 
 def history(executables: Path, env: dict[str, str], *arguments: str) -> Any:
-    """The history as the release of these executables sees it."""
+    """The history as the release with these executables reads it."""
     ended = subprocess.run(
         [str(executables / "python"), str(LOCATION), *arguments], env=env, capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stderr
-    # Code servers that end just now print among it.
-    (told,) = (line for line in ended.stdout.splitlines() if line.startswith("{"))
-    return json.loads(told)
+    # Code servers that are ending print to it, too.
+    (read,) = (line for line in ended.stdout.splitlines() if line.startswith("{"))
+    return json.loads(read)
 
 
 def migrate_command(credentials: Path) -> list[str]:
-    """What the migrate service runs, its passwords in another folder."""
+    """The command of the migrate service, with another folder for the passwords."""
     for role in ("dagster", *LOCATIONS):
         (credentials / role).mkdir()
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["migrate"]
@@ -126,16 +126,16 @@ def test_the_migrate_service_migrates_it_and_the_history_stays_what_it_was(upgra
 
 
 def test_the_history_that_is_compared_has_something_of_everything(upgraded: Upgraded) -> None:
-    told = upgraded.before
-    assert [run[1] for run in told["runs"]] == ["SUCCESS", "FAILURE", "SUCCESS", "SUCCESS"]
-    assert (told["materialized"], told["failed"]) == (["2023-01-01", "2023-02-01"], ["2023-03-01"])
-    assert told["switched_on"] == [["new_files", "RUNNING", "2023-04"], ["nightly", "RUNNING", None]]
-    assert [backfill[0] for backfill in told["backfills"]] == ["upgrade0"]
-    assert len(told["runs_of_backfill"]) == 2
+    history = upgraded.before
+    assert [run[1] for run in history["runs"]] == ["SUCCESS", "FAILURE", "SUCCESS", "SUCCESS"]
+    assert (history["materialized"], history["failed"]) == (["2023-01-01", "2023-02-01"], ["2023-03-01"])
+    assert history["switched_on"] == [["new_files", "RUNNING", "2023-04"], ["nightly", "RUNNING", None]]
+    assert [backfill[0] for backfill in history["backfills"]] == ["upgrade0"]
+    assert len(history["runs_of_backfill"]) == 2
 
 
 def test_before_it_is_migrated_this_release_reads_it_and_fails_only_later(upgraded: Upgraded) -> None:
-    """Why nothing but the order of the services keeps the hosts from an instance that is not migrated."""
+    """So only the order of the services keeps webserver and daemon from an instance that is not migrated."""
     assert upgraded.unmigrated == upgraded.before
     assert upgraded.pool.returncode != 0
     assert 'column "using_default_limit" of relation "concurrency_limits" does not exist' in upgraded.pool.stderr
@@ -147,7 +147,7 @@ def test_compose_starts_nothing_of_dagster_before_the_migration_has_succeeded(se
     services: dict[str, Any] = {}
     for file in files:
         services |= yaml.safe_load(file.read_text())["services"]
-    # The hosts wait for the workspace file, and that one waits for the migration.
+    # Webserver and daemon wait for the workspace service, which waits for the migration.
     waits_for = services[service]["depends_on"]
     step = "migrate" if "migrate" in waits_for else "workspace"
     assert waits_for[step] == services["workspace"]["depends_on"]["migrate"] == ENDED_WELL
@@ -159,7 +159,7 @@ def test_a_location_of_the_older_release_runs_under_the_hosts_of_this_one(upgrad
         workspace = tmp_path / "workspace.yaml"
         location = {"host": "127.0.0.1", "port": server, "location_name": "older"}
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": location}]}))
-        # As in an image of a location: no DAGSTER_HOME, the hosts say where the instance is.
+        # As in a location's image there is no DAGSTER_HOME: the webserver passes the instance on.
         without_home = {name: value for name, value in upgraded.env.items() if name != "DAGSTER_HOME"}
         api = ("api", "grpc", "--port", f"{server}", "--python-file", LOCATION, "--location-name", "older")
         stack.enter_context(process(without_home, upgraded.older / "dagster", *api))
@@ -191,5 +191,5 @@ def process(env: dict[str, str], *arguments: str | Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # Nothing of theirs is kept, and the gentle end of a code server takes up to a minute.
+            # Nothing of theirs is needed, and the graceful end of a code server takes up to a minute.
             started.kill()

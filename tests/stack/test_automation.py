@@ -24,7 +24,7 @@ SENSORS = [
 ]
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # A month is loaded and its days are built in a minute or two; a busy machine takes longer.
-PATIENCE_SECONDS = 600
+SETTLE_SECONDS = 600
 SETTINGS = {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
 
 
@@ -92,7 +92,7 @@ def settle(
         there = {**dict.fromkeys(("taxi_trips", *MONTHLY_ASSETS), months), **dict.fromkeys(DAILY_ASSETS, days)}
         return new if {asset: webserver.materialized_partitions(asset) for asset in there} == there else None
 
-    new = wait_for(what, PATIENCE_SECONDS, look)
+    new = wait_for(what, SETTLE_SECONDS, look)
     not_built = {run["tags"].get("dagster/partition") for run in new if run["status"] != "SUCCESS"}
     assert not_built == ({failed} if failed else set()), new
     return new
@@ -106,7 +106,7 @@ def wait_for_ticks(stack: Stack, count: int = 3) -> None:
         new = {sensor: {tick["tickId"] for tick in stack.webserver.ticks(*sensor)} - seen[sensor] for sensor in SENSORS}
         return all(len(ticks) >= count for ticks in new.values()) or None
 
-    wait_for(f"{count} ticks of every sensor", PATIENCE_SECONDS, look)
+    wait_for(f"{count} ticks of every sensor", SETTLE_SECONDS, look)
 
 
 def of_asset(runs: list[dict[str, Any]], asset: str) -> list[dict[str, Any]]:
@@ -229,7 +229,7 @@ def throttle(stack: Stack, folder: Path) -> Throttled:
             new = [tick for tick in stack.webserver.ticks(*SENSORS[0]) if tick["tickId"] not in seen]
             return any("the source cannot be reached" in (tick["skipReason"] or "") for tick in new) or None
 
-        wait_for("a tick that finds the source away", PATIENCE_SECONDS, look)
+        wait_for("a tick that finds the source away", SETTLE_SECONDS, look)
     finally:
         stack.command("docker", "compose", "--profile", "sample", "start", "sample")
     failed = f"{throttled}-01"

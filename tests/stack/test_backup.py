@@ -64,7 +64,7 @@ class Backup:
 @pytest.fixture(scope="module")
 def backup(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Backup:
     """A backup of a stack with three months, their days and metrics, taken while a month is loaded once more."""
-    project.start(COMPOSE_PROFILES="sample")
+    project.start()
     assert set(project.once("backfill", lambda: run_all(project)).statuses) == {"SUCCESS"}
     folder = tmp_path_factory.mktemp("backups")
     right = project.right_answers(tmp_path_factory.mktemp("sample"), *MONTHS)
@@ -81,7 +81,7 @@ def backup(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Backup:
 @pytest.fixture
 def running(project: Stack, backup: Backup) -> Stack:
     """The stack that was backed up, or in which the backup was restored."""
-    return project.start(COMPOSE_PROFILES="sample")
+    return project.start()
 
 
 def test_a_damaged_backup_is_refused_before_anything_is_touched(running: Stack, backup: Backup, tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def restored(project: Stack, backup: Backup) -> Stack:
 
     def restore() -> Stack:
         project.destroy()
-        project.command("make", "restore", f"BACKUP={backup.folder}")
-        return project.start(COMPOSE_PROFILES="sample")
+        project.command("make", "restore", f"BACKUP={backup.folder}", COMPOSE_PROFILES="sample")
+        return project.start()
 
-    project.start(COMPOSE_PROFILES="sample")
+    project.start()
     return project.once("restored", restore)
 
 

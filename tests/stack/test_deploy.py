@@ -241,10 +241,9 @@ print(json.dumps({"python": sys.version_info[:2], "dagster": has["dagster"], "py
 
 def versions_in(stack: Stack, service: str) -> dict[str, Any]:
     """The releases of Python, Dagster and pyarrow in a service's container."""
-    told: dict[str, Any] = json.loads(
-        stack.command("docker", "compose", "exec", "-T", service, "python", "-c", VERSIONS)
-    )
-    return told
+    output = stack.command("docker", "compose", "exec", "-T", service, "python", "-c", VERSIONS)
+    versions: dict[str, Any] = json.loads(output)
+    return versions
 
 
 def image_of_run(stack: Stack, run_id: str) -> str:

@@ -1,4 +1,4 @@
-"""The sample's file server as a source that throttles while it sends: it shows every file and refuses those listed."""
+"""The sample's file server as a source that throttles: it answers HEAD for every file and refuses GET of those listed."""
 
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +9,7 @@ REFUSED = Path("/tmp/refused")
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves files, or asks for more patience than a load has."""
+    """Serves files, or asks to wait longer than a load waits."""
 
     def do_GET(self) -> None:
         if REFUSED.exists() and self.path in REFUSED.read_text().splitlines():

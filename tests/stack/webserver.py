@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def wait_for(what: str, seconds: float, look: Callable[[], T | None]) -> T:
-    """Looks until there is something to see, and returns it."""
+    """Polls a function until it returns something other than None, and returns that."""
     deadline = time.monotonic() + seconds
     while True:
         found = look()
@@ -39,7 +39,7 @@ class Webserver:
         return data
 
     def locations(self) -> dict[str, dict[str, Any]]:
-        """Per location what loading it came to: a RepositoryLocation, or a PythonError with its message."""
+        """For each location the result of loading it: a RepositoryLocation, or a PythonError with its message."""
         data = self.ask(
             """
             query { workspaceOrError { ... on Workspace { locationEntries {
@@ -81,7 +81,7 @@ class Webserver:
         return str(data["run"]["runId"])
 
     def backfill(self, assets: list[str], partitions: list[str]) -> str:
-        """Asks for partitions of assets as the UI does, and returns the backfill's id."""
+        """Requests a backfill of assets as the UI does, and returns its id."""
         data = self.ask(
             """
             mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename
@@ -122,7 +122,7 @@ class Webserver:
         wait_for(f"start of run {run_id}", seconds, lambda: self.run(run_id)["status"] == "STARTED" or None)
 
     def step_started(self, run_id: str, seconds: float = 90) -> None:
-        """Waits until what a run's step prints is captured, so that the step is under way."""
+        """Waits until a run's step has started."""
 
         def look() -> bool | None:
             data = self.ask(
@@ -179,7 +179,7 @@ class Webserver:
         ]
 
     def backfill_runs(self, backfill_id: str, number: int = 1, seconds: float = 240) -> list[dict[str, Any]]:
-        """Waits for the end of the runs that a backfill asked for, that many at least, and returns them."""
+        """Waits until a backfill has requested at least that many runs and all have ended, and returns them."""
 
         def look() -> list[dict[str, Any]] | None:
             data = self.ask(
@@ -191,7 +191,7 @@ class Webserver:
             )["partitionBackfillOrError"]
             assert data["status"] not in ("FAILED", "COMPLETED_FAILED"), data
             runs: list[dict[str, Any]] = data["runs"]
-            # The backfill itself is marked as completed up to half a minute later, when the daemon looks again.
+            # The backfill itself is marked as completed up to half a minute later, at the daemon's next iteration.
             ended = len(runs) >= number and all(run["status"] in FINISHED for run in runs)
             return runs if ended else None
 
@@ -266,7 +266,7 @@ class Webserver:
         assert data["__typename"] == "Sensor", data
 
     def ticks(self, location: str, name: str) -> list[dict[str, Any]]:
-        """The ticks of a sensor that have ended, the newest first: status, what it said, and its error."""
+        """The ticks of a sensor that have ended, the newest first: status, skip reason, cursor and error."""
         data = self.ask(
             """
             query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState {
