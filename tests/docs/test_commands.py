@@ -29,7 +29,11 @@ def test_every_documented_target_of_make_exists() -> None:
 def test_every_documented_variable_of_make_exists() -> None:
     known = MAKEFILE + (ROOT / ".env.example").read_text()
     variables = named(r"(?:^|[;&] *)make [^\n;&]*?\b([A-Z][A-Z_]*)=")
-    assert [each for each in variables if not re.search(rf"(\$\(?|call given,){each[1]}\b|^#?{each[1]}=", known, re.MULTILINE)] == []
+    assert [
+        each
+        for each in variables
+        if not re.search(rf"(\$\(?|call given,){each[1]}\b|^#?{each[1]}=", known, re.MULTILINE)
+    ] == []
 
 
 def test_make_help_lists_targets() -> None:

@@ -25,9 +25,21 @@ ROOT_RUN = "dagster/root_run_id"
 MAX_RETRIES = 2
 
 
+# The daemon's settings in dagster.yaml that the tests wait for, and shorter ones.
+SOONER = {"poll_interval_seconds: 15": "poll_interval_seconds: 3"}
+SOONER |= {"free_slots_after_run_end_seconds: 60": "free_slots_after_run_end_seconds: 5"}
+
+
 @pytest.fixture
 def failing(project: Stack) -> Stack:
-    """A stack with three of four months and their days in it, which detects hanging services sooner."""
+    """A stack with three of four months and their days in it, which detects lost runs and hanging services sooner."""
+    settings = (ROOT / "dagster.yaml").read_text()
+    for usual, short in SOONER.items():
+        assert usual in settings
+        settings = settings.replace(usual, short)
+    # impatient.yaml mounts it.
+    (ROOT / ".demo").mkdir(exist_ok=True)
+    (ROOT / ".demo/impatient_dagster.yaml").write_text(settings)
     project.start("impatient.yaml", TAXI_END_DATE="2023-05-01")
     project.once("three months", lambda: build_missing(project, metrics=False))
     return project

@@ -1,4 +1,4 @@
-"""The sample's file server as a source that throttles: it answers HEAD for every file and refuses GET of those listed."""
+"""The sample's file server as a source that throttles: it answers HEAD for every file and refuses GET of some."""
 
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
