@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from ops import compose
 from ops.command import CommandError
 from ops.errors import OpsError
 from ops.graphql import Webserver
@@ -18,11 +19,12 @@ def collect() -> Facts:
     """Everything that can be found out now."""
     name = ""
     try:
-        name, expected = docker.project()
+        project = compose.config()
+        name = project["name"]
         containers = docker.containers(name)
     except CommandError as error:
         return Facts(time.time(), name, None, Unknown(error.reason))
-    services = docker.services(expected, containers)
+    services = docker.services(project["services"], containers)
     states = {service.name: service.state for service in services}
     running = docker.running(containers)
     url = docker.webserver_url(containers)

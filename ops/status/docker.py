@@ -13,16 +13,6 @@ WEBSERVER_PORT = "3000/tcp"
 SECONDS = 20
 
 
-def project() -> tuple[str, Mapping[str, Mapping[str, Any]]]:
-    """Reads the compose files and the environment, without the engine: the project's name and its services.
-
-    Raises:
-        CommandError: Compose is not installed, or a file or ``.env`` is invalid.
-    """
-    config = json.loads(run("docker", "compose", "config", "--format", "json", timeout=SECONDS))
-    return config["name"], config["services"]
-
-
 def containers(name: str) -> list[dict[str, Any]]:
     """The containers of a project's services, without those of runs, as ``docker inspect`` describes them.
 

@@ -178,7 +178,7 @@ def test_without_docker_the_command_says_so_and_fails(tmp_path: Path) -> None:
 def test_a_terminal_gets_colours_unless_no_color_is_set(tmp_path: Path, no_color: str, coloured: bool) -> None:
     terminal, end = pty.openpty()
     env = {**os.environ, "PATH": str(tmp_path), "NO_COLOR": no_color}
-    subprocess.run([sys.executable, "-m", "ops.status"], cwd=ROOT, env=env, stdout=end)
+    subprocess.run([sys.executable, "-m", "ops", "status"], cwd=ROOT, env=env, stdout=end)
     os.close(end)
     printed = os.read(terminal, 10_000)
     os.close(terminal)
