@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg2
-from ingestion_location.month_load import load_month
+from ingestion_location.defs.trips.month_load import load_month
+from ingestion_location.defs.zones.zones_table import replace_zones
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
-from ingestion_location.zones import replace_zones
 from psycopg2 import sql
 
 from benchmarks import yellow
@@ -81,8 +81,8 @@ class History:
             cursor.execute(sql.SQL("create database {} template warehouse").format(sql.Identifier(self.name)))
             cursor.execute(sql.SQL("create database {} owner dagster").format(sql.Identifier(f"dagster_{self.name}")))
         connection.close()
-        with self.warehouse.transaction() as transaction:
-            replace_zones(transaction, list(zones()), {})
+        with self.warehouse.transaction() as transaction, transaction.cursor() as cursor:
+            replace_zones(cursor, list(zones()), {})
 
     @property
     def warehouse(self) -> Warehouse:
@@ -93,7 +93,7 @@ class History:
         """Loads one month, as a run of ``taxi_trips`` does."""
         start, end = (datetime.combine(day, datetime.min.time()) for day in (month, month_start(month, 1)))
         loaded = load_month(source, self.warehouse, start, end, "benchmark", lambda _: None)
-        assert loaded.record.trips == self.trips
+        assert loaded.file.trips == self.trips
 
 
 def load(histories: Sequence[History], site: Path) -> None:

@@ -25,10 +25,10 @@ import psycopg2
 import pyarrow as pa
 import pyarrow.csv
 import sqlalchemy
-from ingestion_location.month_load import load_month
+from ingestion_location.defs.trips.month_load import load_month
+from ingestion_location.defs.trips.trip_file import TripFile
+from ingestion_location.defs.trips.trip_schema import COLUMNS
 from ingestion_location.source import TlcSource
-from ingestion_location.trip_file import TripFile
-from ingestion_location.trip_schema import COLUMNS
 from ingestion_location.warehouse import Warehouse
 
 from benchmarks import results, server, yellow
@@ -115,7 +115,7 @@ class Bench:
         start = time.perf_counter()
         loaded = load_month(self.source, self.warehouse, START, END, "benchmark", lambda _: None)
         seconds = time.perf_counter() - start
-        assert loaded.record.trips == ROWS
+        assert loaded.file.trips == ROWS
         return seconds
 
     def csv(self) -> float:

@@ -113,7 +113,7 @@ def dbt_build(stack: Stack, day: date) -> tuple[str, ...]:
 
 LOAD = """
 from datetime import datetime
-from ingestion_location.month_load import load_month
+from ingestion_location.defs.trips.month_load import load_month
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
 load_month(

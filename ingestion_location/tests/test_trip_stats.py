@@ -4,8 +4,8 @@ from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
-from ingestion_location.trip_schema import ARROW_SCHEMA
-from ingestion_location.trip_stats import TripStats
+from ingestion_location.defs.trips.trip_schema import ARROW_SCHEMA
+from ingestion_location.defs.trips.trip_stats import TripStats
 
 
 def stats(*batches: list[dict[str, Any]], schema: pa.Schema = ARROW_SCHEMA) -> TripStats:

@@ -38,12 +38,12 @@ VARIANTS = {
     "less": (
         INGESTION,
         "sed -i 's/for column in COLUMNS]/for column in COLUMNS if column.name != \"total_amount\"]/'"
-        " src/ingestion_location/trips.py",
+        " src/ingestion_location/defs/trips/taxi_trips.py",
     ),
     "more": (
         INGESTION,
         'sed -i \'s/for column in COLUMNS]/for column in COLUMNS] + [dg.TableColumn("surge", "smallint")]/\''
-        " src/ingestion_location/trips.py",
+        " src/ingestion_location/defs/trips/taxi_trips.py",
     ),
     "needs-more": (
         DBT,

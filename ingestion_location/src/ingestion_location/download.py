@@ -1,4 +1,4 @@
-"""Getting one file from a web server or a folder, whole or not at all."""
+"""Downloading one file from a web server or a folder, as a whole or not at all."""
 
 import contextlib
 import hashlib
@@ -9,102 +9,92 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, NoReturn
 from urllib.parse import unquote, urlsplit
 
+import dagster as dg
 import requests
 import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
 from urllib3.util.retry import Retry
 
-from ingestion_location.progress import Progress, Say
+from ingestion_location.load_errors import LoadError
+from ingestion_location.progress import Log, Progress
 
 CHUNK_BYTES = 1 << 20
-# Answers of a server that is busy or broken for the moment.
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+# HTTP status codes of a server that is busy or broken for now.
+TRANSIENT_CODES = (408, 425, 429, 500, 502, 503, 504)
 
 
-class SourceError(RuntimeError):
-    """A file could not be fetched; the message names its URL and the next step.
+class SourceError(LoadError):
+    """A file could not be fetched; the message names its URL and the next step."""
 
-    Attributes:
-        retry: whether another run may succeed without anyone changing anything.
-    """
-
-    retry = True
+    transient = True
 
 
-class FileUnavailable(SourceError):  # noqa: N818, it says what is the case
+class FileUnavailable(SourceError):  # noqa: N818, it names the state
     """The source does not have the file."""
 
-    retry = False
+    transient = False
 
 
 class SourceRefused(SourceError):  # noqa: N818
-    """The source answers in a way that another attempt does not change."""
+    """The source gives an answer that another attempt does not change."""
 
-    retry = False
+    transient = False
 
 
 class Unchanged(Exception):  # noqa: N818, not an error
-    """The source still has the file that is known already."""
+    """The source still has the known version of the file."""
 
 
-class _Transient(Exception):  # noqa: N818
-    """An attempt failed in a way that the next one may not."""
+class _FailedAttempt(Exception):  # noqa: N818
+    """An attempt failed, and the next one may succeed."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
 
 
-class Known(Protocol):
-    """What an earlier fetch of the same URL saw."""
-
-    @property
-    def etag(self) -> str | None:
-        """The server's ETag."""
-
-    @property
-    def last_modified(self) -> str | None:
-        """The server's Last-Modified."""
-
-    @property
-    def sha256(self) -> str:
-        """Checksum of the content, in hex."""
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A fetched file, open for reading and gone when it is closed.
+@dataclass(frozen=True, kw_only=True)
+class FileVersion:
+    """One version of a file at the source.
 
     Attributes:
-        url: where it came from.
-        file: the content; it has no name on disk, so that a killed run leaves nothing behind.
+        url: where it is.
+        etag: the server's ETag, or None.
+        last_modified: the server's Last-Modified (of a file URL, the time of the last change), or None.
         bytes: size of the content.
         sha256: checksum of the content, in hex.
-        etag: the server's ETag, or None.
-        last_modified: the server's Last-Modified (of a file URL, the file's own time), or None.
     """
 
     url: str
-    file: IO[bytes]
-    bytes: int
-    sha256: str
     etag: str | None
     last_modified: str | None
+    bytes: int
+    sha256: str
 
 
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, kw_only=True)
+class FetchedFile(FileVersion):
+    """A fetched file.
+
+    Attributes:
+        file: the content, open for reading; a download has no name on disk, so a killed run leaves nothing behind.
+    """
+
+    file: IO[bytes]
+
+
+class Limits(dg.Config):
     """How long and how often a download is tried.
 
     Attributes:
-        connect_seconds: to get a connection.
-        read_seconds: without a byte arriving.
-        total_seconds: for the file, all attempts together.
-        attempts: in a row that bring no new bytes.
-        longest_wait_seconds: between two attempts. A server that asks for a longer one gets none: the run fails.
+        connect_seconds: timeout of a connection attempt.
+        read_seconds: timeout of a read.
+        total_seconds: timeout of the download, all attempts together.
+        attempts: attempts in a row that bring no new bytes.
+        longest_wait_seconds: between two attempts. If the server asks for a longer wait, the download fails.
     """
 
     connect_seconds: float = 10
@@ -116,20 +106,20 @@ class Limits:
 
 @contextlib.contextmanager
 def fetch(
-    url: str, limits: Limits, say: Say, *, forbidden: Callable[[], str | None], known: Known | None = None
-) -> Iterator[SourceFile]:
+    url: str, limits: Limits, log: Log, *, forbidden: Callable[[], str | None], known: FileVersion | None = None
+) -> Iterator[FetchedFile]:
     """Yields the whole content of ``url``.
 
     Args:
         url: http, https or file URL.
         limits: how long and how often to try.
-        say: takes a line about the progress.
-        forbidden: called when the server answers 403; returns why the file is not there, or None where the server
-            only refuses for now.
-        known: what an earlier fetch saw; where the content is still the same, nothing is yielded.
+        log: takes lines about the progress.
+        forbidden: called when the server answers 403; returns why the file is not there, or None if the server refuses
+            every file for now.
+        known: version that was fetched before.
 
     Raises:
-        Unchanged: the content is the known one.
+        Unchanged: the source still has the known version.
         FileUnavailable: the source does not have the file.
         SourceError: the source cannot be reached, refuses, or sent only a part of the file.
     """
@@ -140,8 +130,8 @@ def fetch(
         else:
             try:
                 file = stack.enter_context(tempfile.TemporaryFile(prefix="tlc-"))
-                fetched = _Download(url, file, limits, say, forbidden).run(known)
-            except OSError as error:  # requests' own errors have become SourceError
+                fetched = _Download(url, file, limits, log, forbidden).run(known)
+            except OSError as error:  # not one of requests, which have become SourceError
                 raise SourceError(
                     f"{url}: cannot be kept in {tempfile.gettempdir()} ({error}). Make room there, or set TMPDIR to "
                     "another folder, then launch the run again."
@@ -152,24 +142,27 @@ def fetch(
 
 
 @contextlib.contextmanager
-def _opened(url: str, path: Path) -> Iterator[SourceFile]:
+def _opened(url: str, path: Path) -> Iterator[FetchedFile]:
     if not path.is_file():
         raise FileUnavailable(f"{url}: there is no such file. Check TLC_BASE_URL, or choose a month that it has.")
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        yield SourceFile(url, file, status.st_size, sha256, None, formatdate(status.st_mtime, usegmt=True))
+        last_modified = formatdate(status.st_mtime, usegmt=True)
+        yield FetchedFile(
+            url=url, etag=None, last_modified=last_modified, bytes=status.st_size, sha256=sha256, file=file
+        )
 
 
 @dataclass
 class _Download:
-    """One file on its way, over as many connections as it takes."""
+    """The download of one file, over as many connections as it takes."""
 
     url: str
     file: IO[bytes]
     limits: Limits
-    say: Say
+    log: Log
     forbidden: Callable[[], str | None]
     received: int = 0
     longest: int = 0
@@ -181,9 +174,9 @@ class _Download:
         self.deadline = time.monotonic() + self.limits.total_seconds
         self.backoff = wait_exponential_jitter(multiplier=0.5, max=self.limits.longest_wait_seconds)
 
-    def run(self, known: Known | None) -> SourceFile:
+    def run(self, known: FileVersion | None) -> FetchedFile:
         retrying = Retrying(
-            retry=retry_if_exception_type(_Transient),
+            retry=retry_if_exception_type(_FailedAttempt),
             wait=self._wait,
             stop=self._stop,
             before_sleep=self._before_sleep,
@@ -192,7 +185,7 @@ class _Download:
         with requests.Session() as session:
             try:
                 return retrying(self._attempt, session, known)
-            except _Transient as error:
+            except _FailedAttempt as error:
                 raise SourceError(
                     f"{self.url}: {error}. Gave up after {retrying.statistics['attempt_number']} attempts; nothing was "
                     "loaded. Check the network and TLC_BASE_URL, or launch the run again later."
@@ -200,8 +193,8 @@ class _Download:
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, _Transient) else None
-        return self.backoff(state) if asked is None else asked
+        retry_after = error.retry_after if isinstance(error, _FailedAttempt) else None
+        return self.backoff(state) if retry_after is None else retry_after
 
     def _stop(self, state: RetryCallState) -> bool:
         if self.received > self.longest:
@@ -218,9 +211,9 @@ class _Download:
     def _before_sleep(self, state: RetryCallState) -> None:
         assert state.outcome is not None
         assert state.next_action is not None
-        self.say(f"{self.url}: {state.outcome.exception()}; trying again in {state.next_action.sleep:.1f} s")
+        self.log(f"{self.url}: {state.outcome.exception()}; trying again in {state.next_action.sleep:.1f} s")
 
-    def _attempt(self, session: requests.Session, known: Known | None) -> SourceFile:
+    def _attempt(self, session: requests.Session, known: FileVersion | None) -> FetchedFile:
         try:
             with session.get(
                 self.url,
@@ -231,30 +224,28 @@ class _Download:
                 self._check_status(response)
                 total = self._start_body(response)
                 self._receive(response, total)
-        except (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise SourceRefused(
-                f"{self.url}: the source redirects without an end or to no address ({error}). Check TLC_BASE_URL."
-            ) from error
+        except BAD_REDIRECTS as error:
+            refuse_redirect(self.url, error)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _Transient(f"the source cannot be reached or broke off ({reason(error)})") from error
+            raise _FailedAttempt(f"the source cannot be reached or broke off ({reason(error)})") from error
         if total is not None and self.received != total:
-            raise _Transient(f"only {self.received:,} of {total:,} bytes arrived")
+            raise _FailedAttempt(f"only {self.received:,} of {total:,} bytes arrived")
         self.file.seek(0)
         headers = response.headers
-        return SourceFile(
-            self.url,
-            self.file,
-            self.received,
-            self.sha256.hexdigest(),
-            headers.get("ETag"),
-            headers.get("Last-Modified"),
+        return FetchedFile(
+            url=self.url,
+            etag=headers.get("ETag"),
+            last_modified=headers.get("Last-Modified"),
+            bytes=self.received,
+            sha256=self.sha256.hexdigest(),
+            file=self.file,
         )
 
-    def _headers(self, known: Known | None) -> dict[str, str]:
-        # identity: with a transfer encoding the length could not be checked against what arrived.
+    def _headers(self, known: FileVersion | None) -> dict[str, str]:
+        # identity: with another encoding the length could not be checked against the bytes that arrived.
         headers = {"Accept-Encoding": "identity"}
         if self.received and self.validator:
-            # If-Range: where the file changed meanwhile, the server sends the new one from its start.
+            # If-Range: if the file has changed, the server sends the new one from its start.
             headers |= {"Range": f"bytes={self.received}-", "If-Range": self.validator}
         elif known is not None and known.etag:
             headers["If-None-Match"] = known.etag
@@ -270,34 +261,36 @@ class _Download:
             raise Unchanged(self.url)
         if status == 416:
             self._restart()
-            raise _Transient("the source does not go on where it broke off (HTTP 416)")
+            raise _FailedAttempt("the source cannot resume where the connection broke off (HTTP 416)")
         if status in (404, 410):
             raise FileUnavailable(
                 f"{self.url}: the source does not have this file (HTTP {status}). The TLC publishes a month about two "
                 "months late: choose a published month, or check TLC_BASE_URL and TLC_TAXI_TYPE."
             )
         if status == 403:
-            why = self.forbidden()
-            if why is not None:
-                raise FileUnavailable(f"{self.url}: {why}")
-            raise _Transient("the source refuses every file for now (HTTP 403), as it does when throttling")
-        if status in TRANSIENT:
-            seconds = retry_after(response.headers.get("Retry-After"))
-            wish = f" and asks for {seconds:,.0f} s of patience" if seconds else ""
-            raise _Transient(f"the source answered HTTP {status}{wish}", seconds)
+            reason_not_there = self.forbidden()
+            if reason_not_there is not None:
+                raise FileUnavailable(f"{self.url}: {reason_not_there}")
+            raise _FailedAttempt("the source refuses every file for now (HTTP 403), as it does when throttling")
+        if status in TRANSIENT_CODES:
+            seconds = parse_retry_after(response.headers.get("Retry-After"))
+            wait = f" and asks for a wait of {seconds:,.0f} s" if seconds else ""
+            raise _FailedAttempt(f"the source answered HTTP {status}{wait}", seconds)
         raise SourceRefused(
             f"{self.url}: the source answered HTTP {status}. Check TLC_BASE_URL, then launch the run again."
         )
 
     def _start_body(self, response: requests.Response) -> int | None:
-        """Returns how long the whole file is, and drops what arrived of another version of it."""
+        """Returns the size of the whole file, and discards the bytes of another version of it."""
         headers = response.headers
         if response.status_code == 206:
             unit, _, value = headers.get("Content-Range", "").partition(" ")
             span, _, whole = value.partition("/")
             if unit != "bytes" or not span.startswith(f"{self.received}-"):
                 self._restart()
-                raise _Transient(f"the source sent another part than asked for ({headers.get('Content-Range')})")
+                raise _FailedAttempt(
+                    f"the source sent another part than the requested one ({headers.get('Content-Range')})"
+                )
             total = int(whole) if whole.isdecimal() else None
         else:
             self._restart()
@@ -315,9 +308,9 @@ class _Download:
         self.received = 0
 
     def _receive(self, response: requests.Response, total: int | None) -> None:
-        progress = Progress(self.say, "downloaded", "bytes", total)
+        progress = Progress(self.log, "downloaded", "bytes", total)
         progress.add(self.received)
-        # read1: it returns what is there, so that the deadline is looked at however slowly the bytes trickle.
+        # read1 returns the bytes that are there, so the deadline is checked however slowly they trickle in.
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             self.file.write(chunk)
             self.sha256.update(chunk)
@@ -331,8 +324,18 @@ class _Download:
                 )
 
 
-def retry_after(header: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for; None where there is none, or none that can be read."""
+BAD_REDIRECTS = (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+
+
+def refuse_redirect(url: str, error: Exception) -> NoReturn:
+    """Raises SourceRefused in place of one of ``BAD_REDIRECTS``."""
+    raise SourceRefused(
+        f"{url}: the source redirects in a circle or to an invalid address ({error}). Check TLC_BASE_URL."
+    ) from error
+
+
+def parse_retry_after(header: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for; None without a header that can be read."""
     if header:
         with contextlib.suppress(urllib3.exceptions.InvalidHeader):
             return Retry().parse_retry_after(header)
@@ -340,7 +343,7 @@ def retry_after(header: str | None) -> float | None:
 
 
 def reason(error: Exception) -> str:
-    """The innermost reason, without the names of Python objects."""
+    """The innermost reason of an error, without the names of Python objects."""
     inner = getattr(error.args[0], "reason", error) if error.args else error
     text = str(inner)
     return text.split("object at 0x")[-1].partition(": ")[2] or text

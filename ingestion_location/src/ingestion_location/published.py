@@ -1,55 +1,43 @@
-"""What the source says about a file, without sending it."""
+"""Asking the source which version of a file it has, without fetching it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import requests
 
-from ingestion_location.download import TRANSIENT, Known, SourceError, SourceRefused, reason, retry_after
+from ingestion_location.download import (
+    BAD_REDIRECTS,
+    TRANSIENT_CODES,
+    FileVersion,
+    SourceError,
+    SourceRefused,
+    parse_retry_after,
+    reason,
+    refuse_redirect,
+)
 
-# A look that takes longer counts as a source that cannot be reached: a tick looks at several files.
+# Timeout of one request. It is short because a tick of a sensor makes several.
 LOOK_SECONDS = 5.0
 
 
-class SourceBusy(SourceError):  # noqa: N818, it says what is the case
-    """The source throttles, is broken or cannot be reached for the moment.
+class SourceBusy(SourceError):  # noqa: N818, it names the state
+    """The source throttles, is broken or cannot be reached for now.
 
     Attributes:
-        retry_after: seconds that the source asks to be left alone for, or None.
+        retry_after: seconds that the source asks to wait, or None.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
-        """Takes the message, and the source's wish."""
         super().__init__(message)
         self.retry_after = retry_after
 
 
-class KnownFile(Known, Protocol):
-    """A file that was loaded, as a ledger has it."""
-
-    @property
-    def url(self) -> str:
-        """Where it came from."""
-
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-
-
 @dataclass(frozen=True)
 class Published:
-    """A file that the source has.
-
-    Attributes:
-        url: where it is.
-        etag: the server's ETag, or None.
-        last_modified: the server's Last-Modified (of a file URL, the file's own time), or None.
-        bytes: its size, or None where the server does not say.
-    """
+    """A file that the source has: its attributes are those of FileVersion, as far as the server tells them."""
 
     url: str
     etag: str | None
@@ -58,35 +46,35 @@ class Published:
 
     @property
     def version(self) -> str:
-        """Names this content of this URL, as far as the source tells one from another."""
+        """Identifies this version of the file."""
         return f"{self.url} {self.etag or f'{self.last_modified} {self.bytes}'}"
 
-    def is_content_of(self, known: KnownFile) -> bool:
-        """Whether a loaded file came from here and the source has no other one since.
+    def is_version(self, loaded: FileVersion) -> bool:
+        """Whether a loaded file has this URL and is the version that the source still has.
 
-        Only what both sides know is compared, the ETag before the rest. A weak ETag is as good as a strong one here.
+        Only attributes that both sides know are compared, the ETag first. A weak ETag counts like a strong one.
         """
-        if self.url != known.url:
+        if self.url != loaded.url:
             return False
-        if self.etag and known.etag:
-            return self.etag.removeprefix("W/") == known.etag.removeprefix("W/")
-        if self.last_modified and known.last_modified and self.last_modified != known.last_modified:
+        if self.etag and loaded.etag:
+            return self.etag.removeprefix("W/") == loaded.etag.removeprefix("W/")
+        if self.last_modified and loaded.last_modified and self.last_modified != loaded.last_modified:
             return False
-        return self.bytes is None or self.bytes == known.bytes
+        return self.bytes is None or self.bytes == loaded.bytes
 
 
 def look(url: str, session: requests.Session, forbidden: Callable[[], str | None]) -> Published | None:
-    """Asks the source about a file; None where it does not have it.
+    """Asks the source about a file; None if it does not have it.
 
     Args:
         url: http, https or file URL.
-        session: keeps the connection for the next look.
-        forbidden: called when the server answers 403; returns why the file is not there, or None where the server
-            only refuses for now.
+        session: keeps the connection for the next call.
+        forbidden: called when the server answers 403; returns why the file is not there, or None if the server refuses
+            every file for now.
 
     Raises:
         SourceBusy: the source throttles or cannot be reached.
-        SourceRefused: the source answers in a way that waiting does not change.
+        SourceRefused: the source gives an answer that waiting does not change.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -96,14 +84,12 @@ def look(url: str, session: requests.Session, forbidden: Callable[[], str | None
         status = path.stat()
         return Published(url, None, formatdate(status.st_mtime, usegmt=True), status.st_size)
     try:
-        # identity: a server that packs answers may give the packed file another ETag.
+        # identity: a server that compresses its answers may give the compressed file another ETag.
         response = session.head(
             url, timeout=LOOK_SECONDS, allow_redirects=True, headers={"Accept-Encoding": "identity"}
         )
-    except (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-        raise SourceRefused(
-            f"{url}: the source redirects without an end or to no address ({error}). Check TLC_BASE_URL."
-        ) from error
+    except BAD_REDIRECTS as error:
+        refuse_redirect(url, error)
     except requests.RequestException as error:
         raise SourceBusy(f"{url}: the source cannot be reached ({reason(error)})") from error
     code = response.status_code
@@ -119,8 +105,7 @@ def look(url: str, session: requests.Session, forbidden: Callable[[], str | None
         return None
     if code == 403:
         raise SourceBusy(f"{url}: the source refuses every file for now (HTTP 403), as it does when throttling")
-    if code in TRANSIENT:
-        raise SourceBusy(f"{url}: the source answered HTTP {code}", retry_after(response.headers.get("Retry-After")))
-    raise SourceRefused(
-        f"{url}: the source answered HTTP {code} to the question whether it has this file. Check TLC_BASE_URL."
-    )
+    if code in TRANSIENT_CODES:
+        wait = parse_retry_after(response.headers.get("Retry-After"))
+        raise SourceBusy(f"{url}: the source answered HTTP {code}", wait)
+    raise SourceRefused(f"{url}: the source answered HTTP {code} to a HEAD request. Check TLC_BASE_URL.")

@@ -3,120 +3,141 @@
 As a command it only checks them: python -m ingestion_location.settings
 """
 
-import os
 import sys
-from collections.abc import Mapping
 from datetime import date
+from typing import Any, Self
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
 DEFAULT_BASE_URL = "https://d37ci6vzurychx.cloudfront.net"
-TAXI_TYPES = ("yellow", "green")
+EXAMPLES = {"TAXI_START_DATE": "2023-01-01", "TAXI_END_DATE": "2023-04-01"}
 
 
 class SettingError(ValueError):
     """A setting that the location cannot start with; the message names it and says what to write instead."""
 
 
-def read_date(name: str, default: str, env: Mapping[str, str] = os.environ) -> date | None:
-    """Reads a date setting; None where it is set but empty.
+class Settings(BaseSettings):
+    """The environment's values; a variable that is not set, or empty, has its default.
 
-    Raises:
-        SettingError: the value is not a date.
+    Attributes:
+        taxi_start_date: first day of the range, the first of a month.
+        taxi_end_date: first day after the range, the first of a month; None, where the variable is set and empty, is an
+            open end.
+        taxi_automation: whether the sensors run from the start; ``on`` or ``off``.
+        taxi_source_interval_seconds: time between two looks at the source.
+        tlc_base_url: root of the source, without a trailing slash.
+        tlc_taxi_type: ``yellow`` or ``green``.
+        warehouse_password: empty leaves the choice to libpq, which reads the file that PGPASSFILE names.
     """
-    value = env.get(name, default).strip()
-    if not value:
-        return None
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise SettingError(
-            f"{name}={value!r} is not a date. Write it as YYYY-MM-DD, for example {name}={default}."
-        ) from None
 
+    # The validators below take the environment's text.
+    model_config = SettingsConfigDict(validate_default=False)
 
-def read_month_range(env: Mapping[str, str] = os.environ) -> tuple[date, date | None]:
-    """Reads TAXI_START_DATE (inclusive) and TAXI_END_DATE (exclusive; empty is None, an open end).
+    taxi_start_date: date = date(2023, 1, 1)
+    taxi_end_date: date | None = date(2023, 4, 1)
+    taxi_automation: bool = True
+    taxi_source_interval_seconds: int = 300
+    tlc_base_url: str = DEFAULT_BASE_URL
+    tlc_taxi_type: str = "yellow"
+    warehouse_host: str = "localhost"
+    warehouse_port: int = 5432
+    warehouse_database: str = "warehouse"
+    warehouse_user: str = "ingestion_location"
+    warehouse_password: str = ""
 
-    Raises:
-        SettingError: a date is not one or not the first of a month, or the end is not after the start.
-    """
-    start = read_date("TAXI_START_DATE", "2023-01-01", env)
-    end = read_date("TAXI_END_DATE", "2023-04-01", env)
-    if start is None:
-        raise SettingError("TAXI_START_DATE is empty. Set it to the first day of the range, as YYYY-MM-DD.")
-    for name, day in (("TAXI_START_DATE", start), ("TAXI_END_DATE", end)):
-        if day is not None and day.day != 1:
-            raise SettingError(
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, values: dict[str, str]) -> dict[str, str]:
+        return {name: value for name, value in values.items() if value.strip() or name == "taxi_end_date"}
+
+    @field_validator("taxi_start_date", "taxi_end_date", mode="before")
+    @classmethod
+    def _first_of_a_month(cls, value: str, info: ValidationInfo) -> date | None:
+        name, value = str(info.field_name).upper(), value.strip()
+        if not value:
+            return None
+        try:
+            day = date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(
+                f"{name}={value!r} is not a date. Write it as YYYY-MM-DD, for example {name}={EXAMPLES[name]}."
+            ) from None
+        if day.day != 1:
+            raise ValueError(
                 f"{name}={day} is not the first of a month, and the TLC publishes whole months. "
                 f"Write {name}={day.replace(day=1)}."
             )
-    if end is not None and end <= start:
-        raise SettingError(
-            f"TAXI_END_DATE={end} is not after TAXI_START_DATE={start}. The end is exclusive: set it to the first day "
-            "after the range, or leave it empty for an open end."
-        )
-    return start, end
+        return day
+
+    @model_validator(mode="after")
+    def _end_after_start(self) -> Self:
+        if self.taxi_end_date is not None and self.taxi_end_date <= self.taxi_start_date:
+            raise ValueError(
+                f"TAXI_END_DATE={self.taxi_end_date} is not after TAXI_START_DATE={self.taxi_start_date}. The end is "
+                "exclusive: set it to the first day after the range, or leave it empty for an open end."
+            )
+        return self
+
+    @field_validator("taxi_automation", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: str) -> bool:
+        if value not in ("on", "off"):
+            raise ValueError(f"TAXI_AUTOMATION={value!r} is neither on nor off. Set it to one of them.")
+        return value == "on"
+
+    @field_validator("taxi_source_interval_seconds", mode="before")
+    @classmethod
+    def _seconds_up_to_a_day(cls, value: str) -> int:
+        if not value.isdecimal() or not 10 <= int(value) <= 86_400:
+            raise ValueError(
+                f"TAXI_SOURCE_INTERVAL_SECONDS={value!r} is not a number of seconds from 10 to 86400. Usually it is "
+                "300."
+            )
+        return int(value)
+
+    @field_validator("tlc_base_url", mode="before")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        url = value.strip().rstrip("/")
+        if urlsplit(url).scheme not in ("http", "https", "file"):
+            raise ValueError(f"TLC_BASE_URL={url!r} is not a URL. It starts with https://, http:// or file://.")
+        return url
+
+    @field_validator("tlc_taxi_type", mode="before")
+    @classmethod
+    def _yellow_or_green(cls, value: str) -> str:
+        if value not in ("yellow", "green"):
+            raise ValueError(f"TLC_TAXI_TYPE={value!r} is not a taxi type. Set it to yellow or green.")
+        return value
+
+    @field_validator("warehouse_port", mode="before")
+    @classmethod
+    def _port(cls, value: str) -> int:
+        if not value.isdecimal() or not 0 < int(value) < 65536:
+            raise ValueError(
+                f"WAREHOUSE_PORT={value!r} is not a port. Set it to a number from 1 to 65535, usually 5432."
+            )
+        return int(value)
 
 
-def read_port(name: str, default: str, env: Mapping[str, str] = os.environ) -> int:
-    """Reads a TCP port.
+def read_settings() -> Settings:
+    """Reads the settings from the environment.
 
     Raises:
-        SettingError: the value is not a port.
+        SettingError: a setting is wrong.
     """
-    value = env.get(name, default)
-    if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise SettingError(f"{name}={value!r} is not a port. Set it to a number from 1 to 65535, usually {default}.")
-    return int(value)
-
-
-def read_source(env: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Reads TLC_BASE_URL, without a trailing slash, and TLC_TAXI_TYPE; unset or empty is the default.
-
-    Raises:
-        SettingError: the URL is not one, or the taxi type is unknown.
-    """
-    base_url = (env.get("TLC_BASE_URL", "").strip() or DEFAULT_BASE_URL).rstrip("/")
-    if urlsplit(base_url).scheme not in ("http", "https", "file"):
-        raise SettingError(f"TLC_BASE_URL={base_url!r} is not a URL. It starts with https://, http:// or file://.")
-    taxi_type = env.get("TLC_TAXI_TYPE", "").strip() or "yellow"
-    if taxi_type not in TAXI_TYPES:
-        raise SettingError(f"TLC_TAXI_TYPE={taxi_type!r} is not a taxi type. Set it to yellow or green.")
-    return base_url, taxi_type
-
-
-def read_automation(env: Mapping[str, str] = os.environ) -> bool:
-    """Reads TAXI_AUTOMATION: whether the sensors run without anyone having started them; unset or empty is on.
-
-    Raises:
-        SettingError: the value is neither on nor off.
-    """
-    value = env.get("TAXI_AUTOMATION", "").strip() or "on"
-    if value not in ("on", "off"):
-        raise SettingError(f"TAXI_AUTOMATION={value!r} is neither on nor off. Set it to one of them.")
-    return value == "on"
-
-
-def read_source_interval(env: Mapping[str, str] = os.environ) -> int:
-    """Reads TAXI_SOURCE_INTERVAL_SECONDS: how often the sensors look at the source; unset or empty is 300.
-
-    Raises:
-        SettingError: the value is not a number of seconds between 10 and a day.
-    """
-    value = env.get("TAXI_SOURCE_INTERVAL_SECONDS", "").strip() or "300"
-    if not value.isdecimal() or not 10 <= int(value) <= 86_400:
-        raise SettingError(
-            f"TAXI_SOURCE_INTERVAL_SECONDS={value!r} is not a number of seconds from 10 to 86400. Usually it is 300."
-        )
-    return int(value)
+    try:
+        return Settings()
+    except ValidationError as error:
+        first: dict[str, Any] = dict(error.errors()[0])
+        raise SettingError(str(first["ctx"]["error"])) from None
 
 
 if __name__ == "__main__":
     try:
-        read_month_range()
-        read_source()
-        read_automation()
-        read_source_interval()
-        read_port("WAREHOUSE_PORT", "5432")
+        read_settings()
     except SettingError as error:
         sys.exit(f"ingestion_location: {error}")

@@ -1,22 +1,21 @@
 """The TLC's site, or a copy of it: where each file is, and how it is fetched."""
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from datetime import date
 from functools import cache
+from typing import Self
 
 import dagster as dg
 import requests
 
-from ingestion_location.download import Known, Limits, SourceFile, fetch
-from ingestion_location.progress import Say
+from ingestion_location.download import FetchedFile, FileVersion, Limits, fetch
+from ingestion_location.progress import Log
 from ingestion_location.published import LOOK_SECONDS, Published, look
-from ingestion_location.settings import read_source
+from ingestion_location.settings import read_settings
 
-# A month that the TLC has published for every taxi type, years ago.
+# A month that the TLC published for every taxi type years ago.
 PUBLISHED_MONTH = date(2023, 1, 1)
 
 
@@ -26,26 +25,22 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     Attributes:
         base_url: root of the site, without a trailing slash.
         taxi_type: ``yellow`` or ``green``.
-        connect_seconds, read_seconds, total_seconds, attempts, longest_wait_seconds: as in ``download.Limits``.
+        limits: of each download.
     """
 
     base_url: str
     taxi_type: str
-    connect_seconds: float = Limits.connect_seconds
-    read_seconds: float = Limits.read_seconds
-    total_seconds: float = Limits.total_seconds
-    attempts: int = Limits.attempts
-    longest_wait_seconds: float = Limits.longest_wait_seconds
+    limits: Limits = Limits()
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> "TlcSource":
-        """Reads TLC_BASE_URL and TLC_TAXI_TYPE; unset or empty is the default.
+    def from_env(cls) -> Self:
+        """Reads TLC_BASE_URL and TLC_TAXI_TYPE.
 
         Raises:
-            SettingError: the URL is not one, or the taxi type is unknown.
+            SettingError: a setting is wrong.
         """
-        base_url, taxi_type = read_source(env)
-        return cls(base_url=base_url, taxi_type=taxi_type)
+        settings = read_settings()
+        return cls(base_url=settings.tlc_base_url, taxi_type=settings.tlc_taxi_type)
 
     def trips_url(self, month: date) -> str:
         """URL of the trip file of the month that starts on ``month``."""
@@ -61,20 +56,16 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """URL of the zipped shapefile of the zones."""
         return f"{self.base_url}/misc/taxi_zones.zip"
 
-    def fetch(self, url: str, say: Say, known: Known | None = None) -> AbstractContextManager[SourceFile]:
-        """Opens a file of the site for the time of a ``with``; see ``download.fetch`` for the arguments and errors."""
-        limits = Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
-        timeout = (self.connect_seconds, self.read_seconds)
-        return fetch(url, limits, say, forbidden=lambda: self._why_forbidden(url, timeout), known=known)
+    def fetch(self, url: str, log: Log, known: FileVersion | None = None) -> AbstractContextManager[FetchedFile]:
+        """Fetches a file of the site, for the body of a ``with``; ``download.fetch`` has the arguments and errors."""
+        timeout = (self.limits.connect_seconds, self.limits.read_seconds)
+        return fetch(url, self.limits, log, forbidden=lambda: self._why_forbidden(url, timeout), known=known)
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[Callable[[str], Published | None]]:
-        """Yields a function that says what the source has at a URL, without fetching it, for the time of a ``with``.
+        """Yields a function that takes a URL and returns and raises what ``published.look`` does."""
 
-        It returns and raises what ``published.look`` does.
-        """
-
-        # Asked once, however many files are forbidden.
+        # One request, however many files are forbidden.
         @cache
         def forbidden() -> str | None:
             return self._why_forbidden("", (LOOK_SECONDS, LOOK_SECONDS))
@@ -83,9 +74,9 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield lambda url: look(url, session, forbidden)
 
     def _why_forbidden(self, url: str, timeout: tuple[float, float]) -> str | None:
-        """Tells a file that is not there from a source that refuses everything for now (None).
+        """Why a file that the site answers with 403 is not there; None if the site refuses every file for now.
 
-        The TLC's site answers 403 to both. A month known to exist shows which one it is.
+        The TLC's site answers 403 in both cases. A request for a month that is known to exist tells them apart.
         """
         published = self.trips_url(PUBLISHED_MONTH)
         if url == published:

@@ -1,18 +1,18 @@
 """The connection to the warehouse."""
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import Self
 
 import dagster as dg
 import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
-from ingestion_location.settings import read_port
+from ingestion_location.settings import read_settings
 
-# A backend whose client is gone ends within seconds, also while it waits for a lock: by asking the socket, and over a
-# network that swallowed the goodbye, by keepalives.
+# A backend whose client is gone ends within seconds, also while it waits for a lock: it checks its socket, and sends
+# keepalives over a network that lost the end of the connection.
 _SESSION = (
     "-c client_connection_check_interval=5s"
     " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
@@ -20,10 +20,10 @@ _SESSION = (
 
 
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where the warehouse is and who connects.
+    """The warehouse's address, and the role that connects.
 
-    An empty password leaves the choice to libpq, which reads the file that PGPASSFILE names: so a container carries a
-    mounted file, not a secret in its environment.
+    With an empty password libpq reads the file that PGPASSFILE names, so a container has a mounted file instead of a
+    secret in its environment.
     """
 
     host: str
@@ -33,19 +33,15 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     password: str
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> "Warehouse":
-        """Reads WAREHOUSE_HOST, _PORT, _DATABASE, _USER and _PASSWORD; all have defaults.
+    def from_env(cls) -> Self:
+        """Reads WAREHOUSE_HOST, _PORT, _DATABASE, _USER and _PASSWORD.
 
         Raises:
-            SettingError: the port is not one.
+            SettingError: a setting is wrong.
         """
-        return cls(
-            host=env.get("WAREHOUSE_HOST", "localhost"),
-            port=read_port("WAREHOUSE_PORT", "5432", env),
-            database=env.get("WAREHOUSE_DATABASE", "warehouse"),
-            user=env.get("WAREHOUSE_USER", "ingestion_location"),
-            password=env.get("WAREHOUSE_PASSWORD", ""),
-        )
+        names = ("host", "port", "database", "user", "password")
+        settings = read_settings()
+        return cls(**{name: getattr(settings, f"warehouse_{name}") for name in names})
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -75,7 +71,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def is_away(self, error: psycopg2.Error) -> bool:
         """Whether the server could not be reached or the connection was lost, so that another run may succeed."""
-        # A plain DatabaseError without a code is libpq's own: a connection that was lost during the commit.
+        # A plain DatabaseError without a code comes from libpq: the connection was lost during the commit.
         lost = type(error) is psycopg2.DatabaseError and error.pgcode is None
         return lost or (
             isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
@@ -83,18 +79,18 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def explain(self, error: psycopg2.Error) -> str:
-        """Says what an error of the server or the connection means and what to do."""
-        said = str(error).strip().splitlines()
+        """The message for an error of the server or the connection, with the next step."""
+        lines = str(error).strip().splitlines()
         where = f"the warehouse {self.host}:{self.port}"
         if isinstance(error, errors.DiskFull):
             return (
-                f"{where} has no room left on its disk ({said[0]}). What was there stays. Make room, then launch the "
+                f"{where} has no room left on its disk ({lines[0]}). What was there stays. Make room, then launch the "
                 "run again."
             )
         if self.is_away(error):
             return (
-                f"{where} cannot be reached, or the connection to it was lost ({said[0] if said else 'closed'}). What "
-                "is there is the old or the new content, never a part. Check WAREHOUSE_HOST and the server, then "
+                f"{where} cannot be reached, or the connection to it was lost ({lines[0] if lines else 'closed'}). It "
+                "holds the old content or the new, never a part of it. Check WAREHOUSE_HOST and the server, then "
                 "launch the run again."
             )
-        return f"{where} refused ({' '.join(said)}). What was there stays."
+        return f"{where} refused ({' '.join(lines)}). What was there stays."

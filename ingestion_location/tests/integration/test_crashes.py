@@ -1,4 +1,4 @@
-"""Whatever dies in the middle of a load, and whenever, the month is exactly the old one or exactly the new one."""
+"""Whatever process or connection dies during a load, the month is exactly the old one or exactly the new one."""
 
 import contextlib
 import os
@@ -20,19 +20,19 @@ import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ingestion_location.month_load import LoadedMonth, load_month
-from ingestion_location.progress import Say
+from helpers.misbehaving_server import Site, send, serving
+from ingestion_location.defs.trips.month_load import LoadedMonth, load_month
+from ingestion_location.progress import Log
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
-from integration.child import JANUARY, start_load
-from integration.misbehaving import Site, send, serving
+from integration.killable_load import JANUARY, start_load
 
 pytestmark = pytest.mark.drill
 
 PHASES = ("download", "copy", "index", "swap", "commit")
 MOMENTS_PER_PHASE = 10
 FILE = "trip-data/yellow_tripdata_2023-01.parquet"
-# Everything that a load writes, in one line.
+# Everything that a load writes, in one row.
 CONTENT = """
 select
     (select count(*) from raw_taxis.trips), (select sum(total_amount) from raw_taxis.trips),
@@ -66,7 +66,7 @@ def trips(count: int, strays: int, amount: float) -> bytes:
 
 
 def content_of(count: int, strays: int, amount: float) -> tuple[Any, ...]:
-    """What the warehouse holds after a load of such a file."""
+    """The warehouse's content after a load of such a file."""
     return (count, count * amount, strays, strays * amount, f"{count + strays} rows, {strays} strays")
 
 
@@ -75,7 +75,7 @@ OLD, NEW = (60_000, 7, 1.0), (90_000, 11, 2.0)
 
 
 class January:
-    """A site whose file of January is the one version or the other, and the warehouse."""
+    """The warehouse, and a site whose file of January is one of the two versions."""
 
     def __init__(self, site: Site, warehouse: Warehouse, query: Callable[[str], Any], temporary: Path) -> None:
         self.site = site
@@ -86,9 +86,9 @@ class January:
     def publish(self, version: tuple[int, int, float]) -> None:
         self.site.acts = [send(trips(*version))]
 
-    def load(self, say: Say = lambda line: None) -> LoadedMonth:
+    def load(self, log: Log = lambda line: None) -> LoadedMonth:
         source = TlcSource(base_url=self.site.root, taxi_type="yellow")
-        return load_month(source, self.warehouse, *JANUARY, "the test", say)
+        return load_month(source, self.warehouse, *JANUARY, "the test", log)
 
     def content(self) -> tuple[Any, ...]:
         (row,) = self.query(CONTENT)
@@ -130,15 +130,15 @@ def test_a_run_killed_at_any_moment_leaves_the_old_month_or_the_new_one_and_the_
         january.publish(OLD)
         january.load()
         january.publish(NEW)
-    process, said = start_load(january.site.root, january.warehouse, january.temporary)
-    while said.recv() != f"phase {phase}":
+    process, logged = start_load(january.site.root, january.warehouse, january.temporary)
+    while logged.recv() != f"phase {phase}":
         pass
-    # The moments of a phase are spread over the time that it takes; a busy machine may be late and kill in a later one.
+    # The kills are spread over the duration of the phase; on a busy machine a kill may come late, in a later phase.
     time.sleep(durations[phase] * moment / MOMENTS_PER_PHASE)
     process.kill()
     process.join()
-    # Only a load that had begun to commit can have ended by itself, or have left the new month.
-    if "phase commit" in (f"phase {phase}", *rest(said)):
+    # Only a load whose commit had begun can have ended by itself, or have left the new month.
+    if "phase commit" in (f"phase {phase}", *rest(logged)):
         assert process.exitcode in (-signal.SIGKILL, 0)
         assert january.content() in (content_of(*OLD), content_of(*NEW))
     else:
@@ -151,18 +151,18 @@ def test_a_run_killed_at_any_moment_leaves_the_old_month_or_the_new_one_and_the_
     assert list(january.temporary.iterdir()) == []
 
 
-def rest(said: Connection) -> Iterator[str]:
-    """What a process that has ended still said."""
+def rest(logged: Connection) -> Iterator[str]:
+    """The unread lines of the log of a process that has ended."""
     with contextlib.suppress(EOFError):
         while True:
-            yield said.recv()
+            yield logged.recv()
 
 
 def test_a_run_killed_while_it_waits_for_a_reader_does_not_keep_the_next_one_out(january: January) -> None:
     with january.warehouse.transaction() as reading, reading.cursor() as cursor:
         cursor.execute("select count(*) from raw_taxis.trips")
-        process, said = start_load(january.site.root, january.warehouse, january.temporary)
-        while not said.recv().startswith("waiting for the readers"):
+        process, logged = start_load(january.site.root, january.warehouse, january.temporary)
+        while not logged.recv().startswith("waiting for the readers"):
             pass
         process.kill()
         process.join()
@@ -171,14 +171,14 @@ def test_a_run_killed_while_it_waits_for_a_reader_does_not_keep_the_next_one_out
     wait_until(lambda: january.query(OTHERS) == [])
 
 
-def at(phase: str, act: Callable[[], object]) -> Say:
-    """Does something when a phase begins."""
+def at(phase: str, act: Callable[[], object]) -> Log:
+    """A log that acts when a phase begins."""
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         if line == f"phase {phase}":
             act()
 
-    return say
+    return log
 
 
 @pytest.mark.parametrize("phase", PHASES[1:])
@@ -186,8 +186,8 @@ def test_a_server_that_crashes_leaves_the_old_month_and_the_next_load_is_right(
     january: January, server: str, phase: str
 ) -> None:
     def crash() -> None:
-        # A backend that is killed makes the server end all others and recover from its log. It is the load's own, which
-        # could commit before it hears of another one's death.
+        # When a backend is killed, the server ends all others and recovers from its log. The backend of the load itself
+        # is killed, because the load could still commit before the server ends it for another backend's death.
         with contextlib.closing(psycopg2.connect(host=server, user="postgres", dbname="warehouse")) as connection:
             with connection.cursor() as cursor:
                 cursor.execute("select pid from pg_stat_activity where usename = 'ingestion_location'")
@@ -224,7 +224,7 @@ def is_up(server: str) -> bool:
 
 @contextlib.contextmanager
 def cut_after(server: str, folder: Path, megabytes: float) -> Iterator[Path]:
-    """A way to the server that breaks off when the client has sent so much; yields the folder of its socket."""
+    """A proxy of the server that breaks off after the client has sent so much; yields the folder of its socket."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / ".s.PGSQL.5432"))
         listener.listen()

@@ -1,4 +1,4 @@
-"""The right numbers from real files of the TLC, where TLC_FILES names a folder that mirrors the TLC's site."""
+"""Real files of the TLC give the known numbers; TLC_FILES names a folder that mirrors the TLC's site."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import shapely
-from ingestion_location.month_load import LoadedMonth, load_month
+from ingestion_location.defs.trips.month_load import LoadedMonth, load_month
+from ingestion_location.defs.zones.zone_shapes import read_shapes
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
-from ingestion_location.zone_shapes import read_shapes
 from shapely.geometry import shape
 
 pytestmark = pytest.mark.skipif(
@@ -43,7 +43,7 @@ def load(month: str, warehouse: Warehouse) -> LoadedMonth:
 def test_a_real_month_has_its_known_rows_strays_and_nulls(
     warehouse: Warehouse, query: Any, month: str, rows: int, strays: int, without_passengers: int
 ) -> None:
-    record = load(month, warehouse).record
+    record = load(month, warehouse).file
     assert (record.rows, record.strays) == (rows, strays)
     assert (record.unknown_columns, record.missing_columns) == ([], [])
     assert query(
@@ -65,7 +65,7 @@ def test_a_reversal_is_loaded_beside_the_trip_that_it_cancels(warehouse: Warehou
 
 
 def test_the_zones_shapes_are_those_of_an_independent_conversion() -> None:
-    """The other one is simplified to 30 feet, about a ten-thousandth of a degree."""
+    """The independent one is simplified to 30 feet, about a ten-thousandth of a degree."""
     with (SITE / "misc/taxi_zones.zip").open("rb") as archive:
         ours = {zone: shapely.from_geojson(text) for zone, text in read_shapes(archive, "zones").items()}
     parts: dict[int, list[Any]] = defaultdict(list)

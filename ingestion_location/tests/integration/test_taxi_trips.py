@@ -1,4 +1,4 @@
-"""The asset, as Dagster runs it: what it records, what it skips, and how it fails."""
+"""The asset as Dagster runs it: what it records, what it skips, and how it fails."""
 
 import hashlib
 import os
@@ -10,16 +10,18 @@ from typing import Any
 import dagster as dg
 import psycopg2
 import pytest
+from helpers.misbehaving_server import send, serving, status
 from ingestion_location.definitions import defs
+from ingestion_location.defs.trips.taxi_trips import FRESHNESS, TripsConfig, taxi_trips
+from ingestion_location.defs.trips.trip_schema import COLUMNS
+from ingestion_location.download import Limits
 from ingestion_location.source import TlcSource
-from ingestion_location.trip_schema import COLUMNS
-from ingestion_location.trips import FRESHNESS, TripsConfig, taxi_trips
 from ingestion_location.warehouse import Warehouse
-from integration.misbehaving import send, serving, status
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 WriteTrips = Callable[..., Path]
 JANUARY = "2023-01-01"
+LIMITS = Limits(attempts=1, longest_wait_seconds=0.01)
 FILE = "trip-data/yellow_tripdata_2023-01.parquet"
 
 
@@ -46,7 +48,7 @@ def materialize(warehouse: Warehouse) -> Materialize:
             [taxi_trips],
             partition_key=partition,
             resources={
-                "tlc": TlcSource(base_url=base_url, taxi_type="yellow", attempts=1, longest_wait_seconds=0.01),
+                "tlc": TlcSource(base_url=base_url, taxi_type="yellow", limits=LIMITS),
                 "warehouse": warehouse,
             },
             run_config=dg.RunConfig({"taxi_trips": TripsConfig(skip_unchanged=skip_unchanged)}),
@@ -64,7 +66,7 @@ def recorded(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
-    """What the failure of the run says."""
+    """The message of the run's failure."""
     (failed,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     assert failed.user_failure_data is not None
     return str(failed.user_failure_data.description)
@@ -132,7 +134,7 @@ def test_the_ledger_says_the_same_as_the_tables(materialize: Materialize, write_
     ]
 
 
-def test_a_column_that_no_one_knows_loads_with_a_warning(materialize: Materialize, write_trips: WriteTrips) -> None:
+def test_an_unknown_column_is_a_warning(materialize: Materialize, write_trips: WriteTrips) -> None:
     result = materialize(write_trips("2023-01", trip("2023-01-05", mood="good")).as_uri())
     assert result.success
     assert recorded(result)["unknown_columns"] == ["mood"]
@@ -222,7 +224,7 @@ def test_a_month_that_the_server_says_is_unchanged_is_not_downloaded(
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("answer", "expected"),
     [
         (status(404), "the source does not have this file (HTTP 404). The TLC publishes a month about two"),
         (status(500), "the source answered HTTP 500. Gave up after 1 attempts; nothing was loaded."),
@@ -233,26 +235,28 @@ def test_a_month_that_the_server_says_is_unchanged_is_not_downloaded(
     ],
     ids=["404", "500", "web page", "empty", "longer than announced", "cut"],
 )
-def test_what_the_source_answers_wrong_fails_with_the_url_and_what_to_do(
-    materialize: Materialize, answer: Any, message: str
+def test_a_wrong_answer_of_the_source_fails_with_the_url_and_the_next_step(
+    materialize: Materialize, answer: Any, expected: str
 ) -> None:
     with serving(answer) as site:
-        said = failure(materialize(site.root))
-        assert said.startswith(f"{site.root}/{FILE}: {message}")
+        message = failure(materialize(site.root))
+        assert message.startswith(f"{site.root}/{FILE}: {expected}")
 
 
 def test_a_file_without_a_mandatory_column_fails_with_both(materialize: Materialize, write_trips: WriteTrips) -> None:
     site = write_trips("2023-01", trip("2023-01-05"), without="total_amount")
-    said = failure(materialize(site.as_uri()))
-    assert said.startswith(f"{site.as_uri()}/{FILE}: the mandatory column total_amount ")
+    message = failure(materialize(site.as_uri()))
+    assert message.startswith(f"{site.as_uri()}/{FILE}: the mandatory column total_amount ")
 
 
 def test_a_value_that_does_not_fit_fails_with_the_file_and_the_column(
     materialize: Materialize, write_trips: WriteTrips
 ) -> None:
     site = write_trips("2023-01", trip("2023-01-05", passenger_count=1.5))
-    said = failure(materialize(site.as_uri()))
-    assert said.startswith(f"{site.as_uri()}/{FILE}: column passenger_count (passenger_count, smallint), row 1: the v")
+    message = failure(materialize(site.as_uri()))
+    assert message.startswith(
+        f"{site.as_uri()}/{FILE}: column passenger_count (passenger_count, smallint), row 1: the v"
+    )
 
 
 def test_a_warehouse_that_is_not_there_fails_with_its_address(write_trips: WriteTrips) -> None:
@@ -267,8 +271,10 @@ def test_a_warehouse_that_is_not_there_fails_with_its_address(write_trips: Write
         instance=dg.DagsterInstance.ephemeral(),
         raise_on_error=False,
     )
-    said = failure(result)
-    assert said.startswith("2023-01: the warehouse 127.0.0.1:9 cannot be reached, or the connection to it was lost (")
+    message = failure(result)
+    assert message.startswith(
+        "2023-01: the warehouse 127.0.0.1:9 cannot be reached, or the connection to it was lost ("
+    )
 
 
 BREAKS: dict[str, Callable[[Path, WriteTrips], object]] = {
@@ -294,7 +300,7 @@ def test_a_reload_that_fails_leaves_the_month_that_was_there(
     assert query("select * from raw_taxis.trip_files") == ledger
 
 
-def test_a_connection_that_the_server_ends_in_the_middle_leaves_the_month_and_says_so(
+def test_a_connection_that_the_server_ends_during_a_load_leaves_the_month_and_is_reported(
     materialize: Materialize, write_trips: WriteTrips, query: Any, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = write_trips("2023-01", trip("2023-01-05"))
@@ -308,6 +314,6 @@ def test_a_connection_that_the_server_ends_in_the_middle_leaves_the_month_and_sa
             )
 
     monkeypatch.setattr("ingestion_location.progress.Progress.add", end_the_others)
-    said = failure(materialize(site.as_uri()))
-    assert "cannot be reached, or the connection to it was lost (" in said
+    message = failure(materialize(site.as_uri()))
+    assert "cannot be reached, or the connection to it was lost (" in message
     assert query("select count(*) from raw_taxis.trips") == [(1,)]

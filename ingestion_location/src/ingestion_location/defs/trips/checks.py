@@ -1,0 +1,88 @@
+"""The asset checks of ``taxi_trips``, evaluated by each load from the ledger and the trips per day."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from ingestion_location.defs.trips.ledger import LoadedTripFile
+
+ASSET = dg.AssetKey("taxi_trips")
+# Neighbouring months of the TLC's files differ by less than this factor, except for March and April 2020.
+NEIGHBOUR_RATIO = 2.0
+# The TLC's files have a few strays per 10,000 trips.
+STRAY_SHARE = 0.01
+
+CHECKS = (
+    dg.AssetCheckSpec(
+        "row_count_near_neighbours",
+        asset=ASSET,
+        description=f"Neither less than 1/{NEIGHBOUR_RATIO:g} nor more than {NEIGHBOUR_RATIO:g} times the trips of the "
+        "loaded months beside it.",
+    ),
+    dg.AssetCheckSpec(
+        "few_strays",
+        asset=ASSET,
+        description=f"At most {STRAY_SHARE:.0%} of the file's trips were picked up outside its month.",
+    ),
+    dg.AssetCheckSpec(
+        "known_columns",
+        asset=ASSET,
+        description="The file has exactly the columns that a file of its month should have.",
+    ),
+    dg.AssetCheckSpec("every_day_has_trips", asset=ASSET, description="No day of the month is without trips."),
+)
+
+
+def evaluate(
+    loaded: LoadedTripFile, neighbours: Sequence[LoadedTripFile], by_day: Mapping[date, int]
+) -> list[dg.AssetCheckResult]:
+    """Evaluates all checks for a month.
+
+    Args:
+        loaded: the month's row of the ledger.
+        neighbours: the rows of the months before and after it, if they are loaded.
+        by_day: trips per day of the month.
+    """
+    month = f"{loaded.month:%Y-%m}"
+    far = [other for other in neighbours if not _near(loaded.trips, other.trips)]
+    stray_share = loaded.strays / loaded.rows if loaded.rows else 0.0
+    empty_days = [f"{day}" for day, trips in by_day.items() if not trips]
+    warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+    return [
+        _result(
+            "row_count_near_neighbours",
+            not far,
+            warn,
+            month,
+            trips=loaded.trips,
+            neighbours={f"{other.month:%Y-%m}": other.trips for other in neighbours},
+        ),
+        _result("few_strays", stray_share <= STRAY_SHARE, warn, month, strays=loaded.strays, share=stray_share),
+        _result(
+            "known_columns",
+            not loaded.unknown_columns and not loaded.missing_columns,
+            warn,
+            month,
+            unknown=list(loaded.unknown_columns),
+            missing=list(loaded.missing_columns),
+        ),
+        _result("every_day_has_trips", not empty_days, error, month, days_without_trips=empty_days),
+    ]
+
+
+def _near(trips: int, other: int) -> bool:
+    return trips * NEIGHBOUR_RATIO >= other and other * NEIGHBOUR_RATIO >= trips
+
+
+def _result(
+    name: str, passed: bool, severity: dg.AssetCheckSeverity, month: str, **metadata: Any
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=ASSET,
+        check_name=name,
+        passed=passed,
+        severity=severity,
+        metadata={"month": month, **metadata},
+    )

@@ -1,0 +1,124 @@
+"""Loading one month, from its URL to the commit."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from ingestion_location.defs.trips import ledger
+from ingestion_location.defs.trips.ledger import LoadedTripFile
+from ingestion_location.defs.trips.month_partition import replace_month, trips_by_day
+from ingestion_location.defs.trips.trip_file import TripFile
+from ingestion_location.defs.trips.trip_stats import TripStats
+from ingestion_location.progress import Log, Phases, Progress
+from ingestion_location.source import TlcSource
+from ingestion_location.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class LoadedMonth:
+    """The result of a load.
+
+    Attributes:
+        file: the month's row of the ledger.
+        neighbours: the rows of the months before and after it, if they are loaded.
+        stats: counts over the month's trips.
+        by_day: trips per day of the month.
+        total_trips: trips of all loaded months.
+        seconds: wall-clock seconds per phase: ``download``, ``copy``, ``index``, ``swap``, ``commit``.
+    """
+
+    file: LoadedTripFile
+    neighbours: list[LoadedTripFile]
+    stats: TripStats
+    by_day: Mapping[date, int]
+    total_trips: int
+    seconds: Mapping[str, float]
+
+
+def load_month(
+    source: TlcSource,
+    warehouse: Warehouse,
+    start: datetime,
+    end: datetime,
+    run_id: str,
+    log: Log,
+    *,
+    skip_unchanged: bool = False,
+) -> LoadedMonth:
+    """Loads the month ``[start, end)`` from its file at the source.
+
+    One transaction replaces trips, strays and the ledger's row, so any order, repetition, overlap or crash of loads
+    leaves each month as its last committed load wrote it.
+
+    Args:
+        source: where the file is.
+        warehouse: where the trips go.
+        start: start of the month.
+        end: start of the next month.
+        run_id: for the ledger.
+        log: takes lines about the progress.
+        skip_unchanged: do nothing if the source still has the file that the month was loaded from.
+
+    Raises:
+        Unchanged: the month was skipped.
+        SourceError: the file could not be fetched.
+        TripFileError: the file cannot be loaded.
+        LockError: another session held a lock for too long.
+        psycopg2.Error: the server failed or refused.
+    """
+    month = start.date()
+    url = source.trips_url(month)
+    phases = Phases(log)
+    known = _read_known(warehouse, month, url) if skip_unchanged else None
+    with contextlib.ExitStack() as stack:
+        with phases.phase("download"):
+            fetched = stack.enter_context(source.fetch(url, log, known))
+        trip_file = TripFile(fetched.file, url)
+        log(f"{url}: {trip_file.rows:,} rows, {fetched.bytes:,} bytes")
+        connection = stack.enter_context(warehouse.transaction())
+        progress = Progress(log, "loaded", "rows", trip_file.rows)
+        mapping = trip_file.mapping
+        stats, strays = replace_month(connection, trip_file.batches(), mapping.schema, start, end, phases, progress.add)
+        file = LoadedTripFile(
+            month=month,
+            url=url,
+            etag=fetched.etag,
+            last_modified=fetched.last_modified,
+            bytes=fetched.bytes,
+            sha256=fetched.sha256,
+            rows=stats.rows + strays,
+            strays=strays,
+            unknown_columns=list(mapping.unknown),
+            missing_columns=list(mapping.missing(source.taxi_type, month)),
+            run_id=run_id,
+        )
+        with connection.cursor() as cursor:
+            # In the transaction of the swap, so trips and ledger agree.
+            ledger.write(cursor, file)
+            neighbours = ledger.read_neighbours(cursor, month)
+            total_trips = ledger.total_trips(cursor)
+        with phases.phase("commit"):
+            connection.commit()
+    return LoadedMonth(file, neighbours, stats, stats.by_day(month, end.date()), total_trips, phases.seconds)
+
+
+def read_month(
+    warehouse: Warehouse, start: datetime, end: datetime
+) -> tuple[LoadedTripFile, list[LoadedTripFile], Mapping[date, int]]:
+    """Reads a loaded month from the warehouse: its row of the ledger, its neighbours' rows, and its trips per day.
+
+    Raises:
+        psycopg2.Error: the server failed.
+    """
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        file = ledger.read(cursor, start.date())
+        assert file is not None
+        return file, ledger.read_neighbours(cursor, start.date()), trips_by_day(cursor, start, end)
+
+
+def _read_known(warehouse: Warehouse, month: date, url: str) -> LoadedTripFile | None:
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        file = ledger.read(cursor, month)
+    # A file at another URL may have the same ETag.
+    return file if file is not None and file.url == url else None

@@ -1,0 +1,100 @@
+"""The asset ``taxi_trips``: one TLC trip file a month."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from ingestion_location.defs.trips.chart import bars_by_day
+from ingestion_location.defs.trips.checks import CHECKS, evaluate
+from ingestion_location.defs.trips.month_load import LoadedMonth, load_month, read_month
+from ingestion_location.defs.trips.trip_schema import COLUMNS
+from ingestion_location.download import Unchanged
+from ingestion_location.load_errors import reporting_failures
+from ingestion_location.partitions import monthly_partition
+from ingestion_location.source import TlcSource
+from ingestion_location.warehouse import Warehouse
+
+COLUMN_SCHEMA = dg.TableSchema(
+    columns=[dg.TableColumn(column.name, column.postgres, column.description) for column in COLUMNS]
+)
+# The TLC publishes a month about two months after its end, and the next one a month later.
+FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=75), fail_window=timedelta(days=100))
+
+
+class TripsConfig(dg.Config):
+    """How a month is loaded.
+
+    Attributes:
+        skip_unchanged: skip the month if the source still has the file that it was loaded from. The run then records no
+            materialization, so nothing downstream is built again.
+    """
+
+    skip_unchanged: bool = False
+
+
+@dg.asset(
+    partitions_def=monthly_partition,
+    group_name="raw_taxis",
+    kinds={"parquet", "postgres"},
+    owners=["team:ingestion"],
+    tags={"layer": "raw"},
+    metadata={
+        "dagster/column_schema": COLUMN_SCHEMA,
+        "dagster/table_name": "warehouse.raw_taxis.trips",
+    },
+    check_specs=CHECKS,
+    # Limits the loads that run at the same time, which share the server's disk.
+    pool="loading",
+    # A range that has ended gets no new month.
+    freshness_policy=FRESHNESS if monthly_partition.end is None else None,
+    # Nothing is recorded for a month that is skipped.
+    output_required=False,
+)
+def taxi_trips(
+    context: dg.AssetExecutionContext, config: TripsConfig, tlc: TlcSource, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Every trip of the TLC's monthly file, in one schema for all eras, in `raw_taxis.trips`.
+
+    Trips picked up outside the file's month are in `raw_taxis.stray_trips`; the file that each month came from is in
+    `raw_taxis.trip_files`. Grain: one trip record.
+    """
+    window = context.partition_time_window
+    start, end = window.start.replace(tzinfo=None), window.end.replace(tzinfo=None)
+    with reporting_failures(context, warehouse, f"{start:%Y-%m}"):
+        try:
+            loaded = load_month(
+                tlc, warehouse, start, end, context.run.run_id, context.log.info, skip_unchanged=config.skip_unchanged
+            )
+        except Unchanged as unchanged:
+            context.log.info(f"{unchanged}: unchanged since it was loaded; nothing to do")
+            yield from evaluate(*read_month(warehouse, start, end))
+        else:
+            yield dg.MaterializeResult(
+                metadata=_metadata(loaded), check_results=evaluate(loaded.file, loaded.neighbours, loaded.by_day)
+            )
+
+
+def _metadata(loaded: LoadedMonth) -> dict[str, Any]:
+    file, stats = loaded.file, loaded.stats
+    copy_seconds = loaded.seconds["copy"]
+    return {
+        "dagster/row_count": loaded.total_trips,
+        "dagster/partition_row_count": file.trips,
+        "rows": file.rows,
+        "stray_trips": file.strays,
+        "bytes": file.bytes,
+        "url": dg.MetadataValue.url(file.url),
+        "etag": file.etag or "none",
+        "last_modified": file.last_modified or "none",
+        "sha256": file.sha256,
+        "first_pickup": f"{stats.first_pickup or 'none'}",
+        "last_pickup": f"{stats.last_pickup or 'none'}",
+        "seconds": {phase: round(seconds, 2) for phase, seconds in loaded.seconds.items()},
+        "rows_per_second": round(file.rows / copy_seconds) if copy_seconds else 0,
+        "nulls": stats.nulls,
+        "unknown_columns": file.unknown_columns,
+        "missing_columns": file.missing_columns,
+        "trips_per_day": dg.MetadataValue.md(bars_by_day(f"Trips per day, {file.month:%B %Y}", loaded.by_day)),
+    }

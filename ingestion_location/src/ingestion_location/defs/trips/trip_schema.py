@@ -1,0 +1,254 @@
+"""The canonical schema of a trip, and the mapping from the columns of a TLC file to it.
+
+Names, letter case and types of the TLC's columns change from month to month. Only this module knows them; everywhere
+else a column has one name and one type.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion_location.load_errors import LoadError
+
+
+class TripFileError(LoadError):
+    """A trip file that cannot be loaded; the message names the file, the column and the next step."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One canonical column.
+
+    Attributes:
+        name: column name in the warehouse.
+        arrow: type that values are cast to; it must correspond to ``postgres``, whose binary format it is encoded in.
+        postgres: type in the warehouse.
+        source_names: names in TLC files of any era, in lower case.
+        description: meaning and unit, after the TLC's data dictionary.
+        mandatory: whether a file without it is refused.
+        taxi_types: taxi types whose files have it.
+        since: first month whose file has it; None if every file since 2019 does.
+    """
+
+    name: str
+    arrow: pa.DataType
+    postgres: str
+    source_names: tuple[str, ...]
+    description: str
+    mandatory: bool = False
+    taxi_types: tuple[str, ...] = ("yellow", "green")
+    since: date | None = None
+
+    def expected(self, taxi_type: str, month: date) -> bool:
+        """Whether the TLC's file of this month has the column."""
+        return taxi_type in self.taxi_types and (self.since is None or month >= self.since)
+
+
+_TIME = (pa.timestamp("us"), "timestamp")
+_CODE = (pa.int16(), "smallint")
+_REAL = (pa.float64(), "double precision")
+_TEXT = (pa.string(), "text")
+
+COLUMNS: tuple[Column, ...] = (
+    Column("vendor_id", *_CODE, ("vendorid",), "Provider of the record."),
+    Column(
+        "pickup_datetime",
+        *_TIME,
+        ("tpep_pickup_datetime", "lpep_pickup_datetime"),
+        "When the meter was engaged, New York wall-clock time.",
+        mandatory=True,
+    ),
+    Column(
+        "dropoff_datetime",
+        *_TIME,
+        ("tpep_dropoff_datetime", "lpep_dropoff_datetime"),
+        "When the meter was disengaged, New York wall-clock time.",
+        mandatory=True,
+    ),
+    Column("passenger_count", *_CODE, ("passenger_count",), "Passengers, entered by the driver."),
+    Column("trip_distance", *_REAL, ("trip_distance",), "Distance by the taximeter, miles."),
+    Column("rate_code_id", *_CODE, ("ratecodeid",), "Rate code at the end of the trip; 99 is unknown."),
+    Column("store_and_fwd_flag", *_TEXT, ("store_and_fwd_flag",), "Y if the record was held in the vehicle."),
+    Column("pickup_zone_id", *_CODE, ("pulocationid",), "TLC zone of the pickup.", mandatory=True),
+    Column("dropoff_zone_id", *_CODE, ("dolocationid",), "TLC zone of the dropoff.", mandatory=True),
+    Column("payment_type", *_CODE, ("payment_type",), "How the passenger paid."),
+    Column("fare_amount", *_REAL, ("fare_amount",), "Time-and-distance fare, US dollars."),
+    Column("extra", *_REAL, ("extra",), "Extras and surcharges, US dollars."),
+    Column("mta_tax", *_REAL, ("mta_tax",), "MTA tax, US dollars."),
+    Column("tip_amount", *_REAL, ("tip_amount",), "Card tips, US dollars."),
+    Column("tolls_amount", *_REAL, ("tolls_amount",), "Tolls, US dollars."),
+    Column("improvement_surcharge", *_REAL, ("improvement_surcharge",), "Improvement surcharge, US dollars."),
+    Column("total_amount", *_REAL, ("total_amount",), "Total charged, US dollars; negative in a reversal.", True),
+    Column("congestion_surcharge", *_REAL, ("congestion_surcharge",), "State congestion surcharge, US dollars."),
+    Column(
+        "airport_fee",
+        *_REAL,
+        ("airport_fee",),
+        "Airport pickup fee, US dollars; yellow only.",
+        taxi_types=("yellow",),
+    ),
+    Column(
+        "cbd_congestion_fee",
+        *_REAL,
+        ("cbd_congestion_fee",),
+        "MTA congestion zone charge, US dollars; from 2025.",
+        since=date(2025, 1, 1),
+    ),
+    Column("ehail_fee", *_REAL, ("ehail_fee",), "E-hail fee, US dollars; green only.", taxi_types=("green",)),
+    Column("trip_type", *_CODE, ("trip_type",), "Street-hail (1) or dispatch (2); green only.", taxi_types=("green",)),
+)
+
+ARROW_SCHEMA = pa.schema([pa.field(column.name, column.arrow) for column in COLUMNS])
+
+
+_TIMES = tuple(column.name for column in COLUMNS if column.postgres == "timestamp")
+# Postgres can store other times, but its clients cannot read them.
+EARLIEST, LATEST = datetime.min, datetime.max
+
+
+@dataclass(frozen=True)
+class FileMapping:
+    """The mapping from canonical columns to those of a file.
+
+    Attributes:
+        file: what error messages call the file.
+        source_by_name: canonical name to the file's name, for the canonical columns that the file has.
+        unknown: columns of the file that map to no canonical column.
+    """
+
+    file: str
+    source_by_name: dict[str, str]
+    unknown: tuple[str, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The canonical columns that the file has. The others are null in the warehouse, where they take no space."""
+        return pa.schema([ARROW_SCHEMA.field(name) for name in self.source_by_name])
+
+    def missing(self, taxi_type: str, month: date) -> tuple[str, ...]:
+        """The canonical columns that a file of this month should have and this file lacks."""
+        return tuple(
+            column.name
+            for column in COLUMNS
+            if column.expected(taxi_type, month) and column.name not in self.source_by_name
+        )
+
+
+def map_columns(file: str, names: list[str]) -> FileMapping:
+    """Maps a file's column names, of any case and era.
+
+    Raises:
+        TripFileError: a mandatory column is missing, or two columns would map to the same canonical column.
+    """
+    source_by_name = {}
+    for column in COLUMNS:
+        found = [name for name in names if name.lower() in column.source_names]
+        if len(found) > 1:
+            raise TripFileError(
+                f"{file}: the columns {' and '.join(found)} would both become {column.name}. Nothing was loaded; "
+                "compare the file with the TLC's."
+            )
+        if found:
+            source_by_name[column.name] = found[0]
+        elif column.mandatory:
+            raise TripFileError(
+                f"{file}: the mandatory column {' or '.join(column.source_names)} ({column.name}) is missing; the file "
+                f"has {', '.join(names)}. Check that TLC_BASE_URL and TLC_TAXI_TYPE point to a TLC trip file; if the "
+                "TLC renamed the column, add the new name to trip_schema.py."
+            )
+    known = set(source_by_name.values())
+    return FileMapping(file, source_by_name, tuple(name for name in names if name not in known))
+
+
+def to_canonical(batch: pa.RecordBatch, mapping: FileMapping, rows_before: int = 0) -> pa.RecordBatch:
+    """Converts a batch of the file to the mapping's schema.
+
+    Args:
+        batch: a batch of the file.
+        mapping: of the file.
+        rows_before: number of the file's rows before this batch, for the row number in an error.
+
+    Raises:
+        TripFileError: a value does not fit the canonical type, or a column's type cannot be converted.
+    """
+    arrays: list[pa.Array] = []
+    for column in COLUMNS:
+        source = mapping.source_by_name.get(column.name)
+        if source is None:
+            continue
+        array = batch.column(source)
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if not _convertible(array.type, column.arrow):
+            raise TripFileError(
+                f"{mapping.file}: column {source} ({column.name}) is of type {array.type}, which does not become "
+                f"{column.postgres}. Nothing was loaded; compare the file with the TLC's and load the month again."
+            )
+        try:
+            arrays.append(_cast(array, column.arrow))
+        except _Misfit as misfit:
+            raise TripFileError(
+                f"{mapping.file}: column {source} ({column.name}, {column.postgres}), row "
+                f"{rows_before + misfit.index + 1:,}: the value {misfit.value} does not fit. Nothing was loaded; "
+                "compare the file with the TLC's and load the month again."
+            ) from None
+    return pa.RecordBatch.from_arrays(arrays, schema=mapping.schema)
+
+
+class _Misfit(ValueError):  # noqa: N818, it names a value
+    """The first value of an array that does not fit."""
+
+    def __init__(self, index: int, value: str) -> None:
+        super().__init__(index, value)
+        self.index = index
+        self.value = value
+
+
+def _convertible(source: pa.DataType, to: pa.DataType) -> bool:
+    if pa.types.is_null(source) or pa.types.is_string(source) or pa.types.is_large_string(source):
+        return True
+    if pa.types.is_timestamp(to):
+        # A time with a zone is an instant; the trips' times are wall-clock times.
+        return bool(pa.types.is_timestamp(source) and source.tz is None)
+    if pa.types.is_string(to):
+        return bool(pa.types.is_string_view(source))
+    return any(of(source) for of in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
+
+
+def _cast(array: pa.Array, to: pa.DataType) -> pa.Array:
+    """Casts without loss: a fraction in a count or a number that is too large is an error, it is never rounded."""
+    try:
+        cast = pc.cast(array, to, safe=True)
+    except pa.ArrowInvalid:
+        index = _first_misfit(array, to)
+        raise _Misfit(index, _text(array, index)) from None
+    if pa.types.is_timestamp(to) and len(cast) > cast.null_count:
+        outside = pc.or_(pc.less(cast, pa.scalar(EARLIEST, to)), pc.greater(cast, pa.scalar(LATEST, to)))
+        if pc.any(outside).as_py():
+            index = pc.index(outside, True).as_py()
+            raise _Misfit(index, _text(array, index))
+    return cast
+
+
+def _first_misfit(array: pa.Array, to: pa.DataType) -> int:
+    """Index of the first value that cannot be cast, by binary search."""
+    low, high = 0, len(array)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            pc.cast(array.slice(low, middle - low), to, safe=True)
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return low
+
+
+def _text(array: pa.Array, index: int) -> str:
+    """The value as text; a time that Python cannot represent as its number."""
+    value = array[index]
+    try:
+        return repr(value.as_py()) if pa.types.is_string(array.type) else str(value.as_py())
+    except (ValueError, OverflowError):
+        return f"{value.value} ({array.type})"

@@ -1,0 +1,66 @@
+"""The sensor ``new_zone_files``: loads the zones when one of their files is new at the source."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from ingestion_location.defs.zones.zones_table import ZONE_FILES
+from ingestion_location.download import SourceError
+from ingestion_location.source import TlcSource
+from ingestion_location.source_sensor import (
+    DEFAULT_STATUS,
+    INTERVAL_SECONDS,
+    Loads,
+    SensorState,
+    read_ledger,
+    request_load,
+)
+from ingestion_location.warehouse import Warehouse
+
+
+def look_for_zones(
+    context: dg.SensorEvaluationContext, tlc: TlcSource, warehouse: Warehouse, now: datetime
+) -> dg.SensorResult:
+    """One tick: requests a load of the zones if one is due, and describes what was found.
+
+    Raises:
+        RuntimeError: the warehouse does not answer.
+    """
+    state = SensorState.from_cursor(context.cursor)
+    if state.is_waiting(now):
+        return state.result()
+    # Read before the ledger: a load that ends in between is then in the ledger, any other one still counts as running.
+    loads = Loads(context, "taxi_zones")
+    files = {file.url: file for file in read_ledger(warehouse, ZONE_FILES.read)}
+    loaded = "zones loaded" if files else "no zones loaded"
+    try:
+        with tlc.looking() as look:
+            lookup, shapes = look(tlc.zones_url), look(tlc.zone_shapes_url)
+    except SourceError as error:
+        return state.after_error(error, loaded, {}, now).result()
+    if lookup is None:
+        return SensorState(found=f"{loaded}, {tlc.zones_url} not published").result()
+    # If the source no longer has the shapes, that is no reason to load the zones without them.
+    published = [file for file in (lookup, shapes) if file is not None]
+    new = [file for file in published if file.url not in files or not file.is_version(files[file.url])]
+    if not new:
+        return SensorState(found=f"{loaded}, nothing new").result()
+    names = ", ".join(file.url.rpartition("/")[2] for file in new)
+    version = " ".join(file.version for file in published)
+    if loads.is_loading(None):
+        return SensorState(found=f"{loaded}, being loaded ({names})").result()
+    earlier = loads.earlier_request(version)
+    if earlier is not None and not earlier.is_due(now):
+        return SensorState(found=f"{loaded}, {earlier}: {names}").result()
+    request = request_load("taxi_zones", version, earlier)
+    return SensorState(found=f"{loaded}, published and requested ({names})").result([request])
+
+
+@dg.sensor(
+    target=dg.AssetSelection.assets("taxi_zones"),
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=DEFAULT_STATUS,
+    description="Loads the zones when the source has another lookup or other shapes than the warehouse.",
+)
+def new_zone_files(context: dg.SensorEvaluationContext, tlc: TlcSource, warehouse: Warehouse) -> dg.SensorResult:
+    return look_for_zones(context, tlc, warehouse, datetime.now(UTC))

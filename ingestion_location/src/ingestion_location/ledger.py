@@ -1,0 +1,74 @@
+"""Ledgers: tables in the warehouse that record which files the loaded data came from.
+
+A ledger is written in the transaction that replaces the data, so the two always agree. Metadata of Dagster's events
+could disagree: a run may die between its commit and its event, and either database may be restored alone.
+"""
+
+from dataclasses import astuple, dataclass, fields
+from typing import Any, Generic, TypeVar
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
+
+from ingestion_location.download import FileVersion
+
+COLUMNS = """
+    url text not null, etag text, last_modified text, bytes bigint not null, sha256 text not null, run_id text not null,
+    loaded_at timestamptz not null default now(),
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedFile(FileVersion):
+    """A loaded file: one row of a ledger, which also has ``loaded_at``.
+
+    Attributes:
+        run_id: the Dagster run that loaded it.
+    """
+
+    run_id: str
+
+
+Row = TypeVar("Row", bound=LoadedFile)
+
+
+class Ledger(Generic[Row]):
+    """A ledger.
+
+    Attributes:
+        table: its quoted name.
+    """
+
+    def __init__(self, name: str, row: type[Row], definitions: str) -> None:
+        """Describes ``raw_taxis.<name>``: the type of its rows, and its columns and keys besides ``COLUMNS``."""
+        self._name = name
+        self._row = row
+        self._definitions = definitions
+        self._columns = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(row))
+        self.table = sql.Identifier("raw_taxis", name)
+
+    def create(self, cursor: Cursor) -> None:
+        """Creates the table if it does not exist."""
+        statement = sql.SQL("create table if not exists {} ({})")
+        cursor.execute(statement.format(self.table, sql.SQL(COLUMNS + self._definitions)))
+
+    def exists(self, cursor: Cursor) -> bool:
+        """Whether the table exists; it does not before the first load."""
+        cursor.execute("select to_regclass(%s) is not null", (f"raw_taxis.{self._name}",))
+        return cursor.fetchone() == (True,)
+
+    def read(self, cursor: Cursor, where: str = "true", parameters: dict[str, Any] | None = None) -> list[Row]:
+        """Reads rows; none where the table does not exist yet."""
+        if not self.exists(cursor):
+            return []
+        statement = sql.SQL("select {} from {} where {}").format(self._columns, self.table, sql.SQL(where))
+        cursor.execute(statement, parameters)
+        names = [field.name for field in fields(self._row)]
+        return [self._row(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+
+    def replace(self, cursor: Cursor, rows: list[Row], where: str = "true", parameters: Any = None) -> None:
+        """Replaces rows; called in the transaction that replaces the data."""
+        cursor.execute(sql.SQL("delete from {} where {}").format(self.table, sql.SQL(where)), parameters)
+        for row in rows:
+            statement = sql.SQL("insert into {} ({}) values %s").format(self.table, self._columns)
+            cursor.execute(statement, (astuple(row),))

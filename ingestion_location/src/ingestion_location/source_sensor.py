@@ -1,0 +1,173 @@
+"""The common part of the sensors that watch the source: their state, and the runs that they request."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self, TypeVar
+
+import dagster as dg
+import psycopg2
+from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
+from pydantic import BaseModel, ValidationError
+
+from ingestion_location.download import SourceError
+from ingestion_location.load_errors import is_transient_failure
+from ingestion_location.published import SourceBusy
+from ingestion_location.settings import read_settings
+from ingestion_location.warehouse import Warehouse
+
+_settings = read_settings()
+INTERVAL_SECONDS = _settings.taxi_source_interval_seconds
+LONGEST_WAIT_SECONDS = 6 * 3600
+# Tag on the runs that a sensor requests: the version of the files that they load.
+VERSION = "ingestion_location/version"
+# Sensors that are off can still be started by hand.
+DEFAULT_STATUS = dg.DefaultSensorStatus.RUNNING if _settings.taxi_automation else dg.DefaultSensorStatus.STOPPED
+
+UNFINISHED = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+T = TypeVar("T")
+
+
+class SensorState(BaseModel, frozen=True):
+    """What a sensor remembers between ticks; its cursor, as JSON that a person can read.
+
+    Attributes:
+        found: result of the last tick, in a sentence.
+        after: per list of files, the last one that was checked, if the list is longer than one tick checks.
+        failures: ticks in a row that ended with an error of the source.
+        next_look: earliest time of the next request to the source; None without failures.
+    """
+
+    found: str = ""
+    after: Mapping[str, str] = {}
+    failures: int = 0
+    next_look: datetime | None = None
+
+    @classmethod
+    def from_cursor(cls, cursor: str | None) -> Self:
+        """Reads a cursor; one that cannot be read is a fresh start, which only costs a round of requests."""
+        try:
+            return cls.model_validate_json(cursor or "{}")
+        except ValidationError:
+            return cls()
+
+    def is_waiting(self, now: datetime) -> bool:
+        """Whether the source is not to be asked yet."""
+        return self.next_look is not None and now < self.next_look
+
+    def after_error(self, error: SourceError, found: str, after: Mapping[str, str], now: datetime) -> "SensorState":
+        """The state after a tick that the source ended with an error: the wait doubles with every such tick."""
+        failures = self.failures + 1
+        seconds = INTERVAL_SECONDS * 2.0**failures
+        if isinstance(error, SourceBusy) and error.retry_after is not None:
+            seconds = max(seconds, error.retry_after)
+        next_look = now + timedelta(seconds=min(seconds, LONGEST_WAIT_SECONDS))
+        found = f"{found}; then stopped: {error}. Next look at {next_look:%Y-%m-%d %H:%M:%S} UTC"
+        return SensorState(found=found, after=after, failures=failures, next_look=next_look)
+
+    def result(self, requests: Sequence[dg.RunRequest] = ()) -> dg.SensorResult:
+        """What the tick returns."""
+        return dg.SensorResult(
+            run_requests=list(requests), skip_reason=None if requests else self.found, cursor=self.model_dump_json()
+        )
+
+
+@dataclass(frozen=True)
+class EarlierRequest:
+    """The runs that a sensor requested to load one version of a file.
+
+    Attributes:
+        status: of the last run.
+        attempts: number of requests.
+        retry_at: when to request the load again; None if its failure is not transient.
+    """
+
+    status: dg.DagsterRunStatus
+    attempts: int
+    retry_at: datetime | None
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether to request the load again."""
+        return self.retry_at is not None and now >= self.retry_at
+
+    def __str__(self) -> str:
+        if self.retry_at is not None:
+            return f"failed transiently, to be requested again after {self.retry_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"requested before and not loaded, launch by hand (last run {self.status.value})"
+
+
+class Loads:
+    """The runs that load an asset, and those that a sensor requested before."""
+
+    def __init__(self, context: dg.SensorEvaluationContext, asset: str) -> None:
+        """Looks up the unfinished runs of the asset, whoever launched them."""
+        self._instance = context.instance
+        self._sensor = context.sensor_name
+        self._unfinished = {
+            run.tags.get("dagster/partition")
+            for run in self._instance.get_runs(filters=dg.RunsFilter(statuses=list(UNFINISHED)))
+            if dg.AssetKey(asset) in (run.asset_selection or ())
+        }
+
+    def is_loading(self, partition: str | None) -> bool:
+        """Whether an unfinished run loads the partition."""
+        return partition in self._unfinished
+
+    def earlier_request(self, version: str) -> EarlierRequest | None:
+        """The sensor's earlier requests to load this version."""
+        tags = {VERSION: version, "dagster/sensor_name": self._sensor}
+        records = self._instance.get_run_records(filters=dg.RunsFilter(tags=tags))
+        if not records:
+            return None
+        last = records[0]
+        # A run that Dagster retried, because its worker was lost, has the key of the first one.
+        attempts = len({record.dagster_run.tags.get("dagster/run_key") for record in records})
+        wait = timedelta(seconds=min(INTERVAL_SECONDS * 2.0**attempts, LONGEST_WAIT_SECONDS))
+        transient = is_transient_failure(last.dagster_run)
+        return EarlierRequest(last.dagster_run.status, attempts, last.update_timestamp + wait if transient else None)
+
+
+def request_load(
+    asset: str, version: str, earlier: EarlierRequest | None, partition: str | None = None
+) -> dg.RunRequest:
+    """Requests a run that loads a version of an asset's files.
+
+    Dagster launches one run per run key, here version and attempt: a version is requested again only after a transient
+    failure. The asset is named, although it is the sensor's only one, so that the run has an asset selection.
+    """
+    return dg.RunRequest(
+        run_key=f"{version} {earlier.attempts + 1}" if earlier else version,
+        partition_key=partition,
+        asset_selection=[dg.AssetKey(asset)],
+        tags={VERSION: version},
+    )
+
+
+def read_ledger(warehouse: Warehouse, read: Callable[[Cursor], T]) -> T:
+    """Reads a ledger for a tick.
+
+    Raises:
+        RuntimeError: the warehouse does not answer; the tick fails with this message.
+    """
+    try:
+        with warehouse.transaction() as connection, connection.cursor() as cursor:
+            return read(cursor)
+    except psycopg2.Error as error:
+        reason = " ".join(str(error).split())
+        raise RuntimeError(
+            f"The ledger in the warehouse {warehouse.host}:{warehouse.port} cannot be read ({reason}). "
+            "Nothing was requested. Check WAREHOUSE_HOST and the server; the next tick tries again."
+        ) from error
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Names for a sentence: 2023-01, 2023-02, 2023-03 and 9 more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
