@@ -60,6 +60,11 @@ def shared_lines(name: str, team: str) -> list[Line]:
             f"  - grpc_server:\n      host: {name}\n      port: 4000\n      location_name: {name}\n",
         ),
         Line(
+            "dg.toml",
+            r"^\n\[\[workspace\.projects\]\]\npath = \"\w+\"\n",
+            f'\n[[workspace.projects]]\npath = "{name}"\n',
+        ),
+        Line(
             ".github/CODEOWNERS",
             r"^/\w+_location/ +@\S+\n",
             f"/{name}/ @{team}\n",

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,20 @@ def test_the_usual_commands_work_in_a_locations_folder(location: str, command: t
         [folder / ".venv/bin" / command[0], *command[1:]], cwd=folder, capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_dg_loads_every_location_from_the_root_by_the_locations_own_python(tmp_path: Path) -> None:
+    command = ("dg", "check", "defs", "--log-level", "info")
+    ended = subprocess.run(
+        [ROOT / "platform_location/.venv/bin" / command[0], *command[1:]],
+        cwd=ROOT,
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    validated = re.findall(r"Validation successful for code location (\w+)\.", ended.stdout + ended.stderr)
+    assert set(validated) == set(LOCATIONS)
 
 
 def compose_file(location: str) -> dict[str, Any]:
