@@ -21,9 +21,6 @@ def config(env: Mapping[str, str] | None = None) -> dict[str, Any]:
 
     Args:
         env: settings that take precedence over those of this process and of .env.
-
-    Raises:
-        CommandError: compose cannot read its files.
     """
     resolved: dict[str, Any] = json.loads(run("docker", "compose", "config", "--format", "json", env=env))
     return resolved
@@ -35,11 +32,7 @@ def is_running(service: str) -> bool:
 
 
 def run_in(service: str, *command: str, stdin: str = "") -> str:
-    """Runs a command in a new container of a service, without the services that it depends on, and returns its output.
-
-    Raises:
-        CommandError: it failed; the message has the end of its output.
-    """
+    """Runs a command in a new container of a service, without starting other services, and returns its output."""
     return run(*_RUN, service, *command, stdin=stdin)
 
 
@@ -48,9 +41,6 @@ def run_once(service: str) -> None:
 
     Compose recreates everything that depends on a service that it recreates, but nothing that depends on one that it
     creates. So the next start of the stack must not find a container of a service that has changed since.
-
-    Raises:
-        CommandError: it failed; the message has the end of its output.
     """
     run("docker", "compose", "rm", "--force", service)
     run_in(service)
@@ -63,11 +53,7 @@ def in_postgres(*command: str, **environment: str) -> list[str]:
 
 
 def query(database: str, statement: str) -> list[str]:
-    """Runs SQL as the superuser and returns its rows, the columns of each joined by ``|``.
-
-    Raises:
-        CommandError: the server refused it, or does not run.
-    """
+    """Runs SQL as the superuser and returns its rows, the columns of each joined by ``|``."""
     return run(*in_postgres("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAXc", statement)).splitlines()
 
 

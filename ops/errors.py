@@ -2,7 +2,10 @@
 
 
 class OpsError(Exception):
-    """A command did not do what was asked for. The message says why, what state is left, and the next step."""
+    """A command did not do what was asked for. The message says why, what state is left, and the next step.
+
+    Every function of this package may raise it; docstrings name the subclasses and the cases that a caller handles.
+    """
 
 
 class Interrupted(BaseException):

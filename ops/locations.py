@@ -28,16 +28,7 @@ DATA_LOCATIONS = tuple(name for name in LOCATIONS if (ROOT / name / "warehouse.s
 
 
 def check_exists(argument: str, name: str, root: Path = ROOT) -> None:
-    """Checks that there is a location of this name.
-
-    Args:
-        argument: what the name was given as, ``LOCATION`` or ``NAME``.
-        name: the name.
-        root: the repository.
-
-    Raises:
-        LocationError: there is none.
-    """
+    """Checks that there is a location of this name; ``argument`` is what the name was given as, LOCATION or NAME."""
     if name not in find_locations(root):
         raise LocationError(f"{argument}={name!r} is no location. There are: {', '.join(find_locations(root))}.")
 
@@ -86,7 +77,6 @@ def read_location(name: str, tag: str) -> Location:
 
     Raises:
         LocationError: there is no such location, or compose would not use the tag.
-        CommandError: compose cannot read its files.
     """
     check_exists("LOCATION", name)
     if not re.fullmatch(r"\w[\w.-]{0,120}", tag, re.ASCII):

@@ -5,8 +5,8 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ops.command import ROOT, log
 from ops.compose import DATABASES, Ask, in_postgres, session
@@ -28,30 +28,16 @@ class InconsistentError(Exception):
     """The dumps would not be consistent; another attempt may succeed."""
 
 
-@dataclass(frozen=True)
-class Dumps:
-    """What the dumps contain.
-
-    Args:
-        schema: the revision of the instance's schema.
-        in_flight: the number of unfinished runs in the history.
-        roles: every role that owns objects or has rights in the databases.
-        seconds_between: from the instance's snapshot to the warehouse's.
-    """
-
-    schema: str
-    in_flight: int
-    roles: tuple[str, ...]
-    seconds_between: float
-
-
-def dump(folder: Path) -> Dumps:
+def dump(folder: Path) -> dict[str, Any]:
     """Writes ``dagster.dump`` and ``warehouse.dump`` in pg_dump's custom format.
 
     The tables contain everything that the history says was materialized: the snapshot of the instance is taken first,
     and a run commits its tables before it records the event. A run that commits between the two snapshots is still
     unfinished in the history, so it is launched again after a restore, and a repeated run leaves the same tables. A
     single snapshot would not avoid this, since commit and event are separate transactions.
+
+    Returns:
+        ``schema``, ``in_flight``, ``roles`` and ``seconds_between`` of the manifest.
 
     Raises:
         OpsError: Postgres refused, the disk is full, or tables were replaced during every attempt.
@@ -65,7 +51,7 @@ def dump(folder: Path) -> Dumps:
     raise OpsError(f"{reason}, {ATTEMPTS} times in a row. Nothing was kept; try again when fewer runs are active.")
 
 
-def _attempt(folder: Path) -> Dumps:
+def _attempt(folder: Path) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         snapshots = {database: stack.enter_context(session(database)) for database in DATABASES}
         now = {database: stack.enter_context(session(database)) for database in DATABASES}
@@ -87,12 +73,12 @@ def _attempt(folder: Path) -> Dumps:
             pg_dump.finish()
         instance = snapshots["dagster"]
         roles = {role for ask in snapshots.values() for role in ask(_ROLES)}
-        return Dumps(
-            schema=instance("select version_num from alembic_version")[0],
-            in_flight=int(instance(_IN_FLIGHT)[0]),
-            roles=tuple(sorted(roles)),
-            seconds_between=round(seconds_between, 3),
-        )
+        return {
+            "schema": instance("select version_num from alembic_version")[0],
+            "in_flight": int(instance(_IN_FLIGHT)[0]),
+            "roles": sorted(roles),
+            "seconds_between": round(seconds_between, 3),
+        }
 
 
 _IN_FLIGHT = "select count(*) from runs where status not in ('SUCCESS', 'FAILURE', 'CANCELED')"
@@ -143,12 +129,7 @@ class _PgDump:
             time.sleep(_POLL_SECONDS)
 
     def finish(self) -> None:
-        """Waits for the end of pg_dump.
-
-        Raises:
-            InconsistentError: a view was replaced meanwhile.
-            OpsError: pg_dump failed.
-        """
+        """Waits for the end of pg_dump; raises InconsistentError if a view was replaced meanwhile."""
         assert self._process.stderr is not None
         said = self._process.stderr.read().decode(errors="replace").strip()
         if self._process.wait() != 0:

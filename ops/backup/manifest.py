@@ -47,10 +47,8 @@ class Manifest:
 
 def describe(path: Path) -> dict[str, Any]:
     """Flushes a file to the disk, and returns its size in bytes and its SHA-256."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        digest = hashlib.file_digest(file, "sha256")
         os.fsync(file.fileno())
     return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 

@@ -22,21 +22,13 @@ Entry = dict[str, Any]
 
 
 def read_entries() -> dict[str, Entry]:
-    """Returns the WorkspaceLocationEntry of each location that the webserver knows, by name.
-
-    Raises:
-        WebserverError: the webserver does not answer, or cannot load its workspace.
-    """
+    """Returns the WorkspaceLocationEntry of each location that the webserver knows, by name."""
     workspace = WebserverInside().ask(ENTRIES)["workspaceOrError"]
     return {entry["name"]: entry for entry in workspace["locationEntries"]}
 
 
 def reload_workspace() -> set[str]:
-    """Makes the webserver read its workspace file again, and returns the names of the locations in it.
-
-    Raises:
-        WebserverError: see read_entries().
-    """
+    """Makes the webserver read its workspace file again, and returns the names of the locations in it."""
     WebserverInside().ask("mutation { reloadWorkspace { __typename } }")
     return set(read_entries())
 

@@ -12,58 +12,42 @@ from ops.table import print_table
 
 
 def check_settings(env: Mapping[str, str] | None = None) -> None:
-    """Checks the settings of the locations with data, each by its own rules.
-
-    Raises:
-        LocationError: a setting is wrong.
-    """
+    """Checks the settings of the locations with data, each by its own rules; raises LocationError if one is wrong."""
     for location in DATA_LOCATIONS:
-        python = ROOT / location / ".venv/bin/python"
-        checked = subprocess.run([python, "-m", f"{location}.settings"], env=env, capture_output=True, text=True)
-        if checked.returncode != 0:
-            raise LocationError(checked.stderr.strip())
-
-
-def describe_location(location: str, env: Mapping[str, str] | None = None) -> list[Asset]:
-    """Describes a location's assets by loading it in its own virtual environment.
-
-    Args:
-        location: its name.
-        env: environment to load it in; None is this process's own.
-
-    Raises:
-        LocationError: its definitions do not load.
-    """
-    python = ROOT / location / ".venv/bin/python"
-    described = subprocess.run(
-        [python, ROOT / "ops/contract/describe.py", location],
-        cwd=ROOT / location,
-        env=env,
-        capture_output=True,
-        text=True,
-    )
-    if described.returncode != 0:
-        raise LocationError(f"{location}: its definitions do not load.\n{described.stderr.strip()}")
-    assets: list[Asset] = json.loads(described.stdout.splitlines()[-1])
-    return assets
+        _python(location, env, "-m", f"{location}.settings")
 
 
 def describe_workspace(locations: Iterable[str] = DATA_LOCATIONS, env: Mapping[str, str] | None = None) -> list[Asset]:
-    """Describes the assets of the locations with data, or of others.
+    """Describes the assets of locations by loading each in its own virtual environment.
+
+    Args:
+        locations: their names.
+        env: environment to load them in; None is this process's own.
 
     Raises:
-        LocationError: a location's definitions do not load.
+        LocationError: the definitions of a location do not load.
     """
-    return [asset for location in locations for asset in describe_location(location, env)]
+    script = str(ROOT / "ops/contract/describe.py")
+    assets: list[Asset] = []
+    for location in locations:
+        try:
+            assets += json.loads(_python(location, env, script, location).splitlines()[-1])
+        except LocationError as error:
+            raise LocationError(f"{location}: its definitions do not load.\n{error}") from None
+    return assets
+
+
+def _python(location: str, env: Mapping[str, str] | None, *arguments: str) -> str:
+    folder = ROOT / location
+    command = [str(folder / ".venv/bin/python"), *arguments]
+    ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    if ended.returncode != 0:
+        raise LocationError(ended.stderr.strip())
+    return ended.stdout
 
 
 def show() -> None:
-    """Prints every asset that the locations with data make, and checks the contract between these locations.
-
-    Raises:
-        LocationError: a setting is wrong, or a location's definitions do not load.
-        OpsError: the contract is broken.
-    """
+    """Prints every asset that the locations with data make, and checks the contract between these locations."""
     check_settings()
     assets = describe_workspace()
     rows = []

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
+from typing import Any
 
 from ops import compose
-from ops.command import CommandError, inspect, log, run, show
+from ops.command import inspect, log, run, show
 from ops.contract import served
 from ops.contract.compare import Asset, new_breaches
 from ops.deploy import records as history
@@ -23,13 +24,7 @@ from ops.deploy.records import Record, Version
 from ops.deploy.trial import TrialError, start_seconds, try_image, wait_for_health
 from ops.env_file import env_file, set_variable
 from ops.errors import Interrupted, OpsError
-from ops.graphql import WebserverError
 from ops.locations import Location, check_exists, read_location, tag_variable
-
-
-class DeployError(OpsError):
-    """The new version does not run; the message says why, and what runs now."""
-
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Faults of an image, the engine or the webserver, timeouts included, and interrupts.
@@ -43,12 +38,9 @@ def deploy(name: str, tag: str | None, force: bool) -> None:
         name: the location.
         tag: tag of an image that exists already; None builds one from the location's folder.
         force: deploy although it breaks the contract with another location.
-
-    Raises:
-        OpsError: the new version does not run.
     """
     if tag == "":
-        raise DeployError("TAG is given and empty. Give the tag of an image, or leave TAG out to build one.")
+        raise OpsError("TAG is given and empty. Give the tag of an image, or leave TAG out to build one.")
     check_exists("LOCATION", name)
     location = read_location(name, source_tag(name) if tag is None else tag)
     with _locked(location) as ledger:
@@ -56,22 +48,16 @@ def deploy(name: str, tag: str | None, force: bool) -> None:
             log(f"{location.image}: building")
             build(location)
         elif inspect("image", location.image) is None:
-            raise DeployError(f"There is no image {location.image} here. Leave TAG out to build one, or load it first.")
+            raise OpsError(f"There is no image {location.image} here. Leave TAG out to build one, or load it first.")
         _ship(location, ledger, "deploy", None, force)
 
 
 def rollback(name: str, force: bool) -> None:
-    """Deploys the good version before the one that runs; a second rollback goes to the one before that.
-
-    Raises:
-        OpsError: there is none, or it does not run.
-    """
+    """Deploys the good version before the one that runs; a second rollback goes to the one before that."""
     with _locked(read_location(name, "local")) as ledger:
         target = history.rollback_target(ledger.read(), _running(name))
         if target is None:
-            raise DeployError(
-                f"{name}: there is no good version before the one that runs. `make deployments` lists all."
-            )
+            raise OpsError(f"{name}: there is no good version before the one that runs. See `make deployments`.")
         _ship(read_location(name, target.tag), ledger, "rollback", target, force)
 
 
@@ -98,14 +84,14 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
             log(f"{location.name}: new to this stack; making its role, its gateway and its entry in the workspace")
             _prepare(location.name)
     except _FAILURES as error:
-        ledger.append(_ended(record, history.REFUSED, _reason(error)))
-        raise DeployError(f"{_reason(error)}\n{location.name}: refused; nothing was touched.") from error
+        ledger.append(dataclasses.replace(record, result=history.REFUSED, reason=_reason(error)))
+        raise OpsError(f"{_reason(error)}\n{location.name}: refused; nothing was touched.") from error
 
     try:
         ledger.append(record)
         _replace(location, {str(asset["key"]) for asset in assets})
         with _uninterrupted():
-            ledger.append(_ended(record, history.DEPLOYED, note))
+            ledger.append(dataclasses.replace(record, result=history.DEPLOYED, reason=note))
             deployed = True
             _remember(location)
     except BaseException as error:
@@ -113,25 +99,16 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
             raise
         _put_back(location, ledger, record, known, _reason(error))
     log(f"{location.image}: deployed")
-    _tidy(location, ledger)
+    prune(location, ledger.read())
 
 
 def _compare(location: Location, known: dict[str, served.Entry], assets: list[Asset], force: bool) -> str:
-    """Checks the contract between the locations as it would be with this image.
-
-    Returns:
-        What the history must note: forced breaches, and locations that could not be compared.
-
-    Raises:
-        TrialError: the image would cause a breach.
-    """
+    """Checks the contract between the locations as it would be with this image; returns what the history must note."""
     unknown = served.not_loaded(known)
     new = new_breaches(location.name, served.describe_served(known), assets, unknown)
     notes = [f"not compared with {name}, which does not load" for name in unknown if name != location.name]
     if new and not force:
-        raise TrialError(
-            "It would break the contract between the locations:\n" + "\n".join(f"  {breach}" for breach in new)
-        )
+        raise TrialError("\n  ".join(["It would break the contract between the locations:", *new]))
     notes += [f"forced: {breach}" for breach in new]
     for note in notes:
         log(note)
@@ -149,8 +126,8 @@ def _replace(location: Location, keys: set[str] | None) -> None:
     container = _container(location.name)
     if container is None:
         raise TrialError(f"compose created no container of {location.name}")
-    run("docker", "start", container)
-    wait_for_health(container)
+    run("docker", "start", container["Id"])
+    wait_for_health(container["Id"])
     log(f"{location.image}: serving {time.monotonic() - began:.1f} s after the replacement began")
     served.reload_location(location.name, location.image, keys)
 
@@ -171,12 +148,11 @@ def _put_back(location: Location, ledger: Ledger, record: Record, known: dict[st
             now = f"{before.image} runs again"
     except _FAILURES as error:
         reason += f"\nThe previous version could not be restored: {_reason(error)}"
-        ledger.append(_ended(record, history.FAILED, reason))
-        raise DeployError(
-            f"{reason}\n{location.name}: failed. `make rollback LOCATION={location.name}` tries again."
-        ) from error
-    ledger.append(_ended(record, history.RESTORED, reason))
-    raise DeployError(f"{reason}\n{location.name}: not deployed; {now}.")
+        ledger.append(dataclasses.replace(record, result=history.FAILED, reason=reason))
+        again = f"`make rollback LOCATION={location.name}` tries again."
+        raise OpsError(f"{reason}\n{location.name}: failed. {again}") from error
+    ledger.append(dataclasses.replace(record, result=history.RESTORED, reason=reason))
+    raise OpsError(f"{reason}\n{location.name}: not deployed; {now}.")
 
 
 def _prepare(name: str) -> None:
@@ -190,9 +166,7 @@ def _prepare(name: str) -> None:
     run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "--wait", f"{name}_gateway")
     compose.run_once("workspace")
     if name not in served.reload_workspace():
-        raise WebserverError(
-            f"The webserver does not know {name}: workspace.yaml does not list it. Add it as the others."
-        )
+        raise OpsError(f"The webserver does not know {name}: workspace.yaml does not list it. Add it as the others.")
 
 
 def _remember(location: Location) -> None:
@@ -201,7 +175,7 @@ def _remember(location: Location) -> None:
     try:
         set_variable(env_file(), variable, location.tag)
     except OSError as error:
-        raise DeployError(
+        raise OpsError(
             f"{location.image} is deployed, but {env_file()} could not be written ({error}). Write "
             f"{variable}={location.tag} there, or the next `docker compose up` goes back."
         ) from error
@@ -209,29 +183,16 @@ def _remember(location: Location) -> None:
         log(f"{variable}={os.environ[variable]} in this environment overrides {env_file().name}; unset it")
 
 
-def _tidy(location: Location, ledger: Ledger) -> None:
-    try:
-        gone = prune(location, ledger.read())
-    except CommandError as error:
-        log(f"old images were not removed: {error}")
-    else:
-        if gone:
-            log(f"{location.name}: removed images that nothing needs: {', '.join(gone)}")
-
-
 def _running(name: str) -> Version | None:
     """The version of a location's container, running or not."""
     container = _container(name)
-    described = inspect("container", container) if container else None
-    if described is None:
-        return None
-    return Version(described["Config"]["Image"].rpartition(":")[2], described["Image"])
+    return Version(container["Config"]["Image"].rpartition(":")[2], container["Image"]) if container else None
 
 
-def _container(name: str) -> str | None:
+def _container(name: str) -> dict[str, Any] | None:
     """The container of a location; the newest one if an interrupted replacement left two."""
-    containers = [inspect("container", found) for found in run("docker", "compose", "ps", "-aq", name).split()]
-    return max(((found["Created"], found["Id"]) for found in containers if found), default=("", None))[1]
+    found = [inspect("container", container) for container in run("docker", "compose", "ps", "-aq", name).split()]
+    return max((each for each in found if each), key=lambda each: str(each["Created"]), default=None)
 
 
 def _record(location: Location, action: str, previous: Version | None) -> Record:
@@ -245,10 +206,6 @@ def _record(location: Location, action: str, previous: Version | None) -> Record
         result=history.REPLACING,
         previous=previous,
     )
-
-
-def _ended(record: Record, result: str, reason: str) -> Record:
-    return dataclasses.replace(record, result=result, reason=reason)
 
 
 def _reason(error: BaseException) -> str:

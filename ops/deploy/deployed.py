@@ -40,9 +40,6 @@ def pin() -> list[str]:
 
     Returns:
         The services whose image compose must build from this clone: all with a build, except the deployed locations.
-
-    Raises:
-        OpsError: the image of a deployed version is missing.
     """
     records = _records()
     pinned = set()

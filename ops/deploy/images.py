@@ -1,6 +1,8 @@
 """The images of a location: their tags, their builds, and the removal of those that nothing needs any more."""
 
 import hashlib
+import shutil
+import tempfile
 from pathlib import Path
 
 from ops.command import ROOT, CommandError, inspect, log, run, show
@@ -41,34 +43,26 @@ def source_tag(name: str, root: Path = ROOT) -> str:
     try:
         commit = run(*git, "log", "-1", "--format=%h", "--abbrev=10", "--", name).strip()
         changed = run(*git, "status", "--porcelain", "--untracked-files=all", "--", name)
-        files = run(*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", name)
     except CommandError as error:
         raise TagError(f"git cannot say which version of {name} this is. Give TAG=, an image's. {error}") from error
     if not commit:
         raise TagError(f"{name} is in no commit yet, so its image would have no name. Commit it, or give TAG=.")
-    return f"{commit}-dirty-{_digest(root, files.split(chr(0)))}" if changed else commit
+    return f"{commit}-dirty-{_digest(name, root, git)}" if changed else commit
 
 
-def _digest(root: Path, files: list[str]) -> str:
-    digest = hashlib.sha256()
-    for file in sorted({file for file in files if file}):
-        path = root / file
-        if path.is_symlink():
-            kind, content = "link", str(path.readlink()).encode()
-        elif path.is_file():
-            kind, content = "program" if path.stat().st_mode & 0o100 else "file", path.read_bytes()
-        else:
-            kind, content = "gone", b""
-        digest.update(f"{kind} {file} {len(content)} ".encode() + content)
-    return digest.hexdigest()[:8]
+def _digest(name: str, root: Path, git: tuple[str, ...]) -> str:
+    """Digest of the folder's files as git would commit them, computed in a copy of the index."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder) / "index"
+        shutil.copy(root / run(*git, "rev-parse", "--git-path", "index").strip(), index)
+        env = {"GIT_INDEX_FILE": str(index)}
+        run(*git, "add", "--all", "--", name, env=env)
+        files = run(*git, "ls-files", "--stage", "--", name, env=env)
+    return hashlib.sha256(files.encode()).hexdigest()[:8]
 
 
 def build(location: Location) -> None:
-    """Builds a location's image, and the image with its tests, unless they exist: the content of a tag never changes.
-
-    Raises:
-        CommandError: a build fails; its output says why.
-    """
+    """Builds a location's image and the image with its tests unless they exist: the content of a tag never changes."""
     if inspect("image", location.image) is None:
         show("docker", "compose", "build", location.name, env=location.tag_setting)
     if inspect("image", location.tests_image) is None:
@@ -82,31 +76,26 @@ def restore_tag(image: str, version: Version) -> None:
         run("docker", "image", "tag", version.image, image)
 
 
-def prune(location: Location, records: list[Record]) -> list[str]:
+def prune(location: Location, records: list[Record]) -> None:
     """Removes the images of this location's deploys that nothing needs, except the last three that were deployed.
 
     A run that is created meanwhile uses the version that the daemon has loaded: the one in use or, shortly after a
     deploy, the one before. Both are kept.
-
-    Returns:
-        The tags that were removed.
-
-    Raises:
-        CommandError: the webserver or the engine does not answer.
     """
-    needed = {image.rpartition(":")[2] for image in _needed_images() if image.startswith(f"{location.name}:")}
-    removed = []
+    try:
+        needed = {image.rpartition(":")[2] for image in _needed_images() if image.startswith(f"{location.name}:")}
+    except CommandError as error:
+        log(f"old images were not removed: {error}")
+        return
     for tag in prunable(records, needed, KEPT):
         images = [f"{location.name}:{tag}-test", f"{location.name}:{tag}"]
-        there = [image for image in images if inspect("image", image)]
         try:
             # Without --force, so that the engine refuses if a container was created meanwhile.
-            if there:
+            if there := [image for image in images if inspect("image", image)]:
                 run("docker", "image", "rm", *there)
-                removed.append(tag)
+                log(f"{location.name}:{tag}: removed, since nothing needs it")
         except CommandError as error:
-            log(f"  {location.name}:{tag} stays: {error}")
-    return removed
+            log(f"{location.name}:{tag}: not removed: {error}")
 
 
 def _needed_images() -> set[str]:

@@ -6,16 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ops.command import ROOT, CommandError, inspect, run
+from ops.command import ROOT, inspect, run
 from ops.deploy.records import Record, from_lines, to_line
 from ops.errors import OpsError
 
 # Where the volume is mounted. docker-compose.yml does not declare the volume, so only `make destroy` removes it.
 FOLDER = "/deployments"
-
-
-class LockedError(OpsError):
-    """Someone else is deploying this location."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +60,6 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
     The lock is a container with a unique name, which exits when its standard input is closed. This process and every
     command that it starts hold the other end of that pipe, so the lock ends when all of them have ended, however they
     end, and not earlier.
-
-    Raises:
-        LockedError: someone else holds the lock.
-        CommandError: the engine does not answer, or the platform's image is missing.
     """
     container = f"{project}-{location}-deploy"
     # With the project's label, so that `make down` and `make destroy` stop it.
@@ -97,8 +89,8 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
         if holder.stdout.readline() != "locked\n":
             said = holder.stderr.read().strip()
             if "already in use" in said:
-                raise LockedError(_held(container, location))
-            raise CommandError(f"The history of the deploys cannot be opened: {said}")
+                raise OpsError(_held(container, location))
+            raise OpsError(f"The history of the deploys cannot be opened: {said}")
         yield Ledger(location, container)
     finally:
         os.close(writing)

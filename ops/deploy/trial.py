@@ -11,9 +11,6 @@ from ops.contract.compare import Asset
 from ops.errors import OpsError
 from ops.locations import PORT, Location
 
-# The default of DEPLOY_START_SECONDS.
-START_SECONDS = 120
-
 # Checks the health inside the container ten times a second: Docker's own health check runs only every ten seconds, and
 # dagster's command for it takes seconds to import.
 _WAIT_FOR_HEALTH = """
@@ -34,10 +31,6 @@ while True:
         sys.exit(said)
     time.sleep(0.1)
 """
-
-
-class SettingError(OpsError):
-    """A setting of the deploy is not valid."""
 
 
 class TrialError(OpsError):
@@ -96,14 +89,10 @@ def _serve_for_a_moment(location: Location) -> None:
 
 
 def start_seconds(env: Mapping[str, str] = os.environ) -> int:
-    """Reads DEPLOY_START_SECONDS, how long a code server may take to become healthy. Unset or empty means 120.
-
-    Raises:
-        SettingError: the value is not a number of seconds from 1 to 3600.
-    """
-    value = env.get("DEPLOY_START_SECONDS", "").strip() or str(START_SECONDS)
+    """Reads DEPLOY_START_SECONDS, how long a code server may take to become healthy. Unset or empty means 120."""
+    value = env.get("DEPLOY_START_SECONDS", "").strip() or "120"
     if not value.isdecimal() or not 1 <= int(value) <= 3600:
-        raise SettingError(f"DEPLOY_START_SECONDS={value!r} is not a number of seconds from 1 to 3600.")
+        raise OpsError(f"DEPLOY_START_SECONDS={value!r} is not a number of seconds from 1 to 3600.")
     return int(value)
 
 

@@ -24,10 +24,6 @@ def check_location(name: str, python: Path | None = None, tests_only: bool = Fal
         name: the location.
         python: Python of an environment with the packages of the location's dev.lock; None makes one in the copy.
         tests_only: skips format, lint and types.
-
-    Raises:
-        LocationError: there is no such location.
-        CommandError: a check failed; its output says why.
     """
     with tempfile.TemporaryDirectory(prefix="alone-") as folder:
         copy_alone(name, Path(folder))
@@ -35,11 +31,7 @@ def check_location(name: str, python: Path | None = None, tests_only: bool = Fal
 
 
 def copy_alone(name: str, folder: Path, root: Path = ROOT) -> None:
-    """Copies the files of a location that git knows or would add, and the shared settings of the tools.
-
-    Raises:
-        LocationError: there is no such location.
-    """
+    """Copies the files of a location that git knows or would add, and the shared settings of the tools."""
     check_exists("NAME", name, root)
     project = tomllib.loads((root / name / "pyproject.toml").read_text())
     needs = project.get("tool", {}).get("location", {}).get("tests_need", [])
@@ -79,12 +71,7 @@ def _run(folder: Path, *command: str, **env: str) -> None:
 
 
 def ci_location(name: str) -> None:
-    """Runs the steps of CI's workflow for a change of one location, except its deploy.
-
-    Raises:
-        LocationError: there is no such location.
-        CommandError: a step failed; its output says why.
-    """
+    """Runs the steps of CI's workflow for a change of one location, except its deploy."""
     check_exists("NAME", name)
     for command in commands(WORKFLOWS / "location.yml", "check"):
         log(f"$ {command}")

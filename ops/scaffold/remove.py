@@ -13,11 +13,7 @@ from ops.scaffold.tree import check_made_here, own_paths, without_lines
 
 
 def remove_files(name: str, root: Path = ROOT) -> None:
-    """Removes the location's files, and its lines from the files that all locations share.
-
-    Raises:
-        LocationError: there is none of this name, or the template did not make it.
-    """
+    """Removes the location's files, and its lines from the files that all locations share."""
     check_made_here(name, root)
     for path, content in without_lines(name, root).items():
         (root / path).write_text(content)
@@ -31,13 +27,8 @@ def remove_files(name: str, root: Path = ROOT) -> None:
 def remove_location(name: str, drop_data: bool) -> None:
     """Removes a location that is no longer in use. If a step fails, the same command continues from there.
 
-    Args:
-        name: the location.
-        drop_data: drop its tables.
-
     Raises:
         LocationError: it is in use, or has tables and ``drop_data`` is not set; nothing was touched.
-        OpsError: a step in the stack failed, or the location is being deployed.
     """
     check_made_here(name)
     try:

@@ -4,7 +4,7 @@ Nothing of the platform is recreated: webserver and daemon read the workspace fi
 """
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from ops import compose
 from ops.command import ROOT, CommandError, inspect, run
@@ -35,32 +35,13 @@ query ($tag: String!) { runsOrError(filter: {
 """
 
 
-class Parts(NamedTuple):
-    """The names of the services, images, networks and volumes that compose has because of one location only."""
-
-    services: list[str]
-    images: list[str]
-    networks: list[str]
-    volumes: list[str]
-
-
 def tables_of(name: str) -> list[str]:
-    """The location's tables in the warehouse, with their sizes.
-
-    Raises:
-        LocationError: there is a warehouse, but Postgres does not run.
-    """
-    if not has_role(name):
-        return []
+    """The tables of a location that has a role in the warehouse, with their sizes."""
     return compose.query("warehouse", _TABLES % name)
 
 
 def has_role(name: str) -> bool:
-    """Whether the warehouse has the location's role.
-
-    Raises:
-        LocationError: there is a warehouse, but Postgres does not run.
-    """
+    """Whether the warehouse has the location's role."""
     if inspect("volume", f"{compose.config()['name']}_postgres_data") is None:
         return False
     try:
@@ -97,27 +78,22 @@ def check_unused(name: str) -> None:
 def withdraw(name: str, ledger: Ledger) -> list[str]:
     """Removes a location from the stack, its data included. Parts that are gone already are skipped.
 
-    Returns:
-        What was removed, in words.
-
-    Raises:
-        CommandError: a step failed; all of them can be repeated.
-        WebserverError: the webserver runs but does not answer.
+    If a step fails, all of them can be repeated. Returns what was removed, in words.
     """
     config = compose.config()
-    parts = parts_of(name, config)
+    parts = _parts_of(name, config)
     gone = []
     if compose.is_running("webserver"):
         script = "cat > workspace/new.yaml && mv workspace/new.yaml workspace/workspace.yaml"
         compose.run_in("workspace", "sh", "-c", script, stdin=without_lines(name)["workspace.yaml"])
         served.reload_workspace()
         gone.append("its entry in the workspace")
-    if containers := _containers(name, config["name"], parts.services):
+    if containers := _containers(name, config["name"], parts["service"]):
         try:
             run("docker", "rm", "--force", "--volumes", *containers)
         except CommandError:
             # The housekeeping may have removed a run's container meanwhile.
-            if _containers(name, config["name"], parts.services):
+            if _containers(name, config["name"], parts["service"]):
                 raise
         gone.append(f"{len(containers)} containers")
     if has_role(name):
@@ -126,15 +102,12 @@ def withdraw(name: str, ledger: Ledger) -> list[str]:
     tags = {record.version.tag for record in ledger.read()}
     deployed = [f"{name}:{tag}{kind}" for tag in tags for kind in ("", "-test")]
     # The container of migrate's last run mounts the volume with the password; remove_location() runs migrate again.
-    for volume in parts.volumes:
+    for volume in parts["volume"]:
         if mounting := run("docker", "ps", "--all", "--quiet", "--filter", f"volume={volume}").split():
             run("docker", "rm", "--force", *mounting)
-    for kind, names in (
-        ("network", parts.networks),
-        ("volume", parts.volumes),
-        ("image", sorted({*parts.images, *deployed})),
-    ):
-        there = [one for one in names if inspect(kind, one)]
+    parts["image"] = sorted({*parts["image"], *deployed})
+    for kind in ("network", "volume", "image"):
+        there = [one for one in parts[kind] if inspect(kind, one)]
         if there:
             run("docker", kind, "rm", *there)
             gone.append(f"{kind} {', '.join(there)}")
@@ -154,16 +127,8 @@ def _containers(name: str, project: str, services: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def parts_of(name: str, config: dict[str, Any]) -> Parts:
-    """Compares the compose project with and without a location.
-
-    Args:
-        name: the location.
-        config: the compose project with it, as returned by compose.config().
-
-    Raises:
-        CommandError: compose cannot read its files.
-    """
+def _parts_of(name: str, config: dict[str, Any]) -> dict[str, list[str]]:
+    """The names of the services, images, networks and volumes that compose has because of this location only."""
     alone = ("docker", "compose", "--project-directory", str(ROOT), "--file", "-", "config", "--format", "json")
     rest: dict[str, Any] = json.loads(run(*alone, stdin=without_lines(name)["docker-compose.yml"]))
 
@@ -173,4 +138,4 @@ def parts_of(name: str, config: dict[str, Any]) -> Parts:
     services = [service for service in config["services"] if service not in rest["services"]]
     kept = {service.get("image") for service in rest["services"].values()}
     images = {config["services"][service].get("image") for service in services} - kept - {None}
-    return Parts(services, sorted(images), names("networks"), names("volumes"))
+    return {"service": services, "image": sorted(images), "network": names("networks"), "volume": names("volumes")}
