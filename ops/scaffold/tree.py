@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from ops.command import ROOT
 from ops.locations import LocationError, check_exists
@@ -23,12 +22,15 @@ using variadic verbose when where window with public information_schema
 MADE_HERE = '[tool.location]\ntemplate = "ops/template"\n'
 
 
-class Line(NamedTuple):
-    """The text of a location in a shared file, and the pattern of the text of other locations that it follows."""
-
-    file: str
-    after: str
-    text: str
+# The lines of a location in the files that all locations share. Everything else finds a location by its folder.
+_SHARED_LINES = (
+    ("docker-compose.yml", "  - {name}/compose.yaml\n"),
+    ("docker-compose.yml", "      - {name}_credentials:/credentials/{name}\n"),
+    ("docker-compose.yml", "      {name}:\n        condition: service_healthy\n        required: false\n"),
+    ("workspace.yaml", "  - grpc_server:\n      host: {name}\n      port: 4000\n      location_name: {name}\n"),
+    ("dg.toml", '\n[[workspace.projects]]\npath = "{name}"\n'),
+    (".github/CODEOWNERS", "/{name}/ @{team}\n"),
+)
 
 
 def schema_of(name: str) -> str:
@@ -38,38 +40,6 @@ def schema_of(name: str) -> str:
 
 def own_paths(name: str) -> list[str]:
     return [name, f".github/workflows/{name}.yml"]
-
-
-def shared_lines(name: str, team: str) -> list[Line]:
-    """The location's lines in shared files. Everything else finds a location by its folder."""
-    return [
-        Line("docker-compose.yml", r"^  - \w+_location/compose\.yaml\n", f"  - {name}/compose.yaml\n"),
-        Line(
-            "docker-compose.yml",
-            r"^      - \w+_location_credentials:/credentials/\w+\n",
-            f"      - {name}_credentials:/credentials/{name}\n",
-        ),
-        Line(
-            "docker-compose.yml",
-            r"^      \w+_location:\n        condition: service_healthy\n        required: false\n",
-            f"      {name}:\n        condition: service_healthy\n        required: false\n",
-        ),
-        Line(
-            "workspace.yaml",
-            r"^  - grpc_server:\n      host: \w+\n      port: 4000\n      location_name: \w+\n",
-            f"  - grpc_server:\n      host: {name}\n      port: 4000\n      location_name: {name}\n",
-        ),
-        Line(
-            "dg.toml",
-            r"^\n\[\[workspace\.projects\]\]\npath = \"\w+\"\n",
-            f'\n[[workspace.projects]]\npath = "{name}"\n',
-        ),
-        Line(
-            ".github/CODEOWNERS",
-            r"^/\w+_location/ +@\S+\n",
-            f"/{name}/ @{team}\n",
-        ),
-    ]
 
 
 def check_new(name: str, root: Path = ROOT) -> None:
@@ -123,22 +93,26 @@ def with_lines(name: str, team: str, root: Path = ROOT) -> dict[str, str]:
         LocationError: a file has no lines of other locations.
     """
     files: dict[str, str] = {}
-    for line in shared_lines(name, team):
-        content = files.get(line.file) or (root / line.file).read_text()
-        places = list(re.finditer(line.after, content, re.MULTILINE))
+    for file, lines in _SHARED_LINES:
+        content = files.get(file) or (root / file).read_text()
+        places = list(re.finditer(_pattern(lines), content, re.MULTILINE))
         if not places:
-            raise LocationError(f"{line.file} has no line like those of the other locations: {line.after}")
+            raise LocationError(f"{file} has no line like those of the other locations: {lines}")
         end = places[-1].end()
-        files[line.file] = content[:end] + line.text + content[end:]
+        files[file] = content[:end] + lines.format(name=name, team=team) + content[end:]
     return files
 
 
 def without_lines(name: str, root: Path = ROOT) -> dict[str, str]:
     """The content of the shared files, by path, without the location's lines."""
     files: dict[str, str] = {}
-    owners = (root / ".github/CODEOWNERS").read_text()
-    found = re.search(rf"^/{name}/ +@(\S+)$", owners, re.MULTILINE)
-    for line in shared_lines(name, found[1] if found else ""):
-        content = files.get(line.file) or (root / line.file).read_text()
-        files[line.file] = content.replace(line.text, "", 1)
+    for file, lines in _SHARED_LINES:
+        content = files.get(file) or (root / file).read_text()
+        files[file] = re.sub(_pattern(lines, name), "", content, count=1, flags=re.MULTILINE)
     return files
+
+
+def _pattern(lines: str, name: str = r"\w+_location") -> str:
+    """A pattern of these lines for one location, or for any; spaces align the names of the teams."""
+    pattern = re.escape(lines).replace(r"\{name\}", name).replace(r"\{team\}", r"\S+")
+    return "^" + pattern.replace(r"\ @", " +@")
