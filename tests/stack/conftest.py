@@ -233,7 +233,8 @@ class Stack:
         """Queries the warehouse as superuser, through the socket in Postgres's own container."""
         as_json = f"select coalesce(json_agg(row), '[]') from ({statement}) as row"
         answer = self.command(
-            *("docker", "compose", "exec", "-T", "postgres"),
+            # Without compose, which reads all its files first: many tests poll this.
+            *("docker", "exec", f"{PROJECT}-postgres-1"),
             *("psql", "-U", "postgres", "-d", "warehouse", "-v", "ON_ERROR_STOP=1", "-qtAc", as_json),
         )
         return [list(row.values()) for row in json.loads(answer)]

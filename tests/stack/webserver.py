@@ -108,18 +108,19 @@ class Webserver:
         data["tags"] = {tag["key"]: tag["value"] for tag in data["tags"]}
         return dict(data)
 
+    def status(self, run_id: str) -> str:
+        data = self.ask("query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id)
+        return str(data["runOrError"]["status"])
+
     def finished(self, run_id: str, seconds: float = 180) -> dict[str, Any]:
         """Waits for the end of a run and returns it."""
 
-        def look() -> dict[str, Any] | None:
-            run = self.run(run_id)
-            return run if run["status"] in FINISHED else None
-
-        return wait_for(f"end of run {run_id}", seconds, look)
+        wait_for(f"end of run {run_id}", seconds, lambda: self.status(run_id) in FINISHED or None)
+        return self.run(run_id)
 
     def started(self, run_id: str, seconds: float = 60) -> None:
         """Waits until a run executes."""
-        wait_for(f"start of run {run_id}", seconds, lambda: self.run(run_id)["status"] == "STARTED" or None)
+        wait_for(f"start of run {run_id}", seconds, lambda: self.status(run_id) == "STARTED" or None)
 
     def step_started(self, run_id: str, seconds: float = 90) -> None:
         """Waits until a run's step has started."""
