@@ -163,7 +163,7 @@ endef
 checks := test-stack lint test-cross test-locations
 # The drills of the stack are spread over several stacks. Those that take longest start first.
 stacks := failures deploy automation backup others
-drills := $(stacks:%=drills-%) $(LOCATIONS:%=drills-%) drills-apart
+drills := drills-failures $(LOCATIONS:%=drills-%) $(filter-out drills-failures,$(stacks:%=drills-%)) drills-apart
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,3,$(checks))
 test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
