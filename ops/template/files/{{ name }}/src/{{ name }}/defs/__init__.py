@@ -1,0 +1,1 @@
+"""The definitions, a file per subject; Dagster loads every module here."""
