@@ -83,7 +83,7 @@ class Webserver:
             raise WebserverError(f"the webserver does not answer ({_root_cause(error)})") from None
 
 
-_POST = """
+POST = """
 import sys, urllib.error, urllib.request
 headers = {"Content-Type": "application/json"}
 request = urllib.request.Request(f"{sys.argv[1]}/graphql", sys.stdin.buffer.read(), headers)
@@ -103,7 +103,7 @@ class WebserverInside(Webserver):
         super().__init__("http://127.0.0.1:3000", seconds=60)
 
     def _post(self, body: str) -> tuple[int, str]:
-        ask = ("docker", "compose", "exec", "-T", "webserver", "python", "-c", _POST, self.url, str(self.seconds))
+        ask = ("docker", "compose", "exec", "-T", "webserver", "python", "-c", POST, self.url, str(self.seconds))
         try:
             status, _, text = run(*ask, stdin=body).partition("\n")
         except CommandError as error:

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ops.graphql import ATTEMPTS, Webserver, WebserverError
+from ops.graphql import ATTEMPTS, POST, Webserver, WebserverError
 
 ERROR: tuple[int, Any] = (200, {"errors": [{"message": "\nserver closed the connection\n  Stack Trace:"}]})
 PYTHON_ERROR: tuple[int, Any] = (200, {"data": {"runs": {"__typename": "PythonError", "message": "no such table"}}})
@@ -93,3 +95,13 @@ def test_a_webserver_that_hangs_is_an_error() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(WebserverError, match=r"the webserver does not answer in 0 s"):
             Webserver(url, seconds=0.2).ask("query { version }")
+
+
+@pytest.mark.parametrize("answer", [GOOD, (500, {"errors": [{"message": "no such field"}]}), (502, "Bad Gateway")])
+def test_the_program_that_asks_inside_the_container_prints_status_and_answer(answer: tuple[int, Any]) -> None:
+    with server(answer) as (url, asked):
+        command = [sys.executable, "-c", POST, url, "20"]
+        ended = subprocess.run(command, input='{"query": "query { version }"}', capture_output=True, text=True)
+    status, _, text = ended.stdout.partition("\n")
+    assert (int(status), text) == (answer[0], answer[1] if isinstance(answer[1], str) else json.dumps(answer[1]))
+    assert asked == [{"query": "query { version }"}]
