@@ -1,13 +1,18 @@
-"""Tests a new image in containers of its own before anything that runs is touched."""
+"""The image of a location: its tag, its build, and its trial in containers of its own."""
 
+import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
-from ops.command import ROOT, CommandError, inspect, last_lines, log, run
+from ops.command import ROOT, CommandError, inspect, last_lines, log, run, show
 from ops.contract.compare import Asset
+from ops.deploy.records import Version
 from ops.errors import OpsError
 from ops.locations import PORT, Location
 
@@ -33,8 +38,59 @@ while True:
 """
 
 
+class TagError(OpsError):
+    """The content of a location's folder cannot be named by a commit."""
+
+
 class TrialError(OpsError):
     """An image failed a check; the message says which one and why."""
+
+
+def source_tag(name: str, root: Path = ROOT) -> str:
+    """Names the content of a location's folder.
+
+    Returns:
+        The last commit that changed the folder, so that a commit of another team makes no new version of this location.
+        If the folder has uncommitted changes, ``-dirty-`` and a digest of its files follow.
+
+    Raises:
+        TagError: the folder is not in a git clone, or not committed.
+    """
+    git = ("git", "-C", str(root))
+    try:
+        commit = run(*git, "log", "-1", "--format=%h", "--abbrev=10", "--", name).strip()
+        changed = run(*git, "status", "--porcelain", "--untracked-files=all", "--", name)
+    except CommandError as error:
+        raise TagError(f"git cannot say which version of {name} this is. Give TAG=, an image's. {error}") from error
+    if not commit:
+        raise TagError(f"{name} is in no commit yet, so its image would have no name. Commit it, or give TAG=.")
+    return f"{commit}-dirty-{_digest(name, root, git)}" if changed else commit
+
+
+def _digest(name: str, root: Path, git: tuple[str, ...]) -> str:
+    """Digest of the folder's files as git would commit them, computed in a copy of the index."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder) / "index"
+        shutil.copy(root / run(*git, "rev-parse", "--git-path", "index").strip(), index)
+        env = {"GIT_INDEX_FILE": str(index)}
+        run(*git, "add", "--all", "--", name, env=env)
+        files = run(*git, "ls-files", "--stage", "--", name, env=env)
+    return hashlib.sha256(files.encode()).hexdigest()[:8]
+
+
+def build(location: Location) -> None:
+    """Builds a location's image and the image with its tests unless they exist: the content of a tag never changes."""
+    if inspect("image", location.image) is None:
+        show("docker", "compose", "build", location.name, env=location.tag_setting)
+    if inspect("image", location.tests_image) is None:
+        run("docker", "build", "--target", "test", "--tag", location.tests_image, str(ROOT / location.name))
+
+
+def restore_tag(image: str, version: Version) -> None:
+    """Points a tag at the image that it was deployed with; `docker compose up --build` may have moved it."""
+    there = inspect("image", image)
+    if (there is None or there["Id"] != version.image) and inspect("image", version.image):
+        run("docker", "image", "tag", version.image, image)
 
 
 def try_image(location: Location) -> list[Asset]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.deploy.images import TagError, source_tag
+from ops.deploy.image import TagError, source_tag
 
 
 def git(repository: Path, *arguments: str) -> str:
