@@ -10,6 +10,20 @@ from ops.errors import OpsError
 
 _RESTORING = "{}_restoring"
 _REPLACED = "{}_replaced"
+_CONTENT = """
+select count(*), pg_size_pretty(coalesce(sum(pg_total_relation_size(c.oid)), 0))
+from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+where relkind in ('r', 'p', 'm', 'v') and nspname !~ '^pg_' and nspname <> 'information_schema'
+"""
+# Whether the Dagster of this checkout knows a revision of the instance's schema.
+_KNOWN = """
+import sys, dagster
+from alembic.script import ScriptDirectory
+from dagster_postgres.run_storage import run_storage
+from dagster_postgres.utils import pg_alembic_config
+scripts = ScriptDirectory.from_config(pg_alembic_config(run_storage.__file__))
+print(dagster.__version__, sys.argv[1] in {script.revision for script in scripts.walk_revisions()})
+"""
 
 
 def restore(backup: Path, force: bool) -> None:
@@ -65,15 +79,6 @@ def restore(backup: Path, force: bool) -> None:
 
 
 def _refuse_unless_empty(project: str) -> None:
-    there = _content()
-    if there:
-        raise OpsError(
-            f"The stack {project} is not empty: {', '.join(there)}. A restore replaces all of it, and nothing was "
-            "changed yet. Keep it with make backup, then give FORCE=1 too."
-        )
-
-
-def _content() -> list[str]:
     databases = query("postgres", "select datname from pg_database")
     there = []
     if "dagster" in databases and query("dagster", "select 1 from pg_tables where tablename = 'runs'"):
@@ -81,25 +86,18 @@ def _content() -> list[str]:
         if count != "0":
             there.append(f"{count} runs, the newest of {newest} UTC")
     if "warehouse" in databases:
-        count, size = query(
-            "warehouse",
-            "select count(*), pg_size_pretty(coalesce(sum(pg_total_relation_size(c.oid)), 0)) from pg_class as c "
-            "join pg_namespace as n on n.oid = c.relnamespace "
-            "where relkind in ('r', 'p', 'm', 'v') and nspname !~ '^pg_' and nspname <> 'information_schema'",
-        )[0].split("|")
+        count, size = query("warehouse", _CONTENT)[0].split("|")
         if count != "0":
             there.append(f"{count} tables and views in the warehouse ({size})")
-    return there
+    if there:
+        raise OpsError(
+            f"The stack {project} is not empty: {', '.join(there)}. A restore replaces all of it, and nothing was "
+            "changed yet. Keep it with make backup, then give FORCE=1 too."
+        )
 
 
 def _refuse_unless_migratable(content: manifest.Manifest) -> None:
-    code = (
-        "import alembic.script as s, dagster_postgres.run_storage.run_storage as r, dagster, sys;"
-        "from dagster_postgres.utils import pg_alembic_config as c;"
-        "known = {v.revision for v in s.ScriptDirectory.from_config(c(r.__file__)).walk_revisions()};"
-        "print(dagster.__version__, sys.argv[1] in known)"
-    )
-    release, known = run_in("migrate", "python", "-c", code, content.schema).split()
+    release, known = run_in("migrate", "python", "-c", _KNOWN, content.schema).split()
     if known != "True":
         raise OpsError(
             f"The backup's instance has the schema {content.schema} of Dagster {content.dagster}, which Dagster "
