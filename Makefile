@@ -66,16 +66,16 @@ install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that d
 .PHONY: demo dev query assets dbt-docs
 demo: ## Load three months and build ninety days on an embedded Postgres (TLC_BASE_URL=https://… for real files)
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m demo.demo
+	@.venv/bin/python -m demo demo
 dev: ## Serve Dagster's UI on the demo's state, with ingestion_location and dbt_location loaded
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m demo.dev
+	@.venv/bin/python -m demo dev
 query: ## Print rows of the demo's warehouse as CSV (SQL="select …")
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m demo.query "$$SQL"
+	@.venv/bin/python -m demo query -- "$$SQL"
 dbt-docs: ## Write dbt's documentation of the models as one page, .demo/dbt_docs/static_index.html
 	@$(MAKE) --no-print-directory --jobs 3 install
-	@.venv/bin/python -m demo.run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
+	@.venv/bin/python -m demo run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
 		--static --target-path "$(abspath $(or $(DEMO_STATE),.demo))/dbt_docs"'
 	@echo "Written: $(or $(DEMO_STATE),.demo)/dbt_docs/static_index.html"
 assets: ## List every asset of both locations with its location, partitions and upstream keys
@@ -212,13 +212,13 @@ lint-types-benchmarks: $(LOCATIONS:%=lint-types-%)
 	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks --exclude '(history|runs)\.py'
 	cd platform_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks/history.py
 lint-sql: install-dev
-	DEMO_STATE=.demo/lint .venv/bin/python -m demo.run sh -c \
+	DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
 	dbt_location/.venv/bin/sqlfluff lint --config services/migrate/.sqlfluff services/migrate */warehouse.sql
 format: install-dev ## Format Python and SQL
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
-	DEMO_STATE=.demo/lint .venv/bin/python -m demo.run sh -c \
+	DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff fix --force models'
 
 # --- measurements ----------------------------------------------------------------------------------------------------

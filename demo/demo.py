@@ -1,17 +1,16 @@
-"""`make demo`: loads the months, builds the days and the months' metrics, and says what came of it.
+"""`make demo`: loads the months, builds the days and the metrics of the months, and prints a summary.
 
-It asks Dagster what is there already and runs only what is missing or older than what it is made from, so a second run
-changes nothing.
+It asks Dagster what is materialized and runs only what is missing or older than its upstream, so a second demo changes
+nothing.
 """
 
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +20,14 @@ import psycopg2
 from dagster import DagsterEventType, DagsterInstance
 
 from demo.postgres import REPORTS, STATE, running
-from demo.runs import RunFailed, materialize
+from demo.range_run import FAILED
 from demo.summary import measure, render
 from ops.command import ROOT
 from ops.contract.workspace import check_settings, describe_workspace
-from ops.locations import LocationError
+from ops.errors import OpsError
 
 SAMPLE = STATE / "sample"
+LOGS = STATE / "logs"
 DAILY_ASSETS = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
 MONTHLY_ASSETS = ("zone_map", "borough_flows", "monthly_report")
 
@@ -40,13 +40,25 @@ Where to look next
   .demo/summary.json, .demo/logs/"""
 
 
-def say(text: str) -> None:
-    """Prints a line of progress at once."""
+class RunError(OpsError):
+    """A run failed; the message is the failure's own, and where the whole log is."""
+
+
+class Job(NamedTuple):
+    """A run of assets of a location: without a partition, of one, or of FIRST...LAST. Its log has its name."""
+
+    name: str
+    location: str
+    assets: Sequence[str]
+    partition: str | None = None
+
+
+def log(text: str) -> None:
     print(text, flush=True)
 
 
 def write_sample(taxi_type: str, months: list[str]) -> None:
-    """Writes the zones and the sample files of these months where some are missing."""
+    """Writes the zones and the sample files of these months if some are missing."""
     wanted = [SAMPLE / f"trip-data/{taxi_type}_tripdata_{month[:7]}.parquet" for month in months]
     wanted.append(SAMPLE / "misc/taxi_zones.zip")
     if not all(path.exists() for path in wanted):
@@ -56,185 +68,163 @@ def write_sample(taxi_type: str, months: list[str]) -> None:
 
 
 def latest(instance: DagsterInstance, asset: str) -> Mapping[str, int]:
-    """Per partition of an asset, the storage id of its newest materialization: larger is newer."""
+    """Returns per partition of an asset the storage id of its latest materialization: larger is newer."""
     return instance.get_latest_storage_id_by_partition(dg.AssetKey(asset), DagsterEventType.ASSET_MATERIALIZATION)
 
 
 def loaded_from(instance: DagsterInstance, asset: str, partition: str | None, url: str) -> bool:
-    """Whether the newest materialization of an asset's partition came from this URL."""
-    result = instance.fetch_materializations(
-        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition] if partition else None), limit=1
-    )
-    return bool(
-        result.records
-        and result.records[0].asset_materialization
-        and result.records[0].asset_materialization.metadata.get("url") == dg.MetadataValue.url(url)
-    )
+    """Whether the latest materialization of an asset's partition came from this URL."""
+    partitions = [partition] if partition else None
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=partitions)
+    found = [record.asset_materialization for record in instance.fetch_materializations(wanted, limit=1).records]
+    return any(each and each.metadata.get("url") == dg.MetadataValue.url(url) for each in found)
 
 
-def windows(days: list[str]) -> Iterator[tuple[str, str]]:
-    """Groups days, in order, into runs of consecutive ones: first and last day of each."""
+def windows(days: list[str]) -> Iterator[str]:
+    """Groups days, in order, into windows of consecutive ones, each FIRST...LAST."""
     start = previous = None
     for day in map(date.fromisoformat, days):
         if previous is not None and day != previous + timedelta(days=1):
-            yield f"{start}", f"{previous}"
+            yield f"{start}...{previous}"
             start = day
         start, previous = start or day, day
     if previous is not None:
-        yield f"{start}", f"{previous}"
+        yield f"{start}...{previous}"
 
 
 def report_path(month: str) -> Path:
-    """Where the report of a month is, given its partition key."""
+    """Returns the path of a month's report, given its partition key."""
     return REPORTS / f"{month[:7]}.html"
 
 
-class Job(NamedTuple):
-    """A run of assets of a location, by the name that its log has, with no partition, one, or the ends of a range."""
+def materialize(job: Job, env: Mapping[str, str]) -> None:
+    """Runs a job in its location's own Python and waits for its end.
 
-    name: str
-    location: str
-    assets: Sequence[str]
-    partitions: Sequence[str] = ()
+    Raises:
+        RunError: the run failed.
+    """
+    start = time.monotonic()
+    folder = ROOT / job.location
+    # -P keeps the modules beside the script out of the location's imports.
+    command = [str(folder / ".venv/bin/python"), "-P", str(ROOT / "demo/range_run.py")]
+    command += [f"{job.location}.definitions", ",".join(job.assets), *filter(None, [job.partition])]
+    path = LOGS / f"{job.name.replace(' ', '_')}.log"
+    with path.open("w") as output:
+        code = subprocess.run(command, cwd=folder, env=env, stdout=output, stderr=output).returncode
+    if code != 0:
+        printed = path.read_text().strip()
+        # A run that did not even start, for example because of an import error, says why in its last line.
+        reason = printed.rpartition(FAILED)[2] if FAILED in printed else printed.rpartition("\n")[2]
+        raise RunError(f"{reason}\nThe whole log: {path}")
+    log(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
 
 
-class Demo:
-    """One run of the demo: what it works on, and the seconds that its phases took."""
+def materialize_all(jobs: Sequence[Job], env: Mapping[str, str]) -> None:
+    """Runs jobs, two at a time. After a failure no other job is started."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        running_jobs = [pool.submit(materialize, job, env) for job in jobs]
+        try:
+            for job in as_completed(running_jobs):
+                job.result()
+        except RunError:
+            pool.shutdown(cancel_futures=True)
+            raise
 
-    def __init__(self, env: Mapping[str, str], instance: DagsterInstance, partitions: Mapping[str, list[str]]) -> None:
-        """Takes the environment of the runs, the instance, and the partition keys per asset."""
-        self.env = env
-        self.instance = instance
-        self.months = partitions["taxi_trips"]
-        self.days = partitions["daily_metrics"]
-        self.logs = STATE / "logs"
-        self.logs.mkdir(exist_ok=True)
-        self.seconds: dict[str, float] = {}
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Measures a phase."""
-        start = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - start
+def loads(instance: DagsterInstance, months: Sequence[str], base_url: str, taxi_type: str) -> Iterator[Job]:
+    """Yields the loads of the zones and the months that did not come from this source yet."""
+    if not loaded_from(instance, "taxi_zones", None, f"{base_url}/misc/taxi_zone_lookup.csv"):
+        yield Job("taxi_zones", "ingestion_location", ["taxi_zones"])
+    for month in months:
+        name = f"taxi_trips {month[:7]}"
+        if loaded_from(instance, "taxi_trips", month, f"{base_url}/trip-data/{taxi_type}_tripdata_{month[:7]}.parquet"):
+            log(f"  {name}: loaded already")
+        else:
+            yield Job(name, "ingestion_location", ["taxi_trips"], month)
 
-    def load(self, base_url: str, taxi_type: str) -> None:
-        """Loads the zones and the months that did not come from this source yet, two at a time."""
-        zones_url = f"{base_url}/misc/taxi_zone_lookup.csv"
-        jobs: list[Job] = []
-        if not loaded_from(self.instance, "taxi_zones", None, zones_url):
-            jobs.append(Job("taxi_zones", "ingestion_location", ["taxi_zones"]))
-        for month in self.months:
-            url = f"{base_url}/trip-data/{taxi_type}_tripdata_{month[:7]}.parquet"
-            if loaded_from(self.instance, "taxi_trips", month, url):
-                say(f"  taxi_trips {month[:7]}: loaded already")
-            else:
-                name = f"taxi_trips {month[:7]}"
-                jobs.append(Job(name, "ingestion_location", ["taxi_trips"], (month,)))
-        self._run(jobs)
 
-    def build(self) -> None:
-        """Builds the zones' model and the days that are missing or older than their month."""
-        zones = self.instance.get_latest_materialization_event(dg.AssetKey("taxi_zones"))
-        model = self.instance.get_latest_materialization_event(dg.AssetKey("stg_zones"))
-        zones_changed = model is None or zones is None or model.timestamp < zones.timestamp
-        if zones_changed:
-            self._run([Job("stg_zones", "dbt_location", ["stg_zones"])])
-        months = latest(self.instance, "taxi_trips")
-        built = [latest(self.instance, asset) for asset in DAILY_ASSETS]
-        stale = [
-            day
-            for day in self.days
-            if zones_changed or any(by_day.get(day, -1) < months[f"{day[:7]}-01"] for by_day in built)
-        ]
-        if not stale:
-            say(f"  {len(self.days)} days: built already")
-        for first, last in windows(stale):
-            self._run([Job(f"days {first} to {last}", "dbt_location", DAILY_ASSETS, (first, last))])
+def builds(instance: DagsterInstance, days: Sequence[str]) -> Iterator[Job]:
+    """Yields the builds of the zones' model and of the days that are missing or older than their month."""
+    zones = instance.get_latest_materialization_event(dg.AssetKey("taxi_zones"))
+    model = instance.get_latest_materialization_event(dg.AssetKey("stg_zones"))
+    zones_changed = model is None or zones is None or model.timestamp < zones.timestamp
+    if zones_changed:
+        yield Job("stg_zones", "dbt_location", ["stg_zones"])
+    months = latest(instance, "taxi_trips")
+    built = [latest(instance, asset) for asset in DAILY_ASSETS]
+    stale = [
+        day for day in days if zones_changed or any(by_day.get(day, -1) < months[f"{day[:7]}-01"] for by_day in built)
+    ]
+    if not stale:
+        log(f"  {len(days)} days: built already")
+    for window in windows(stale):
+        yield Job(f"days {window.replace('...', ' to ')}", "dbt_location", DAILY_ASSETS, window)
 
-    def report(self) -> None:
-        """Builds the metrics of the months that are missing or older than their days, two at a time."""
-        days = latest(self.instance, "location_metrics")
-        built = [latest(self.instance, asset) for asset in MONTHLY_ASSETS]
-        jobs = []
-        for before, month in zip([None, *self.months], self.months, strict=False):
-            name = f"metrics of {month[:7]}"
-            # A report compares its month with the one before.
-            newest = max(built_at for day, built_at in days.items() if f"{day[:7]}-01" in (before, month))
-            if all(by_month.get(month, -1) > newest for by_month in built) and report_path(month).exists():
-                say(f"  {name}: built already")
-            else:
-                jobs.append(Job(name, "dbt_location", MONTHLY_ASSETS, (month,)))
-        self._run(jobs)
 
-    def _run(self, jobs: Sequence[Job]) -> None:
-        """Runs jobs, two at a time; of those that have not begun when one fails, none is run."""
-
-        def run(job: Job) -> None:
-            start = time.monotonic()
-            log = self.logs / f"{job.name.replace(' ', '_')}.log"
-            materialize(job.location, job.assets, self.env, *job.partitions, log=log, instance=self.instance)
-            say(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
-
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            running_jobs = [pool.submit(run, job) for job in jobs]
-            try:
-                for job in as_completed(running_jobs):
-                    job.result()
-            except RunFailed:
-                pool.shutdown(cancel_futures=True)
-                raise
+def reports(instance: DagsterInstance, months: Sequence[str]) -> Iterator[Job]:
+    """Yields the builds of the metrics of the months that are missing or older than their days."""
+    days = latest(instance, "location_metrics")
+    built = [latest(instance, asset) for asset in MONTHLY_ASSETS]
+    for before, month in zip([None, *months], months, strict=False):
+        name = f"metrics of {month[:7]}"
+        # A report compares its month with the one before.
+        newest = max(built_at for day, built_at in days.items() if f"{day[:7]}-01" in (before, month))
+        if all(by_month.get(month, -1) > newest for by_month in built) and report_path(month).exists():
+            log(f"  {name}: built already")
+        else:
+            yield Job(name, "dbt_location", MONTHLY_ASSETS, month)
 
 
 def main() -> None:
     """Runs the demo on the settings of the environment.
 
     Raises:
-        LocationError: a location does not load, usually for a wrong setting.
-        RunFailed: a run failed.
+        LocationError: a location does not load, usually because of a wrong setting.
+        RunError: a run failed.
     """
-    STATE.mkdir(exist_ok=True)
-    start = time.monotonic()
+    LOGS.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        seconds[name] = round(time.monotonic() - start, 1)
+
     taxi_type = os.environ.get("TLC_TAXI_TYPE") or "yellow"
     base_url = os.environ.get("TLC_BASE_URL", "").rstrip("/") or SAMPLE.as_uri()
-    source = {"source": base_url, "taxi_type": taxi_type, "sample": base_url == SAMPLE.as_uri()}
+    is_sample = base_url == SAMPLE.as_uri()
     check_settings()
-    say("Starting the embedded Postgres")
+    log("Starting the embedded Postgres")
     with running() as settings:
         env = {**settings, "TLC_BASE_URL": base_url, "TLC_TAXI_TYPE": taxi_type}
-        say("Loading both code locations")
+        log("Loading both code locations")
         described = describe_workspace(env=env)
         partitions = {asset["key"]: asset["partition_keys"] for asset in described if asset["materializable"]}
-        if source["sample"]:
-            say("No TLC_BASE_URL is set: using SAMPLE DATA, made up")
-            write_sample(taxi_type, partitions["taxi_trips"])
+        months, days = partitions["taxi_trips"], partitions["daily_metrics"]
+        if is_sample:
+            log("No TLC_BASE_URL is set: using SAMPLE DATA, made up")
+            write_sample(taxi_type, months)
+        seconds["start"] = round(time.monotonic() - begun, 1)
         os.environ.update(settings)
         with DagsterInstance.get() as instance:
-            demo = Demo(env, instance, partitions)
-            demo.seconds["start"] = time.monotonic() - start
-            say(f"Loading {len(demo.months)} months from {base_url}")
-            with demo.phase("load"):
-                demo.load(base_url, taxi_type)
-            say(f"Building {len(demo.days)} days")
-            with demo.phase("build"):
-                demo.build()
-            say(f"Building the metrics of {len(demo.months)} months")
-            with demo.phase("months"):
-                demo.report()
-        connection = psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")
-        try:
-            summary = measure(connection, demo.months, demo.days, demo.seconds, source)
-        finally:
-            connection.close()
-    summary["reports"] = [str(report_path(month)) for month in demo.months]
-    path = STATE / "summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n")
-    say("\n" + render(json.loads(path.read_text())))
-    say(NEXT)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (LocationError, RunFailed) as error:
-        sys.exit(f"\nmake demo stopped: {error}")
+            with phase("load"):
+                log(f"Loading {len(months)} months from {base_url}")
+                materialize_all(list(loads(instance, months, base_url, taxi_type)), env)
+            with phase("build"):
+                log(f"Building {len(days)} days")
+                for job in builds(instance, days):
+                    materialize(job, env)
+            with phase("months"):
+                log(f"Building the metrics of {len(months)} months")
+                materialize_all(list(reports(instance, months)), env)
+        with closing(psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")) as connection:
+            summary = {
+                **{"source": base_url, "taxi_type": taxi_type, "sample": is_sample},
+                **measure(connection, months, days),
+                "seconds": seconds,
+                "reports": [str(report_path(month)) for month in months],
+            }
+    (STATE / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    log(f"\n{render(summary)}\n{NEXT}")

@@ -1,9 +1,10 @@
-"""`make dev`: serves Dagster's UI on the embedded warehouse and instance, with the locations with data loaded."""
+"""`make dev`: serves Dagster's UI on the embedded warehouse and instance, with the locations that have data."""
 
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -11,7 +12,7 @@ import yaml
 from demo.postgres import STATE, running
 from ops.command import ROOT
 from ops.contract.workspace import check_settings
-from ops.locations import DATA_LOCATIONS, LocationError
+from ops.locations import DATA_LOCATIONS
 
 
 def write_workspace(path: Path) -> None:
@@ -28,39 +29,30 @@ def write_workspace(path: Path) -> None:
     path.write_text(yaml.safe_dump({"load_from": [{"python_module": module} for module in modules]}))
 
 
-def main() -> int:
-    """Runs `dagster dev` until it is interrupted and returns its exit code."""
+def serve(options: Sequence[str]) -> int:
+    """Runs `dagster dev` with these options until it is interrupted and returns its exit code."""
+    check_settings()
     with running() as env:
         summary = STATE / "summary.json"
         if summary.exists():
-            # What is materialized from the UI comes from where the demo's files came from, unless told otherwise.
+            # What is materialized in the UI is read from the demo's source, unless a setting says otherwise.
             demo = json.loads(summary.read_text())
             env = {"TLC_BASE_URL": demo["source"], "TLC_TAXI_TYPE": demo["taxi_type"], **env}
-        # Whoever looks at the demo wants no downloads and no runs that nobody asked for.
+        # A demo should not download files or launch runs that nobody asked for.
         env = {"TAXI_AUTOMATION": "off", **env}
         workspace = STATE / "workspace.yaml"
         write_workspace(workspace)
-        dagster = Path(sys.executable).with_name("dagster")
         processes: list[subprocess.Popen[bytes]] = []
 
         def stop(*_: object) -> None:
             for process in processes:
                 process.terminate()
 
-        # Set before dagster starts: a signal that this process was told to ignore, as a shell does for its background
-        # jobs, dagster would ignore too.
+        # Set before dagster starts: if this process inherits an ignored signal, as a shell's background job does,
+        # dagster would ignore it, too.
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)
-        # A session of its own: Ctrl-C reaches it once, from here, and the warehouse stays up until it has shut down.
-        command = [str(dagster), "dev", "--workspace", str(workspace), *sys.argv[1:]]
-        process = subprocess.Popen(command, env=env, start_new_session=True)
-        processes.append(process)
-        return process.wait()
-
-
-if __name__ == "__main__":
-    try:
-        check_settings()
-    except LocationError as error:
-        sys.exit(str(error))
-    sys.exit(main())
+        # A session of its own: dagster gets a Ctrl-C only from here, and the warehouse stays up until it has ended.
+        command = [str(Path(sys.executable).with_name("dagster")), "dev", "--workspace", str(workspace), *options]
+        processes.append(subprocess.Popen(command, env=env, start_new_session=True))
+        return processes[0].wait()

@@ -1,4 +1,4 @@
-"""The embedded Postgres: the databases, roles, schemas and grants of the project, in a server of this folder."""
+"""The embedded Postgres with the databases, roles, schemas and grants of the project."""
 
 import contextlib
 import logging
@@ -13,17 +13,17 @@ from demo.server import socket_folder, start_server
 from ops.command import ROOT
 from services.migrate.apply import apply
 
-# Everything that the embedded pipeline keeps.
+# Everything that the demo stores.
 STATE = Path(os.environ.get("DEMO_STATE") or ROOT / ".demo").resolve()
 REPORTS = STATE / "reports"
 
 
 @contextlib.contextmanager
 def running() -> Iterator[dict[str, str]]:
-    """Starts the server, or joins the one that another command started, and yields the environment to work on it.
+    """Starts the server, or joins the one that another command started, and yields the environment of its users.
 
-    The server stops when the last command that uses it ends. The environment is also written to ``env`` beside
-    the data, for a shell: ``set -a; . .demo/env``.
+    The server stops when the last command that uses it ends. The environment is also written to ``env`` in the state
+    folder, for a shell: ``set -a; . .demo/env``.
     """
     home = STATE / "dagster_home"
     home.mkdir(parents=True, exist_ok=True)

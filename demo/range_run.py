@@ -1,9 +1,9 @@
-"""Builds assets of a code location over a range of partitions, as one run in this process, the location's own Python.
+"""Runs assets of a code location in this process, the location's own Python: without a partition, for one, or a range.
 
-It is the run that a backfill would launch: `dagster asset materialize --partition-range` is for assets whose backfill
-policy sets no limit, and refuses all others, however short the range.
+A range is the run that a backfill launches. `dagster asset materialize --partition-range` refuses assets whose backfill
+policy has a limit, however short the range.
 
-usage: python range_run.py MODULE ASSET[,ASSET …] FIRST...LAST
+usage: python range_run.py MODULE ASSET[,ASSET …] [PARTITION | FIRST...LAST]
 """
 
 import importlib
@@ -12,23 +12,40 @@ import sys
 import dagster as dg
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+# What follows it in the output is the reason of the failure.
+FAILED = "\nRun failed: "
 
 
-def run(module: str, assets: list[str], first: str, last: str) -> bool:
-    """Runs assets of a module's ``defs`` from the first to the last partition and returns whether they succeeded."""
+def run(module: str, assets: list[str], partition: str | None = None) -> dg.ExecuteInProcessResult:
+    """Runs assets of a module's ``defs``; ``partition`` is None, a key, or FIRST...LAST."""
+    first, is_range, last = (partition or "").partition("...")
     defs: dg.Definitions = importlib.import_module(module).defs
     with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
             asset_selection=[dg.AssetKey(asset) for asset in assets],
-            tags={RANGE_START: first, RANGE_END: last},
+            partition_key=None if is_range else partition,
+            tags={RANGE_START: first, RANGE_END: last} if is_range else None,
             instance=instance,
             raise_on_error=False,
         )
-    return result.success
+
+
+def reason(result: dg.ExecuteInProcessResult) -> str:
+    """Returns the message of the first step that failed, or that of the run if no step failed."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            if failure.error:
+                # Dagster wraps what the step raised.
+                return (failure.error.cause or failure.error).message.strip()
+    return result.all_events[-1].message or "no reason was given"
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4 or "..." not in sys.argv[3]:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    first_key, _, last_key = sys.argv[3].partition("...")
-    sys.exit(not run(sys.argv[1], sys.argv[2].split(","), first_key, last_key))
+    ended = run(sys.argv[1], sys.argv[2].split(","), *sys.argv[3:])
+    if not ended.success:
+        sys.exit(FAILED + reason(ended))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
+from psycopg2.extras import RealDictCursor
 
 MONTHS = """
 select
@@ -18,7 +19,10 @@ from unnest(%(months)s::date[]) as month
 order by month
 """
 TOTALS = """
-select count(*) as days, coalesce(sum(trip_count), 0) as trip_count, coalesce(sum(total_amount), 0) as total_amount
+select
+    count(*) as days,
+    coalesce(sum(trip_count), 0)::bigint as trip_count,
+    round(coalesce(sum(total_amount), 0), 2)::float as total_amount
 from analytics.daily_metrics
 where date_of_business between %(first)s and %(last)s
 """
@@ -26,9 +30,9 @@ DAYS = """
 select
     to_char(date_of_business, 'YYYY-MM-DD') as date_of_business,
     daily.trip_count,
-    round(daily.total_amount, 2) as total_amount,
-    round(daily.average_duration, 2) as average_duration,
-    round(daily.pct_over_30_min, 4) as pct_over_30_min,
+    round(daily.total_amount, 2)::float as total_amount,
+    round(daily.average_duration, 2)::float as average_duration,
+    round(daily.pct_over_30_min, 4)::float as pct_over_30_min,
     manhattan.trips as manhattan_trips
 from analytics.daily_metrics as daily
 left join metrics.manhattan_stats as manhattan using (date_of_business)
@@ -38,50 +42,20 @@ limit 5
 """
 
 
-def measure(
-    connection: Connection,
-    months: Sequence[str],
-    days: Sequence[str],
-    seconds: Mapping[str, float],
-    source: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Reads from the warehouse what is there for these months and days.
-
-    Args:
-        connection: connection to the warehouse.
-        months: partition keys of taxi_trips.
-        days: partition keys of the daily models.
-        seconds: wall-clock seconds per phase.
-        source: ``source``, the root of the site; ``taxi_type``; ``sample``, whether the files are made up.
-    """
-    with connection.cursor() as cursor:
+def measure(connection: Connection, months: Sequence[str], days: Sequence[str]) -> dict[str, Any]:
+    """Reads from the warehouse what is there for these partitions of taxi_trips and of the daily models."""
+    window = {"first": days[0], "last": days[-1]}
+    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
         cursor.execute(MONTHS, {"months": list(months)})
-        by_month = [{"month": month, "rows": rows, "strays": strays} for month, rows, strays in cursor.fetchall()]
-        window = {"first": days[0], "last": days[-1]}
+        by_month = cursor.fetchall()
         cursor.execute(TOTALS, window)
-        ((day_count, trip_count, total_amount),) = cursor.fetchall()
+        (totals,) = cursor.fetchall()
         cursor.execute(DAYS, window)
-        names = [column.name for column in cursor.description or ()]
-        first_days = [
-            {
-                name: value if isinstance(value, str | int | None) else float(value)
-                for name, value in zip(names, row, strict=True)
-            }
-            for row in cursor.fetchall()
-        ]
-    return {
-        **source,
-        "months": by_month,
-        "days": day_count,
-        "trip_count": int(trip_count),
-        "total_amount": round(float(total_amount), 2),
-        "first_days": first_days,
-        "seconds": {phase: round(value, 1) for phase, value in seconds.items()},
-    }
+        return {"months": by_month, **totals, "first_days": cursor.fetchall()}
 
 
 def render(summary: Mapping[str, Any]) -> str:
-    """The summary as text for a terminal."""
+    """Returns the summary as text for a terminal."""
     lines = [
         "SAMPLE DATA, made up; make demo TLC_BASE_URL=https://… loads real trips."
         if summary["sample"]

@@ -171,7 +171,7 @@ def dev(demo: Demo) -> Iterator[Webserver]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(ROOT / ".venv/bin/python"), "-m", "demo.dev", "--port", str(port)]
+    command = [str(ROOT / ".venv/bin/python"), "-m", "demo", "dev", "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=demo.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     webserver = Webserver(f"http://127.0.0.1:{port}")
 

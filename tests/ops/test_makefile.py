@@ -18,7 +18,7 @@ TAKEN = {
     "NAME": ("remove-location", "remove-location", "--", "{}"),
     "TEAM": ("new-location", "new-location", "--", "{}"),
     "BACKUP": ("restore", "restore", "--", "{}"),
-    "SQL": ("query", "{}"),
+    "SQL": ("query", "query", "--", "{}"),
     "FORMAT": ("status", "status", "--format={}"),
     "FORCE": ("rollback", "rollback", "--"),
     "DROP_DATA": ("remove-location", "remove-location", "--"),

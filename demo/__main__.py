@@ -1,0 +1,76 @@
+"""The command line of the pipeline without Docker: `python -m demo COMMAND`. The targets of the Makefile call it."""
+
+import csv
+import subprocess
+import sys
+
+import psycopg2
+import typer
+
+from demo.postgres import STATE, running
+from ops.errors import OpsError
+
+app = typer.Typer(
+    help="Runs the pipeline without Docker, on an embedded Postgres.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+# Of another program.
+ANY_ARGUMENTS = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+
+
+@app.command()
+def demo() -> None:
+    """Load the months, build the days and the metrics of the months, and print a summary. Skips what is up to date."""
+    from demo.demo import main
+
+    try:
+        main()
+    except OpsError as error:
+        sys.exit(f"\nmake demo stopped: {error}")
+
+
+@app.command(context_settings=ANY_ARGUMENTS)
+def dev(context: typer.Context) -> None:
+    """Serve Dagster's UI on the demo's state. Takes the options of `dagster dev`."""
+    from demo.dev import serve
+
+    sys.exit(serve(context.args))
+
+
+@app.command()
+def query(statement: str) -> None:
+    """Print the rows of a query on the warehouse as CSV with a header line."""
+    if not statement.strip():
+        sys.exit('Say what to ask: make query SQL="select * from analytics.daily_metrics limit 5"')
+    if not (STATE / "postgres").exists():
+        sys.exit("There is no embedded warehouse yet. Run make demo first.")
+    with running() as env:
+        connection = psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")
+        connection.set_session(readonly=True)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow([column.name for column in cursor.description or ()])
+            writer.writerows(cursor)
+
+
+@app.command(context_settings=ANY_ARGUMENTS)
+def run(context: typer.Context) -> None:
+    """Run a command in the environment of the embedded Postgres, which both locations find there."""
+    with running() as env:
+        code = subprocess.run(context.args, env=env).returncode
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    try:
+        app(prog_name="python -m demo")
+    except (OpsError, psycopg2.Error) as error:
+        sys.exit(str(error).strip())
