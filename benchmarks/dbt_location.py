@@ -1,4 +1,4 @@
-"""Runs of dbt_location as processes of its own Python: Dagster's, and dbt's alone."""
+"""Runs of dbt_location in its own Python: by Dagster, and by dbt alone."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ DAILY_ASSETS = (*DBT_ASSETS, "manhattan_stats")
 
 @dataclass(frozen=True)
 class DbtResults:
-    """What dbt says about a run of itself.
+    """The times in dbt's run_results.json.
 
     Attributes:
         seconds: from the first to the last node, tests and hooks included.
@@ -35,7 +35,7 @@ class DbtResults:
 
 
 def dbt_results(history: History) -> DbtResults:
-    """The results of the dbt run that ended last."""
+    """The results of the last dbt run."""
     newest = max((history.folder / "target").rglob("run_results.json"), key=lambda path: path.stat().st_mtime_ns)
     results: dict[str, Any] = json.loads(newest.read_text())
     seconds = {result["unique_id"]: float(result["execution_time"]) for result in results["results"]}
@@ -48,7 +48,7 @@ def dbt_results(history: History) -> DbtResults:
 
 @cache
 def constants() -> dict[str, Any]:
-    """What the location's own code says: dbt's command in a run of days, and the most days of a run."""
+    """From the location's own code: dbt's command in a run of days, and the most days of a run."""
     script = (
         "import json; from dbt_location.dbt_models import BUILD, DAILY;"
         "from dbt_location.partitions import MAX_DAYS_PER_RUN;"
@@ -59,7 +59,7 @@ def constants() -> dict[str, Any]:
 
 
 def prepare(history: History) -> None:
-    """Lets dbt parse the project for this warehouse, as an image build does, and builds the zones."""
+    """Parses the project for this warehouse, as an image build does, and builds the zones."""
     dbt(history, "parse")
     materialize(history, "stg_zones")
 
@@ -81,7 +81,7 @@ def dbt(history: History, *arguments: str) -> float:
 
 
 def dbt_build(history: History, first: date, last: date, *options: str) -> float:
-    """Runs dbt as a run of the days from first to last does; seconds of the whole process."""
+    """Runs dbt for the days from first to last, as a run does; seconds of the whole process."""
     window = ("--event-time-start", f"{first}", "--event-time-end", f"{last + timedelta(days=1)}")
     return dbt(history, *constants()["build"], *window, *options)
 

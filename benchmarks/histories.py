@@ -1,4 +1,4 @@
-"""Warehouses with a history of loaded months, on one server, each with a Dagster instance of its own."""
+"""Warehouses with a history of loaded months, on one server, each with its own Dagster instance."""
 
 import os
 import shutil
@@ -8,7 +8,6 @@ from datetime import date, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-import psycopg2
 from ingestion_location.defs.trips.month_load import load_month
 from ingestion_location.defs.zones.zones_table import replace_zones
 from ingestion_location.source import TlcSource
@@ -16,13 +15,14 @@ from ingestion_location.warehouse import Warehouse
 from psycopg2 import sql
 
 from benchmarks import yellow
+from benchmarks.server import connect
 from demo.sample.generate import zones
 from ops.command import ROOT
 from services.migrate.apply import apply
 
 
 def month_start(day: date, months: int) -> date:
-    """First day of the month that is so many months after the month of ``day``."""
+    """First day of the month that is ``months`` months after the month of ``day``."""
     month = day.year * 12 + day.month - 1 + months
     return date(month // 12, month % 12 + 1, 1)
 
@@ -57,8 +57,8 @@ class History:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of dbt and dagster, whose target folder is kept apart per warehouse: dbt parses the project
-        again when it connects to another database than the last time."""
+        """The environment of dbt and dagster. Each warehouse has its own target folder, because dbt parses the project
+        again when its connection changes."""
         return os.environ | {
             "WAREHOUSE_HOST": self.socket,
             "WAREHOUSE_DATABASE": self.name,
@@ -75,18 +75,16 @@ class History:
         self.folder.mkdir(parents=True)
         shutil.copy(ROOT / "demo/dagster.yaml", self.folder / "dagster.yaml")
         apply(f"host={self.socket} user=postgres")
-        connection = connect(self.socket, "postgres")
-        # The pipeline's own warehouse is empty here and has the schemas and the rights.
-        with connection.cursor() as cursor:
+        with connect(self.socket, "postgres") as connection, connection.cursor() as cursor:
+            # The template is the pipeline's own warehouse, which has schemas and grants and no data.
             cursor.execute(sql.SQL("create database {} template warehouse").format(sql.Identifier(self.name)))
             cursor.execute(sql.SQL("create database {} owner dagster").format(sql.Identifier(f"dagster_{self.name}")))
-        connection.close()
         with self.warehouse.transaction() as transaction, transaction.cursor() as cursor:
             replace_zones(cursor, list(zones()), {})
 
     @property
     def warehouse(self) -> Warehouse:
-        """The warehouse as the ingestion team's role."""
+        """The connection of the role ingestion_location."""
         return Warehouse(host=self.socket, port=5432, database=self.name, user="ingestion_location", password="")
 
     def load(self, source: TlcSource, month: date) -> None:
@@ -97,11 +95,11 @@ class History:
 
 
 def load(histories: Sequence[History], site: Path) -> None:
-    """Creates and loads warehouses; a month that some of them share comes from one file of the same trips.
+    """Creates and loads warehouses; those that share a month load it from the same file.
 
     Args:
         histories: the warehouses, all with the same number of trips per month.
-        site: folder that stands in for the TLC's site.
+        site: folder with the paths of the TLC's site.
     """
     source = TlcSource(base_url=site.as_uri(), taxi_type="yellow")
     for history in histories:
@@ -115,10 +113,3 @@ def load(histories: Sequence[History], site: Path) -> None:
             if history.start <= month < history.end:
                 history.load(source, month)
         path.unlink()
-
-
-def connect(socket: str, database: str) -> psycopg2.extensions.connection:
-    """A superuser's connection that commits every statement."""
-    connection = psycopg2.connect(host=socket, user="postgres", dbname=database)
-    connection.autocommit = True
-    return connection

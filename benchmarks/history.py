@@ -1,12 +1,11 @@
-"""`make bench-history`: how large the instance's database gets by 1,000 runs, and what pruning leaves of it.
+"""`make bench-history`: the size of the instance's database after 1,000 runs, and after pruning it.
 
-The runs are executed in this process and another one, on an embedded Postgres. Each is shaped like a day's run of
-dbt_location: one step, five assets of one daily partition, four checks on each, and the messages that such a step logs.
+The runs are executed in two processes on an embedded Postgres. Each is shaped like a day's run of dbt_location: one
+step, five assets of one daily partition, four checks on each, and the messages that such a step logs.
 """
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
-import psycopg2
 from dagster import DagsterInstance
 from platform_location.event_log import prune_events
 
-from benchmarks import results, server
+from benchmarks import server
+from benchmarks.measuring import log, save
 
 RUNS = 1_000
-# Runs after the pruning, which show whether its room is used again.
+# Runs after the pruning, which show whether its space is used again.
 MORE_RUNS = 200
 PROCESSES = 2
 ASSETS = 5
@@ -83,60 +82,44 @@ def run_side_by_side(folder: Path, first: int, number: int) -> None:
     assert [process.wait() for process in started] == [0] * PROCESSES
 
 
-class Database:
-    """The instance's database, asked from outside."""
-
-    def __init__(self, socket: str) -> None:
-        """Connects to it."""
-        self._connection = psycopg2.connect(host=socket, user="postgres", dbname="dagster")
-        self._connection.autocommit = True
-
-    def ask(self, statement: str) -> list[tuple[Any, ...]]:
-        """Runs a statement and returns its rows."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-    def megabytes(self) -> float:
-        """Size of the database in MB (10^6 bytes), after a checkpoint."""
-        self.ask("checkpoint")
-        return round(int(self.ask("select pg_database_size('dagster')")[0][0]) / 1e6, 1)
-
-    def event_rows(self) -> dict[str, int]:
-        """Events by type."""
-        kind = "coalesce(dagster_event_type, 'log message')"
-        return dict(self.ask(f"select {kind}, count(*) from event_logs group by 1 order by 2 desc"))
-
-
 def timed(work: Callable[[], Any]) -> float:
     """Seconds that some work takes."""
-    begun = time.monotonic()
+    start = time.monotonic()
     work()
-    return round(time.monotonic() - begun, 1)
+    return round(time.monotonic() - start, 1)
 
 
-def measure(folder: Path, socket: str) -> dict[str, Any]:
-    """Fills the instance, prunes it, fills it again; sizes in MB, of the whole database, indexes included."""
+def measure(folder: Path, socket: str, cursor: Any) -> dict[str, Any]:
+    """Fills the instance, prunes it, fills it again; sizes in MB (10^6 bytes) of the whole database, with indexes."""
+
+    def megabytes() -> float:
+        cursor.execute("checkpoint")
+        cursor.execute("select pg_database_size('dagster')")
+        return round(int(cursor.fetchone()[0]) / 1e6, 1)
+
+    def event_rows() -> dict[str, int]:
+        cursor.execute("select coalesce(dagster_event_type, 'log message'), count(*) from event_logs group by 1")
+        return dict(cursor.fetchall())
+
     (folder / "dagster.yaml").write_text(INSTANCE.format(host=quote(socket, safe="")))
     with DagsterInstance.from_config(str(folder)) as instance:
-        database = Database(socket)
-        size = {"empty": database.megabytes()}
-        print(f"{RUNS} runs", flush=True)
+        size = {"empty": megabytes()}
+        log(f"{RUNS} runs")
         seconds = {"runs": timed(lambda: run_side_by_side(folder, 0, RUNS))}
-        database.ask("vacuum analyze")
-        size["after_runs"] = database.megabytes()
-        rows = database.event_rows()
+        cursor.execute("vacuum analyze")
+        size["after_runs"] = megabytes()
+        rows = event_rows()
         seconds["dry_run"] = timed(lambda: prune_events(instance, time.time(), dry_run=True, log=lambda _: None))
         seconds["prune"] = timed(lambda: prune_events(instance, time.time(), dry_run=False))
-        left = database.event_rows()
-        database.ask("vacuum analyze")
-        size["pruned_and_vacuumed"] = database.megabytes()
-        print(f"{MORE_RUNS} more runs", flush=True)
+        left = event_rows()
+        cursor.execute("vacuum analyze")
+        size["pruned_and_vacuumed"] = megabytes()
+        log(f"{MORE_RUNS} more runs")
         run_side_by_side(folder, RUNS, MORE_RUNS)
-        size["pruned_and_more_runs"] = database.megabytes()
+        size["pruned_and_more_runs"] = megabytes()
         prune_events(instance, time.time(), dry_run=False, log=lambda _: None)
-        database.ask("vacuum full")
-        size["more_runs_pruned_and_vacuumed_full"] = database.megabytes()
+        cursor.execute("vacuum full")
+        size["more_runs_pruned_and_vacuumed_full"] = megabytes()
     return {
         "runs": RUNS,
         "more_runs": MORE_RUNS,
@@ -154,20 +137,12 @@ def measure(folder: Path, socket: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures and writes the results."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        root = Path(folder)
-        # The server's user is another one where this runs as root.
-        root.chmod(0o755)
-        with server.running(root / "postgres") as socket:
-            connection = psycopg2.connect(host=socket, user="postgres", dbname="postgres")
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("create database dagster")
-            connection.close()
-            figures = measure(root, socket)
-    results.save("history", figures)
-    print(figures)
+    with server.running() as (root, socket):
+        with server.connect(socket, "postgres") as connection:
+            connection.cursor().execute("create database dagster")
+        with server.connect(socket, "dagster") as connection, connection.cursor() as cursor:
+            figures = measure(root, socket, cursor)
+    save("history", figures)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""`make bench-ingest`: loading a month, beside the limit of the server and beside other ways to load it.
+"""`make bench-ingest`: loading a month, compared with the limit of the server and with other ways to load it.
 
-The limit is what the server can do alone: COPY of the same rows from a file on its own disk, into the same table
-(columns, check, index). Every method gets its turn in every round, so that a slow moment of the machine hits all alike.
+The limit is the server's own COPY of the same rows, from a file on its disk into the same table with check and index.
 """
 
 import io
@@ -13,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import date, datetime
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -31,35 +31,34 @@ from ingestion_location.defs.trips.trip_schema import COLUMNS
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
 
-from benchmarks import results, server, yellow
+from benchmarks import server, yellow
+from benchmarks.measuring import in_turns, save
 
 ROWS = 3_066_766
-# to_sql is so slow that a part of the rows has to do; its seconds are scaled up.
+# to_sql is so slow that it loads a part of the rows; its seconds are scaled up.
 TO_SQL_ROWS = 20_000
 ROUNDS = 5
 MONTH = date(2023, 1, 1)
 START, END = datetime(2023, 1, 1), datetime(2023, 2, 1)
-# DuckDB's own repository of extensions is a host of its own; the package brings the same file.
+# The package has the file that DuckDB would download from its extension repository.
 (DUCKDB_WRITER,) = Path(duckdb_extension_postgres_scanner.__path__[0]).glob("extensions/*/postgres_scanner.*")
 COMMAND = (
     *("asset", "materialize", "--module-name", "ingestion_location.definitions"),
     *("--select", "taxi_trips", "--partition", f"{MONTH}"),
 )
-METHODS = {
-    "limit": "server-side binary COPY from a file, into the same table",
-    "ours": "taxi_trips: from the file to the commit, with check, index, statistics, swap and ledger",
-    "adbc": "adbc_ingest",
-    "duckdb": "DuckDB's Postgres writer",
-    "csv": "psycopg2 CSV COPY",
-    "to_sql": f'pandas.to_sql(method="multi"), {TO_SQL_ROWS:,} rows, scaled',
-}
+METHODS = ("limit", "ours", "adbc", "duckdb", "csv", "to_sql")
 
 
 class Bench:
     """One server, one file, and every way to load it."""
 
     def __init__(self, site: Path, socket: str) -> None:
-        """Takes the folder that stands in for the TLC's site and the server's socket."""
+        """Connects.
+
+        Args:
+            site: folder with the paths of the TLC's site.
+            socket: folder of the server's socket.
+        """
         self.source = TlcSource(base_url=site.as_uri(), taxi_type="yellow")
         self.path = site / "trip-data/yellow_tripdata_2023-01.parquet"
         self.socket = socket
@@ -70,18 +69,18 @@ class Bench:
         self.bare: list[float] = []
 
     def execute(self, *statements: str) -> None:
-        """Executes and commits."""
+        """Executes statements as one transaction."""
         with self.connection, self.connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The file's trips in the canonical schema, of every batch the same columns."""
+        """The file's trips in the canonical schema."""
         with self.path.open("rb") as file:
             yield from TripFile(file, str(self.path)).batches()
 
     def checkpoint(self) -> None:
-        """Writes out what the measurement before has left to write."""
+        """Writes the changes of earlier work to disk."""
         self.connection.autocommit = True
         with self.connection.cursor() as cursor:
             cursor.execute("checkpoint")
@@ -94,13 +93,13 @@ class Bench:
         return f"drop table if exists target; create table target ({columns}{bounds if check else ''})"
 
     def prepare(self) -> None:
-        """Loads the month once, and writes it as the file that the limit is measured with."""
+        """Loads the month once, and writes it as the file that the limit copies."""
         self.execute("create schema raw_taxis")
         self.ours()
         self.execute(f"copy raw_taxis.trips_2023_01 to '{self.binary}' (format binary)")
 
     def limit(self) -> float:
-        """Table, COPY from a file on the server, index; the COPY's own seconds are kept too."""
+        """Table, COPY from a file on the server, index; the seconds of the COPY alone go to ``bare``."""
         start = time.perf_counter()
         with self.connection, self.connection.cursor() as cursor:
             cursor.execute(self.table(check=True))
@@ -111,7 +110,7 @@ class Bench:
         return time.perf_counter() - start
 
     def ours(self) -> float:
-        """What a run of taxi_trips does."""
+        """The load of taxi_trips: file, check, index, statistics, swap, ledger, commit."""
         start = time.perf_counter()
         loaded = load_month(self.source, self.warehouse, START, END, "benchmark", lambda _: None)
         seconds = time.perf_counter() - start
@@ -155,7 +154,7 @@ class Bench:
         return time.perf_counter() - start
 
     def to_sql(self) -> float:
-        """Pandas, on a part of the rows."""
+        """pandas.to_sql on a part of the rows, scaled."""
         part = pa.Table.from_batches(list(islice(self.batches(), 4))).slice(0, TO_SQL_ROWS)
         start = time.perf_counter()
         self.execute(self.table())
@@ -165,13 +164,15 @@ class Bench:
         engine.dispose()
         return (time.perf_counter() - start) * ROWS / len(frame)
 
-    def check(self, method: str) -> None:
-        """Every method has loaded every row."""
-        wanted = ROWS if method != "to_sql" else min(TO_SQL_ROWS, ROWS)
+    def measure(self, method: str) -> float:
+        """Seconds of a method, which has to load every row; without the writes that earlier work left."""
+        self.checkpoint()
+        seconds: float = getattr(self, method)()
         table = "raw_taxis.trips" if method == "ours" else "target"
         with self.connection, self.connection.cursor() as cursor:
             cursor.execute(f"select count(*) from {table}")
-            assert cursor.fetchall() == [(wanted,)], f"{method} has not loaded every row"
+            assert cursor.fetchall() == [(TO_SQL_ROWS if method == "to_sql" else ROWS,)], method
+        return seconds
 
 
 class _Csv(io.RawIOBase):
@@ -195,31 +196,24 @@ class _Csv(io.RawIOBase):
 
 
 def compare(site: Path, socket: str) -> dict[str, Any]:
-    """Measures every method ``ROUNDS`` times, in turns; the medians and what follows from them."""
+    """Measures every method ``ROUNDS`` times, in turns; the medians and their ratios."""
     bench = Bench(site, socket)
     bench.prepare()
-    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
-    for round_ in range(1, ROUNDS + 1):
-        for method in METHODS:
-            bench.checkpoint()
-            seconds[method].append(getattr(bench, method)())
-            bench.check(method)
-            print(f"round {round_} of {ROUNDS}: {method} {seconds[method][-1]:.2f} s", flush=True)
+    seconds = in_turns({method: partial(bench.measure, method) for method in METHODS}, ROUNDS)
     bench.connection.close()
     medians = {method: statistics.median(values) for method, values in seconds.items()}
+    bare = statistics.median(bench.bare)
+    ours = medians["ours"]
+    others = [method for method in METHODS if method not in ("limit", "ours")]
     return {
         "rows": ROWS,
         "rounds": ROUNDS,
         "seconds": {method: round(median, 2) for method, median in medians.items()},
         "all_seconds": {method: [round(value, 2) for value in values] for method, values in seconds.items()},
-        "bare_copy_seconds": round(statistics.median(bench.bare), 2),
-        "share_of_limit": round(medians["limit"] / medians["ours"], 3),
-        "share_of_bare_copy": round(statistics.median(bench.bare) / medians["ours"], 3),
-        "times_faster_than": {
-            method: round(median / medians["ours"], 1)
-            for method, median in medians.items()
-            if method not in ("limit", "ours")
-        },
+        "bare_copy_seconds": round(bare, 2),
+        "share_of_limit": round(medians["limit"] / ours, 3),
+        "share_of_bare_copy": round(bare / ours, 3),
+        "times_faster_than": {method: round(medians[method] / ours, 1) for method in others},
     }
 
 
@@ -238,42 +232,20 @@ def peak_mb(site: Path, socket: str) -> float:
         return float(subprocess.run(peak, env=env, stdout=subprocess.PIPE, check=True).stdout)
 
 
-def show(figures: dict[str, Any]) -> str:
-    """The figures as a table."""
-    limit = figures["seconds"]["limit"]
-    lines = [f"{'':<9}{'seconds':>9}{'share of the limit':>20}", "-" * 100]
-    for method, what in METHODS.items():
-        seconds = figures["seconds"][method]
-        lines.append(f"{method:<9}{seconds:>9.2f}{limit / seconds:>20.3f}  {what}")
-    lines += [
-        "",
-        f"{figures['rows']:,} rows, median of {figures['rounds']}. The limit's COPY alone, without its index: "
-        f"{figures['bare_copy_seconds']:.2f} s, of which ours is {figures['share_of_bare_copy']:.3f}.",
-        f"Peak memory of the run: {figures['peak_mb']} MB; of a run with a file six times as long: "
-        f"{figures['peak_mb_six_times']} MB.",
-    ]
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Measures and writes the results."""
-    # Readable for the server, whose user is another one where this runs as root.
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        root = Path(folder)
-        root.chmod(0o755)
+    with server.running() as (root, socket):
         site = root / "site"
         (site / "trip-data").mkdir(parents=True)
+        # The server writes the limit's file here.
         site.chmod(0o777)
         path = site / "trip-data/yellow_tripdata_2023-01.parquet"
-        with server.running(root / "postgres") as socket:
-            yellow.write_month(path, MONTH, ROWS)
-            figures = compare(site, socket)
-            figures["peak_mb"] = round(peak_mb(site, socket))
-            yellow.write_month(path, MONTH, 6 * ROWS)
-            figures["peak_mb_six_times"] = round(peak_mb(site, socket))
-            figures["machine"] = server.machine(socket)
-    results.save("ingest", figures)
-    print("\n" + show(figures))
+        yellow.write_month(path, MONTH, ROWS)
+        figures = compare(site, socket)
+        figures["peak_mb"] = round(peak_mb(site, socket))
+        yellow.write_month(path, MONTH, 6 * ROWS)
+        figures["peak_mb_six_times"] = round(peak_mb(site, socket))
+        figures["machine"] = server.machine(socket)
+    save("ingest", figures)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,21 @@
-"""`make bench-runs`: what a run costs on the live compose stack beside its bare parts, from the request to the end.
+"""`make bench-runs`: runs on the live compose stack, from the request to the end, compared with the bare work.
 
-The stack is the real one, under the project name that STACK_PROJECT gives, on the sample files. Whatever is compared is
-measured in turns, on the same image, network and warehouse.
+The stack runs on the sample files under the project name STACK_PROJECT. What is compared is measured in turns, with the
+same image, network and warehouse.
 """
 
 import json
-import statistics
 import time
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from benchmarks import results
 from benchmarks.idle import idle
+from benchmarks.measuring import log, medians, save
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
 ROUNDS = 5
-# Seconds before each backfill: the daemon looks at backfills every 30 s, and requests come at any moment of those.
+# Seconds before each backfill: the daemon checks backfills every 30 s, and a request can come at any time in between.
 BACKFILL_PAUSES = (0, 10, 20)
 IDLE_SECONDS = 120
 MONTHS = ("2023-01", "2023-02", "2023-03")
@@ -25,23 +23,8 @@ DBT_ASSETS = ["stg_trips", "daily_metrics", "location_metrics"]
 DAILY_ASSETS = [*DBT_ASSETS, "manhattan_stats"]
 DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
 DAY = date(2023, 3, 15)
-# Months that land at the source while the stack looks on.
+# Months that are published at the source while the stack runs.
 LANDING = (date(2023, 4, 1), date(2023, 5, 1), date(2023, 6, 1))
-
-
-def say(text: str) -> None:
-    """Prints a line of progress at once."""
-    print(text, flush=True)
-
-
-def median(values: list[float]) -> float:
-    """The median, to a hundredth."""
-    return round(statistics.median(values), 2)
-
-
-def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """Per name, the median over the rounds."""
-    return {name: median([each[name] for each in rounds]) for name in rounds[0]}
 
 
 # --- runs, phase by phase ---------------------------------------------------------------------------------------------
@@ -63,11 +46,11 @@ def events(stack: Stack, run_id: str) -> list[dict[str, Any]]:
 
 
 def phases(stack: Stack, requested: float, run_id: str) -> dict[str, float]:
-    """Seconds from the request of a run to each of its stations."""
+    """Seconds from the request of a run to each of its phases."""
     at = {event["type"]: event["at"] for event in reversed(events(stack, run_id))}
-    # Docker writes nanoseconds; six digits are what Python reads.
+    # Docker writes nanoseconds, Python reads microseconds.
     started = stack.run_container(run_id)["State"]["StartedAt"][:26] + "+00:00"
-    stations = {
+    times = {
         "queued": at["RUN_ENQUEUED"],
         "dequeued": at["RUN_STARTING"],
         "container_started": datetime.fromisoformat(started).timestamp(),
@@ -77,7 +60,7 @@ def phases(stack: Stack, requested: float, run_id: str) -> dict[str, float]:
         "step_ended": at["STEP_SUCCESS"],
         "success": at["RUN_SUCCESS"],
     }
-    return {name: round(moment - requested, 3) for name, moment in stations.items()}
+    return {name: round(time_ - requested, 3) for name, time_ in times.items()}
 
 
 def run(stack: Stack, location: str, assets: list[str], partition: date) -> dict[str, float]:
@@ -123,7 +106,7 @@ load_month(
 
 
 def beside_bare(stack: Stack, location: str, assets: list[str], partition: date, *work: str) -> dict[str, Any]:
-    """A run beside its bare parts: Dagster's import, and the work without Dagster, in containers of the same image."""
+    """A run, and in containers of the same image Dagster's import and the work without Dagster."""
     rounds: list[dict[str, float]] = []
     bares: list[dict[str, float]] = []
     for _ in range(ROUNDS):
@@ -134,7 +117,7 @@ def beside_bare(stack: Stack, location: str, assets: list[str], partition: date,
                 "work": bare(stack, location, *work),
             }
         )
-        say(f"{location}: {rounds[-1]['success']:.2f} s, bare {bares[-1]}")
+        log(f"{location}: {rounds[-1]['success']:.2f} s, bare {bares[-1]}")
     bare_seconds = medians(bares)
     seconds = medians(rounds)
     return {
@@ -150,7 +133,7 @@ def beside_bare(stack: Stack, location: str, assets: list[str], partition: date,
 
 
 def ninety_days(stack: Stack, pause: float) -> dict[str, float]:
-    """Asks for ninety days as one asset backfill; seconds to each station, until Dagster says that it is done."""
+    """Requests ninety days as one asset backfill; seconds to each phase, until Dagster reports it as done."""
     time.sleep(pause)
     requested = time.time()
     backfill = stack.webserver.backfill(DAILY_ASSETS, DAYS)
@@ -181,7 +164,7 @@ def ninety_days(stack: Stack, pause: float) -> dict[str, float]:
 
 
 def land(stack: Stack, month: date) -> float:
-    """Lets a month land at the source; seconds from the end of its load to the end of its last days and metrics."""
+    """Publishes a month at the source; seconds from the end of its load to the end of its last days and metrics."""
     before = {run["runId"] for run in stack.webserver.runs()}
     end = (month + timedelta(days=31)).replace(day=1)
     script = (
@@ -199,12 +182,12 @@ def land(stack: Stack, month: date) -> float:
         return float(max(ended.values()) - ended["taxi_trips"])
 
     seconds = wait_for(f"{month:%Y-%m} to be built", 600, look)
-    say(f"{month:%Y-%m}: built {seconds:.1f} s after it was loaded")
+    log(f"{month:%Y-%m}: built {seconds:.1f} s after it was loaded")
     return seconds
 
 
 def landed_to_built(stack: Stack) -> list[float]:
-    """Starts the stack anew with automation, lets it settle, and lets months land, one after the other."""
+    """Starts the stack anew with automation, waits for the first months, and publishes others, one after the other."""
     stack.destroy()
     stack.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
     stack.up()
@@ -220,18 +203,18 @@ def landed_to_built(stack: Stack) -> list[float]:
 
 
 def measure(stack: Stack) -> dict[str, Any]:
-    """Measures everything on a stack that was just started, without automation."""
+    """Measures everything on a stack that was just started without automation."""
     for location, assets in (("ingestion_location", ["taxi_zones"]), ("dbt_location", ["stg_zones"])):
         assert stack.webserver.finished(stack.webserver.launch(location, assets))["status"] == "SUCCESS"
     for load in [stack.webserver.launch_month(f"{month}-01") for month in MONTHS]:
         assert stack.webserver.finished(load)["status"] == "SUCCESS"
 
     rounds = [ninety_days(stack, pause) for pause in BACKFILL_PAUSES]
-    say(f"ninety days: {rounds}")
+    log(f"ninety days: {rounds}")
     day = beside_bare(stack, "dbt_location", DBT_ASSETS, DAY, *dbt_build(stack, DAY))
     month = beside_bare(stack, "ingestion_location", ["taxi_trips"], date(2023, 2, 1), "python", "-c", LOAD)
     landed = landed_to_built(stack)
-    say(f"the idle stack, over {IDLE_SECONDS} s")
+    log(f"the idle stack, over {IDLE_SECONDS} s")
     return {
         "day": day,
         "day_over_bare": day["over_bare"],
@@ -246,35 +229,14 @@ def measure(stack: Stack) -> dict[str, Any]:
     }
 
 
-def show(figures: Mapping[str, Any]) -> str:
-    """The figures as tables."""
-    lines = []
-    for what in ("day", "month"):
-        part = figures[what]
-        lines.append(f"A {what}'s run, seconds since the request, median of {part['rounds']}:")
-        lines += [f"  {station:<20}{seconds:>8.2f}" for station, seconds in part["seconds_since_request"].items()]
-        lines += [f"  bare {name:<15}{seconds:>8.2f}" for name, seconds in part["bare_seconds"].items()]
-        lines += [f"  over the bare sum   {part['over_bare']:>8.2f}", ""]
-    lines.append("Ninety days as one backfill, seconds since the request:")
-    lines += [f"  {name:<20}{value:>8.2f}" for name, value in figures["ninety_days"]["seconds_since_request"].items()]
-    lines += ["", f"{'The idle stack':<24}{'MB':>8}{'% CPU':>8}"]
-    lines += [
-        f"  {name:<22}{use['memory_mb']:>8.0f}{use['cpu_percent']:>8.2f}" for name, use in figures["idle"].items()
-    ]
-    headlines = ("day_over_bare", "month_over_bare", "landed_to_built_seconds", "ninety_days_seconds")
-    return "\n".join([*lines, "", *(f"{name}: {figures[name]}" for name in headlines)])
-
-
 def main() -> None:
-    """Measures and writes the results."""
     stack = Stack()
     try:
         stack.up()
         figures = measure(stack)
     finally:
         stack.destroy()
-    results.save("runs", figures)
-    print(show(figures))
+    save("runs", figures)
 
 
 if __name__ == "__main__":

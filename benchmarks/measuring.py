@@ -1,0 +1,46 @@
+"""What the measurements share: rounds, medians, and ``benchmarks/results.json`` with the last figures of each part."""
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def log(text: str) -> None:
+    print(text, flush=True)
+
+
+def median(values: Sequence[float]) -> float:
+    """The median, to a hundredth."""
+    return round(statistics.median(values), 2)
+
+
+def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Per name, the median over the rounds."""
+    return {name: median([each[name] for each in rounds]) for name in rounds[0]}
+
+
+def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Measures every way once per round, so that a slow moment of the machine affects all of them.
+
+    Args:
+        ways: per name, what returns the seconds that it took.
+        rounds: how often each is measured.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for round_ in range(1, rounds + 1):
+        for name, way in ways.items():
+            seconds[name].append(way())
+            log(f"round {round_} of {rounds}: {name} {seconds[name][-1]:.2f} s")
+    return seconds
+
+
+def save(part: str, figures: dict[str, Any]) -> None:
+    """Prints the figures of a part and writes them; those of the other parts stay."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[part] = figures
+    RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    log(json.dumps(figures, indent=2, sort_keys=True))
