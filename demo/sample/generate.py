@@ -1,8 +1,8 @@
-"""Writes sample files in the form of the TLC's: made up, the same at every run, and laid out as on the TLC's site.
+"""Writes made-up sample files with the paths and the form of the TLC's, the same in every run.
 
-They look like the real ones where it matters to a loader: the types of the columns change in February 2023, some
-trips lie outside their file's month, nulls come in blocks, reversals cancel trips, a dropoff may precede its pickup,
-some zones have no shape and one has two.
+They have what matters to a loader: the types of the columns change in February 2023, some trips lie outside their
+file's month, nulls come in blocks, reversals cancel trips, a dropoff may precede its pickup, some zones have no shape
+and one has several.
 
 usage: generate.py FOLDER yellow|green 2023-01-01 2023-04-01
 """
@@ -24,10 +24,7 @@ LABEL = "SAMPLE DATA, made up. Not trips of the NYC Taxi & Limousine Commission.
 TRIPS_PER_DAY = 1_000
 STRAYS = 7
 
-BOROUGHS = ("Manhattan", "Queens", "Brooklyn", "Bronx", "Staten Island")
-AIRPORTS = {1: ("EWR", "Newark Airport"), 132: ("Queens", "JFK Airport"), 138: ("Queens", "LaGuardia Airport")}
-
-# Where each borough's zones lie, squares in a block: south-west corner in feet of the State Plane; and the airports.
+# South-west corners in feet of the State Plane. The zones of a borough are squares in a block, an airport is a square.
 BLOCKS = {
     "Manhattan": (975_000, 200_000),
     "Queens": (1_015_000, 190_000),
@@ -35,9 +32,14 @@ BLOCKS = {
     "Bronx": (1_000_000, 240_000),
     "Staten Island": (930_000, 140_000),
 }
-AIRPORT_CORNERS = {1: (925_000, 190_000), 132: (1_045_000, 170_000), 138: (1_018_000, 218_000)}
+BOROUGHS = tuple(BLOCKS)
+AIRPORTS = {
+    1: ("EWR", "Newark Airport", (925_000, 190_000)),
+    132: ("Queens", "JFK Airport", (1_045_000, 170_000)),
+    138: ("Queens", "LaGuardia Airport", (1_018_000, 218_000)),
+}
 SIDE, BLOCK_COLUMNS = 3_000, 8
-# As in the TLC's shapefile: the squares of these zones carry another zone's number.
+# As in the TLC's shapefile, the squares of these zones have another zone's number.
 MISNUMBERED = {57: 56, 104: 103, 105: 103}
 # The TLC's: State Plane, New York Long Island, US survey feet.
 PROJECTION = (
@@ -55,27 +57,23 @@ LATER = {"id": pa.int32(), "code": pa.int64(), "text": pa.large_string(), "ehail
 
 
 def zones() -> Iterator[tuple[int, str, str, str]]:
-    """Yields 265 zones: number, borough, name, service zone; the last two are the TLC's own oddities."""
+    """Yields 265 zones: number, borough, name, service zone; the last two zones are special cases of the TLC's."""
     for number in range(1, 264):
         if number in AIRPORTS:
-            borough, name = AIRPORTS[number]
+            borough, name, _ = AIRPORTS[number]
             yield number, borough, name, "EWR" if borough == "EWR" else "Airports"
         else:
             borough = BOROUGHS[number % len(BOROUGHS)]
-            yield (
-                number,
-                borough,
-                f"{borough} {number} (sample)",
-                "Yellow Zone" if borough == "Manhattan" else "Boro Zone",
-            )
+            service = "Yellow Zone" if borough == "Manhattan" else "Boro Zone"
+            yield number, borough, f"{borough} {number} (sample)", service
     yield 264, "Unknown", "N/A", "N/A"
     yield 265, "N/A", "Outside of NYC", "N/A"
 
 
 def corner(number: int, borough: str) -> tuple[int, int]:
     """South-west corner of a zone's square."""
-    if number in AIRPORT_CORNERS:
-        return AIRPORT_CORNERS[number]
+    if number in AIRPORTS:
+        return AIRPORTS[number][2]
     x, y = BLOCKS[borough]
     row, column = divmod(number // len(BOROUGHS), BLOCK_COLUMNS)
     return x + SIDE * column, y + SIDE * row
@@ -88,14 +86,12 @@ def write_shapes(path: Path) -> None:
         writer.field("zone", "C", 60)
         writer.field("LocationID", "N", 9)
         writer.field("borough", "C", 60)
-        for number, borough, name, _ in zones():
-            if number > 263:
-                continue
+        for number, borough, name, _ in list(zones())[:263]:
             x, y = corner(number, borough)
             writer.poly([[(x, y), (x, y + SIDE), (x + SIDE, y + SIDE), (x + SIDE, y), (x, y)]])
             writer.record(name, MISNUMBERED.get(number, number), borough)
     contents = {suffix: part.getvalue() for suffix, part in parts.items()}
-    # The day of its making, which is in a table's header, would make every run's file another one.
+    # The table's header has the date of its creation, which would differ from run to run.
     contents["dbf"] = contents["dbf"][:1] + bytes((123, 1, 1)) + contents["dbf"][4:]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for suffix, content in {**contents, "prj": PROJECTION.encode()}.items():
@@ -103,7 +99,7 @@ def write_shapes(path: Path) -> None:
 
 
 def trips(month: date, next_month: date, draw: random.Random) -> Iterator[dict[str, object]]:
-    """Yields the trips of a month's file, as columns of a yellow or green file without the prefix of the times."""
+    """Yields the trips of a month's file, by the lower-case names of its columns without tpep_ or lpep_."""
     days = (next_month - month).days
     for day in range(days):
         date_of_business = datetime.combine(month, datetime.min.time()) + timedelta(days=day)
@@ -154,6 +150,7 @@ def schema(taxi_type: str, types: dict[str, pa.DataType]) -> pa.Schema:
     """The columns of a file, in the TLC's order and spelling."""
     identifier, code, text = types["id"], types["code"], types["text"]
     time = "tpep" if taxi_type == "yellow" else "lpep"
+    real = pa.float64()
     columns: list[tuple[str, pa.DataType]] = [
         ("VendorID", identifier),
         (f"{time}_pickup_datetime", pa.timestamp("us")),
@@ -163,13 +160,13 @@ def schema(taxi_type: str, types: dict[str, pa.DataType]) -> pa.Schema:
         ("PULocationID", identifier),
         ("DOLocationID", identifier),
         ("passenger_count", code),
-        *((name, pa.float64()) for name in ("trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount")),
-        *((name, pa.float64()) for name in ("tolls_amount", "improvement_surcharge", "total_amount")),
+        *((name, real) for name in ("trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount")),
+        *((name, real) for name in ("improvement_surcharge", "total_amount")),
         ("payment_type", code),
-        ("congestion_surcharge", pa.float64()),
+        ("congestion_surcharge", real),
     ]
     if taxi_type == "yellow":
-        columns.append(("airport_fee" if types is FIRST else "Airport_fee", pa.float64()))
+        columns.append(("airport_fee" if types is FIRST else "Airport_fee", real))
     else:
         columns += [("ehail_fee", types["ehail"]), ("trip_type", code)]
     return pa.schema(columns, metadata={"label": LABEL})
@@ -178,13 +175,11 @@ def schema(taxi_type: str, types: dict[str, pa.DataType]) -> pa.Schema:
 def write_month(path: Path, taxi_type: str, month: date, next_month: date) -> None:
     """Writes one month's trip file."""
     columns = schema(taxi_type, FIRST if month < date(2023, 2, 1) else LATER)
-    # A seed of its own per file, so that a file does not depend on which others are made along with it.
+    # One seed per file, so that a file does not depend on the other ones that are made.
     draw = random.Random(f"{taxi_type} {month}")
     rows = list(trips(month, next_month, draw))
-    arrays = []
-    for field in columns:
-        name = field.name.lower().removeprefix("tpep_").removeprefix("lpep_")
-        arrays.append(pa.array([row[name] for row in rows], field.type))
+    names = [name.lower().removeprefix("tpep_").removeprefix("lpep_") for name in columns.names]
+    arrays = [pa.array([row[name] for row in rows], kind) for name, kind in zip(names, columns.types, strict=True)]
     pq.write_table(pa.Table.from_arrays(arrays, schema=columns), path)
 
 
@@ -192,7 +187,7 @@ def generate(folder: Path, taxi_type: str, start: date, end: date) -> None:
     """Writes the zone lookup, the zones' shapes and the trip files of all months from ``start`` to before ``end``.
 
     Args:
-        folder: stands in for the root of the TLC's site; created where it is missing.
+        folder: root of the copy of the TLC's site; created if it does not exist.
         taxi_type: ``yellow`` or ``green``.
         start: first day of the first month.
         end: first day after the last month.

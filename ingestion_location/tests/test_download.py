@@ -16,16 +16,9 @@ from typing import Any
 
 import pytest
 from helpers.misbehaving_server import Act, Site, cut, resumable, send, serving, status
-from ingestion_location.download import (
-    FileUnavailable,
-    FileVersion,
-    Limits,
-    SourceError,
-    SourceRefused,
-    Unchanged,
-    fetch,
-)
+from ingestion_location.download import FileVersion, Limits, Unchanged, fetch
 from ingestion_location.source import TlcSource
+from ingestion_location.source_errors import FileUnavailable, SourceError, SourceRefused
 
 BODY = b"PAR1 the trips of a month PAR1"
 # Limits for tests: what takes a minute in production takes a fraction of a second here.

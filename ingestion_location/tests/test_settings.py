@@ -83,10 +83,10 @@ def test_the_files_have_the_paths_of_the_tlcs_site(monkeypatch: pytest.MonkeyPat
     )
 
 
-@pytest.mark.parametrize(("value", "on"), [("on", True), ("off", False)])
-def test_automation_is_switched_on_and_off(monkeypatch: pytest.MonkeyPatch, value: str, on: bool) -> None:
+@pytest.mark.parametrize("value", ["on", "off"])
+def test_automation_is_switched_on_and_off(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("TAXI_AUTOMATION", value)
-    assert read_settings().taxi_automation is on
+    assert read_settings().taxi_automation == value
 
 
 def test_the_interval_of_the_sensors_is_that_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:

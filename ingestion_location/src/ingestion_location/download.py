@@ -9,51 +9,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 import requests
-import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
-from urllib3.util.retry import Retry
 
-from ingestion_location.load_errors import LoadError
 from ingestion_location.progress import Log, Progress
+from ingestion_location.source_errors import FileUnavailable, SourceBusy, SourceError, check_status, explained_errors
 
 CHUNK_BYTES = 1 << 20
-# HTTP status codes of a server that is busy or broken for now.
-TRANSIENT_CODES = (408, 425, 429, 500, 502, 503, 504)
-
-
-class SourceError(LoadError):
-    """A file could not be fetched; the message names its URL and the next step."""
-
-    transient = True
-
-
-class FileUnavailable(SourceError):  # noqa: N818, it names the state
-    """The source does not have the file."""
-
-    transient = False
-
-
-class SourceRefused(SourceError):  # noqa: N818
-    """The source gives an answer that another attempt does not change."""
-
-    transient = False
 
 
 class Unchanged(Exception):  # noqa: N818, not an error
     """The source still has the known version of the file."""
-
-
-class _FailedAttempt(Exception):  # noqa: N818
-    """An attempt failed, and the next one may succeed."""
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +146,7 @@ class _Download:
 
     def run(self, known: FileVersion | None) -> FetchedFile:
         retrying = Retrying(
-            retry=retry_if_exception_type(_FailedAttempt),
+            retry=retry_if_exception_type(SourceBusy),
             wait=self._wait,
             stop=self._stop,
             before_sleep=self._before_sleep,
@@ -185,15 +155,15 @@ class _Download:
         with requests.Session() as session:
             try:
                 return retrying(self._attempt, session, known)
-            except _FailedAttempt as error:
+            except SourceBusy as error:
                 raise SourceError(
-                    f"{self.url}: {error}. Gave up after {retrying.statistics['attempt_number']} attempts; nothing was "
+                    f"{error}. Gave up after {retrying.statistics['attempt_number']} attempts; nothing was "
                     "loaded. Check the network and TLC_BASE_URL, or launch the run again later."
                 ) from error
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        retry_after = error.retry_after if isinstance(error, _FailedAttempt) else None
+        retry_after = error.retry_after if isinstance(error, SourceBusy) else None
         return self.backoff(state) if retry_after is None else retry_after
 
     def _stop(self, state: RetryCallState) -> bool:
@@ -211,25 +181,19 @@ class _Download:
     def _before_sleep(self, state: RetryCallState) -> None:
         assert state.outcome is not None
         assert state.next_action is not None
-        self.log(f"{self.url}: {state.outcome.exception()}; trying again in {state.next_action.sleep:.1f} s")
+        self.log(f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.1f} s")
 
     def _attempt(self, session: requests.Session, known: FileVersion | None) -> FetchedFile:
-        try:
-            with session.get(
-                self.url,
-                stream=True,
-                timeout=(self.limits.connect_seconds, self.limits.read_seconds),
-                headers=self._headers(known),
-            ) as response:
-                self._check_status(response)
-                total = self._start_body(response)
-                self._receive(response, total)
-        except BAD_REDIRECTS as error:
-            refuse_redirect(self.url, error)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _FailedAttempt(f"the source cannot be reached or broke off ({reason(error)})") from error
+        timeout = (self.limits.connect_seconds, self.limits.read_seconds)
+        with (
+            explained_errors(self.url),
+            session.get(self.url, stream=True, timeout=timeout, headers=self._headers(known)) as response,
+        ):
+            self._check_status(response)
+            total = self._start_body(response)
+            self._receive(response, total)
         if total is not None and self.received != total:
-            raise _FailedAttempt(f"only {self.received:,} of {total:,} bytes arrived")
+            raise SourceBusy(f"{self.url}: only {self.received:,} of {total:,} bytes arrived")
         self.file.seek(0)
         headers = response.headers
         return FetchedFile(
@@ -254,31 +218,12 @@ class _Download:
         return headers
 
     def _check_status(self, response: requests.Response) -> None:
-        status = response.status_code
-        if status in (200, 206):
-            return
-        if status == 304:
+        if response.status_code == 304:
             raise Unchanged(self.url)
-        if status == 416:
+        if response.status_code == 416:
             self._restart()
-            raise _FailedAttempt("the source cannot resume where the connection broke off (HTTP 416)")
-        if status in (404, 410):
-            raise FileUnavailable(
-                f"{self.url}: the source does not have this file (HTTP {status}). The TLC publishes a month about two "
-                "months late: choose a published month, or check TLC_BASE_URL and TLC_TAXI_TYPE."
-            )
-        if status == 403:
-            reason_not_there = self.forbidden()
-            if reason_not_there is not None:
-                raise FileUnavailable(f"{self.url}: {reason_not_there}")
-            raise _FailedAttempt("the source refuses every file for now (HTTP 403), as it does when throttling")
-        if status in TRANSIENT_CODES:
-            seconds = parse_retry_after(response.headers.get("Retry-After"))
-            wait = f" and asks for a wait of {seconds:,.0f} s" if seconds else ""
-            raise _FailedAttempt(f"the source answered HTTP {status}{wait}", seconds)
-        raise SourceRefused(
-            f"{self.url}: the source answered HTTP {status}. Check TLC_BASE_URL, then launch the run again."
-        )
+            raise SourceBusy(f"{self.url}: the source cannot resume where the connection broke off (HTTP 416)")
+        check_status(self.url, response, self.forbidden)
 
     def _start_body(self, response: requests.Response) -> int | None:
         """Returns the size of the whole file, and discards the bytes of another version of it."""
@@ -288,7 +233,7 @@ class _Download:
             span, _, whole = value.partition("/")
             if unit != "bytes" or not span.startswith(f"{self.received}-"):
                 self._restart()
-                raise _FailedAttempt(
+                raise SourceBusy(
                     f"the source sent another part than the requested one ({headers.get('Content-Range')})"
                 )
             total = int(whole) if whole.isdecimal() else None
@@ -322,28 +267,3 @@ class _Download:
                     f"{self.url}: too slow: {self.received:,}{of} bytes in {self.limits.total_seconds:,.0f} s. Nothing "
                     "was loaded; launch the run again later."
                 )
-
-
-BAD_REDIRECTS = (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
-
-
-def refuse_redirect(url: str, error: Exception) -> NoReturn:
-    """Raises SourceRefused in place of one of ``BAD_REDIRECTS``."""
-    raise SourceRefused(
-        f"{url}: the source redirects in a circle or to an invalid address ({error}). Check TLC_BASE_URL."
-    ) from error
-
-
-def parse_retry_after(header: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for; None without a header that can be read."""
-    if header:
-        with contextlib.suppress(urllib3.exceptions.InvalidHeader):
-            return Retry().parse_retry_after(header)
-    return None
-
-
-def reason(error: Exception) -> str:
-    """The innermost reason of an error, without the names of Python objects."""
-    inner = getattr(error.args[0], "reason", error) if error.args else error
-    text = str(inner)
-    return text.split("object at 0x")[-1].partition(": ")[2] or text

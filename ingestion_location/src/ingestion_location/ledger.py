@@ -5,7 +5,7 @@ could disagree: a run may die between its commit and its event, and either datab
 """
 
 from dataclasses import astuple, dataclass, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
@@ -27,6 +27,12 @@ class LoadedFile(FileVersion):
     """
 
     run_id: str
+
+    @classmethod
+    def of(cls, version: FileVersion, run_id: str, **others: Any) -> Self:
+        """The row of a fetched file; ``others`` are the attributes of a subclass."""
+        attributes = {field.name: getattr(version, field.name) for field in fields(FileVersion)}
+        return cls(**attributes, run_id=run_id, **others)
 
 
 Row = TypeVar("Row", bound=LoadedFile)

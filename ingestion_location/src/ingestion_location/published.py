@@ -8,31 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from ingestion_location.download import (
-    BAD_REDIRECTS,
-    TRANSIENT_CODES,
-    FileVersion,
-    SourceError,
-    SourceRefused,
-    parse_retry_after,
-    reason,
-    refuse_redirect,
-)
+from ingestion_location.download import FileVersion
+from ingestion_location.source_errors import FileUnavailable, check_status, explained_errors
 
 # Timeout of one request. It is short because a tick of a sensor makes several.
 LOOK_SECONDS = 5.0
-
-
-class SourceBusy(SourceError):  # noqa: N818, it names the state
-    """The source throttles, is broken or cannot be reached for now.
-
-    Attributes:
-        retry_after: seconds that the source asks to wait, or None.
-    """
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -83,29 +63,18 @@ def look(url: str, session: requests.Session, forbidden: Callable[[], str | None
             return None
         status = path.stat()
         return Published(url, None, formatdate(status.st_mtime, usegmt=True), status.st_size)
+    # identity: a server that compresses its answers may give the compressed file another ETag.
+    headers = {"Accept-Encoding": "identity"}
     try:
-        # identity: a server that compresses its answers may give the compressed file another ETag.
-        response = session.head(
-            url, timeout=LOOK_SECONDS, allow_redirects=True, headers={"Accept-Encoding": "identity"}
-        )
-    except BAD_REDIRECTS as error:
-        refuse_redirect(url, error)
-    except requests.RequestException as error:
-        raise SourceBusy(f"{url}: the source cannot be reached ({reason(error)})") from error
-    code = response.status_code
-    if code == 200:
-        length = response.headers.get("Content-Length", "")
-        return Published(
-            url,
-            response.headers.get("ETag"),
-            response.headers.get("Last-Modified"),
-            int(length) if length.isdecimal() else None,
-        )
-    if code in (404, 410) or (code == 403 and forbidden() is not None):
+        with explained_errors(url):
+            response = session.head(url, timeout=LOOK_SECONDS, allow_redirects=True, headers=headers)
+        check_status(url, response, forbidden)
+    except FileUnavailable:
         return None
-    if code == 403:
-        raise SourceBusy(f"{url}: the source refuses every file for now (HTTP 403), as it does when throttling")
-    if code in TRANSIENT_CODES:
-        wait = parse_retry_after(response.headers.get("Retry-After"))
-        raise SourceBusy(f"{url}: the source answered HTTP {code}", wait)
-    raise SourceRefused(f"{url}: the source answered HTTP {code} to a HEAD request. Check TLC_BASE_URL.")
+    length = response.headers.get("Content-Length", "")
+    return Published(
+        url,
+        response.headers.get("ETag"),
+        response.headers.get("Last-Modified"),
+        int(length) if length.isdecimal() else None,
+    )

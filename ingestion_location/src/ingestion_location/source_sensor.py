@@ -10,10 +10,9 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 from pydantic import BaseModel, ValidationError
 
-from ingestion_location.download import SourceError
 from ingestion_location.load_errors import is_transient_failure
-from ingestion_location.published import SourceBusy
 from ingestion_location.settings import read_settings
+from ingestion_location.source_errors import SourceBusy, SourceError
 from ingestion_location.warehouse import Warehouse
 
 _settings = read_settings()
@@ -22,7 +21,7 @@ LONGEST_WAIT_SECONDS = 6 * 3600
 # Tag on the runs that a sensor requests: the version of the files that they load.
 VERSION = "ingestion_location/version"
 # Sensors that are off can still be started by hand.
-DEFAULT_STATUS = dg.DefaultSensorStatus.RUNNING if _settings.taxi_automation else dg.DefaultSensorStatus.STOPPED
+DEFAULT_STATUS = dg.DefaultSensorStatus.RUNNING if _settings.taxi_automation == "on" else dg.DefaultSensorStatus.STOPPED
 
 UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,

@@ -50,39 +50,22 @@ def evaluate(
     stray_share = loaded.strays / loaded.rows if loaded.rows else 0.0
     empty_days = [f"{day}" for day, trips in by_day.items() if not trips]
     warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+    columns = {"unknown": list(loaded.unknown_columns), "missing": list(loaded.missing_columns)}
+    trips = {f"{other.month:%Y-%m}": other.trips for other in neighbours}
+    # Name, whether the check passed, its severity, metadata.
+    results: list[tuple[str, bool, dg.AssetCheckSeverity, dict[str, Any]]] = [
+        ("row_count_near_neighbours", not far, warn, {"trips": loaded.trips, "neighbours": trips}),
+        ("few_strays", stray_share <= STRAY_SHARE, warn, {"strays": loaded.strays, "share": stray_share}),
+        ("known_columns", not any(columns.values()), warn, columns),
+        ("every_day_has_trips", not empty_days, error, {"days_without_trips": empty_days}),
+    ]
     return [
-        _result(
-            "row_count_near_neighbours",
-            not far,
-            warn,
-            month,
-            trips=loaded.trips,
-            neighbours={f"{other.month:%Y-%m}": other.trips for other in neighbours},
-        ),
-        _result("few_strays", stray_share <= STRAY_SHARE, warn, month, strays=loaded.strays, share=stray_share),
-        _result(
-            "known_columns",
-            not loaded.unknown_columns and not loaded.missing_columns,
-            warn,
-            month,
-            unknown=list(loaded.unknown_columns),
-            missing=list(loaded.missing_columns),
-        ),
-        _result("every_day_has_trips", not empty_days, error, month, days_without_trips=empty_days),
+        dg.AssetCheckResult(
+            asset_key=ASSET, check_name=name, passed=passed, severity=severity, metadata={"month": month, **metadata}
+        )
+        for name, passed, severity, metadata in results
     ]
 
 
 def _near(trips: int, other: int) -> bool:
     return trips * NEIGHBOUR_RATIO >= other and other * NEIGHBOUR_RATIO >= trips
-
-
-def _result(
-    name: str, passed: bool, severity: dg.AssetCheckSeverity, month: str, **metadata: Any
-) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=ASSET,
-        check_name=name,
-        passed=passed,
-        severity=severity,
-        metadata={"month": month, **metadata},
-    )

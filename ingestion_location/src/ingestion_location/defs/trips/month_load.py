@@ -80,18 +80,14 @@ def load_month(
         progress = Progress(log, "loaded", "rows", trip_file.rows)
         mapping = trip_file.mapping
         stats, strays = replace_month(connection, trip_file.batches(), mapping.schema, start, end, phases, progress.add)
-        file = LoadedTripFile(
+        file = LoadedTripFile.of(
+            fetched,
+            run_id,
             month=month,
-            url=url,
-            etag=fetched.etag,
-            last_modified=fetched.last_modified,
-            bytes=fetched.bytes,
-            sha256=fetched.sha256,
             rows=stats.rows + strays,
             strays=strays,
             unknown_columns=list(mapping.unknown),
             missing_columns=list(mapping.missing(source.taxi_type, month)),
-            run_id=run_id,
         )
         with connection.cursor() as cursor:
             # In the transaction of the swap, so trips and ledger agree.

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from ingestion_location.defs.trips import ledger
-from ingestion_location.download import SourceError
 from ingestion_location.partitions import monthly_partition
 from ingestion_location.source import TlcSource
+from ingestion_location.source_errors import SourceError
 from ingestion_location.source_sensor import (
     DEFAULT_STATUS,
     INTERVAL_SECONDS,

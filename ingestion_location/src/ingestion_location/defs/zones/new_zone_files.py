@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ingestion_location.defs.zones.zones_table import ZONE_FILES
-from ingestion_location.download import SourceError
 from ingestion_location.source import TlcSource
+from ingestion_location.source_errors import SourceError
 from ingestion_location.source_sensor import (
     DEFAULT_STATUS,
     INTERVAL_SECONDS,

@@ -7,10 +7,11 @@ import dagster as dg
 from ingestion_location.defs.zones.zone_lookup import COLUMNS, Zone, read_zones
 from ingestion_location.defs.zones.zone_shapes import read_shapes
 from ingestion_location.defs.zones.zones_table import replace_ledger, replace_zones
-from ingestion_location.download import FileUnavailable, FileVersion
+from ingestion_location.download import FileVersion
 from ingestion_location.load_errors import reporting_failures
 from ingestion_location.progress import Log
 from ingestion_location.source import TlcSource
+from ingestion_location.source_errors import FileUnavailable
 from ingestion_location.warehouse import Warehouse
 
 COLUMN_SCHEMA = dg.TableSchema(

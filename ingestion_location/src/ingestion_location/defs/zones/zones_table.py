@@ -42,15 +42,4 @@ def replace_zones(cursor: Cursor, zones: list[Zone], shapes: Mapping[int, str]) 
 def replace_ledger(cursor: Cursor, files: Iterable[FileVersion], run_id: str) -> None:
     """Records the files that the zones came from, in the transaction that replaces the zones."""
     ZONE_FILES.create(cursor)
-    loaded = [
-        LoadedFile(
-            url=file.url,
-            etag=file.etag,
-            last_modified=file.last_modified,
-            bytes=file.bytes,
-            sha256=file.sha256,
-            run_id=run_id,
-        )
-        for file in files
-    ]
-    ZONE_FILES.replace(cursor, loaded)
+    ZONE_FILES.replace(cursor, [LoadedFile.of(file, run_id) for file in files])

@@ -1,0 +1,103 @@
+"""What the source answers when it does not give a file, and whether another attempt may succeed."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import requests
+import urllib3
+from urllib3.util.retry import Retry
+
+from ingestion_location.load_errors import LoadError
+
+# HTTP status codes of a server that is busy or broken for now.
+BUSY = (408, 425, 429, 500, 502, 503, 504)
+
+
+class SourceError(LoadError):
+    """A file could not be fetched; the message names its URL and the next step."""
+
+    transient = True
+
+
+class FileUnavailable(SourceError):  # noqa: N818, it names the state
+    """The source does not have the file."""
+
+    transient = False
+
+
+class SourceRefused(SourceError):  # noqa: N818
+    """The source gives an answer that another attempt does not change."""
+
+    transient = False
+
+
+class SourceBusy(SourceError):  # noqa: N818
+    """The source throttles, is broken or cannot be reached for now, so another attempt may succeed.
+
+    Attributes:
+        retry_after: seconds that the source asks to wait, or None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+def check_status(url: str, response: requests.Response, forbidden: Callable[[], str | None]) -> None:
+    """Raises the error of a response other than 200 and 206.
+
+    Args:
+        url: of the request.
+        response: to it.
+        forbidden: called for a 403; returns why the file is not there, or None if every file is refused for now.
+
+    Raises:
+        FileUnavailable: the source does not have the file.
+        SourceBusy: the source throttles or is broken for now.
+        SourceRefused: any other answer.
+    """
+    status = response.status_code
+    if status in (200, 206):
+        return
+    if status in (404, 410):
+        raise FileUnavailable(
+            f"{url}: the source does not have this file (HTTP {status}). The TLC publishes a month about two months "
+            "late: choose a published month, or check TLC_BASE_URL and TLC_TAXI_TYPE."
+        )
+    if status == 403:
+        reason_not_there = forbidden()
+        if reason_not_there is not None:
+            raise FileUnavailable(f"{url}: {reason_not_there}")
+        raise SourceBusy(f"{url}: the source refuses every file for now (HTTP 403), as it does when throttling")
+    if status in BUSY:
+        seconds = _parse_retry_after(response.headers.get("Retry-After"))
+        wait = f" and asks for a wait of {seconds:,.0f} s" if seconds else ""
+        raise SourceBusy(f"{url}: the source answered HTTP {status}{wait}", seconds)
+    raise SourceRefused(f"{url}: the source answered HTTP {status}. Check TLC_BASE_URL, then launch the run again.")
+
+
+@contextlib.contextmanager
+def explained_errors(url: str) -> Iterator[None]:
+    """Turns errors of the connection during a ``with`` into SourceRefused or SourceBusy."""
+    try:
+        yield
+    except (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        raise SourceRefused(
+            f"{url}: the source redirects in a circle or to an invalid address ({error}). Check TLC_BASE_URL."
+        ) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise SourceBusy(f"{url}: the source cannot be reached or broke off ({_reason(error)})") from error
+
+
+def _parse_retry_after(header: str | None) -> float | None:
+    if header:
+        with contextlib.suppress(urllib3.exceptions.InvalidHeader):
+            return Retry().parse_retry_after(header)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason of an error, without the names of Python objects."""
+    inner = getattr(error.args[0], "reason", error) if error.args else error
+    text = str(inner)
+    return text.split("object at 0x")[-1].partition(": ")[2] or text
