@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -19,31 +18,15 @@ DBT_ASSETS = ("stg_trips", "daily_metrics", "location_metrics")
 DAILY_ASSETS = (*DBT_ASSETS, "manhattan_stats")
 
 
-@dataclass(frozen=True)
-class DbtResults:
-    """The times in dbt's run_results.json.
-
-    Attributes:
-        seconds: from the first to the last node, tests and hooks included.
-        models: seconds of each model.
-        tests: seconds of all data tests.
-    """
-
-    seconds: float
-    models: dict[str, float]
-    tests: float
-
-
-def dbt_results(history: History) -> DbtResults:
-    """The results of the last dbt run."""
+def dbt_results(history: History) -> dict[str, float]:
+    """Seconds of the last dbt run: from its first to its last node, and of all models and all data tests."""
     newest = max((history.folder / "target").rglob("run_results.json"), key=lambda path: path.stat().st_mtime_ns)
     results: dict[str, Any] = json.loads(newest.read_text())
-    seconds = {result["unique_id"]: float(result["execution_time"]) for result in results["results"]}
-    return DbtResults(
-        results["elapsed_time"],
-        {node.rpartition(".")[2]: value for node, value in seconds.items() if node.startswith("model.")},
-        sum(value for node, value in seconds.items() if node.startswith("test.")),
-    )
+
+    def of(kind: str) -> float:
+        return sum(float(each["execution_time"]) for each in results["results"] if each["unique_id"].startswith(kind))
+
+    return {"dbt_seconds": results["elapsed_time"], "models_seconds": of("model."), "tests_seconds": of("test.")}
 
 
 @cache

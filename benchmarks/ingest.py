@@ -79,13 +79,6 @@ class Bench:
         with self.path.open("rb") as file:
             yield from TripFile(file, str(self.path)).batches()
 
-    def checkpoint(self) -> None:
-        """Writes the changes of earlier work to disk."""
-        self.connection.autocommit = True
-        with self.connection.cursor() as cursor:
-            cursor.execute("checkpoint")
-        self.connection.autocommit = False
-
     def table(self, *, check: bool = False) -> str:
         """A new, empty table of the trips' columns."""
         columns = ", ".join(f"{column.name} {column.postgres}" for column in COLUMNS)
@@ -166,7 +159,8 @@ class Bench:
 
     def measure(self, method: str) -> float:
         """Seconds of a method, which has to load every row; without the writes that earlier work left."""
-        self.checkpoint()
+        with server.connect(self.socket, "postgres") as connection:
+            connection.cursor().execute("checkpoint")
         seconds: float = getattr(self, method)()
         table = "raw_taxis.trips" if method == "ours" else "target"
         with self.connection, self.connection.cursor() as cursor:

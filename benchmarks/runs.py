@@ -30,24 +30,15 @@ LANDING = (date(2023, 4, 1), date(2023, 5, 1), date(2023, 6, 1))
 # --- runs, phase by phase ---------------------------------------------------------------------------------------------
 
 
-def events(stack: Stack, run_id: str) -> list[dict[str, Any]]:
-    """The events of a run: type, None for a line of its log, and seconds since the epoch."""
-    data = stack.webserver.ask(
-        """
-        query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events {
-          ... on MessageEvent { timestamp eventType } } } } } }
-        """,
-        id=run_id,
-    )
-    return [
-        {"type": event["eventType"], "at": float(event["timestamp"]) / 1000}
-        for event in data["runOrError"]["eventConnection"]["events"]
-    ]
-
-
 def phases(stack: Stack, requested: float, run_id: str) -> dict[str, float]:
     """Seconds from the request of a run to each of its phases."""
-    at = {event["type"]: event["at"] for event in reversed(events(stack, run_id))}
+    query = """
+        query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events {
+          ... on MessageEvent { timestamp eventType } } } } } }
+    """
+    events = stack.webserver.ask(query, id=run_id)["runOrError"]["eventConnection"]["events"]
+    # The first event of each type.
+    at = {event["eventType"]: float(event["timestamp"]) / 1000 for event in reversed(events)}
     # Docker writes nanoseconds, Python reads microseconds.
     started = stack.run_container(run_id)["State"]["StartedAt"][:26] + "+00:00"
     times = {
