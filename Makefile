@@ -149,7 +149,7 @@ docs: docs/.venv/.run ## Build the pages of docs/ as a site, docs/_build/index.h
 
 .PHONY: screenshots
 screenshots: .venv/.demo ## Take the README's pictures from the demo in headless Chromium, with make dev running (CHROMIUM=…)
-	@.venv/bin/python -m demo.screenshots
+	@.venv/bin/python -m demo screenshots
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,14 @@ def query(statement: str) -> None:
             writer.writerows(cursor)
 
 
+@app.command()
+def screenshots() -> None:
+    """Take the README's pictures, with `python -m demo dev` running."""
+    from demo.screenshots import main
+
+    main()
+
+
 @app.command(context_settings=ANY_ARGUMENTS)
 def run(context: typer.Context) -> None:
     """Run a command in the environment of the embedded Postgres, which both locations find there."""

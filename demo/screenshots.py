@@ -43,9 +43,5 @@ def main() -> None:
     reports = sorted(Path(STATE).glob("reports/2*.html"))
     if not reports:
         sys.exit(f"No report in {STATE}/reports; run make demo")
-    take("lineage.png", f"{DAGSTER}/asset-groups?expanded={GROUPS}", 1700, 1150)
-    take("monthly_report.png", reports[-1].as_uri(), 1000, 1640)
-
-
-if __name__ == "__main__":
-    main()
+    take("lineage.png", f"{DAGSTER}/asset-groups?expanded={GROUPS}", 1960, 1300)
+    take("monthly_report.png", reports[-1].as_uri(), 880, 1400)
