@@ -15,20 +15,6 @@ from ops.contract.workspace import check_settings
 from ops.locations import DATA_LOCATIONS
 
 
-def write_workspace(path: Path) -> None:
-    """Writes a workspace file in which each location is loaded by its own Python, with its own packages."""
-    modules = [
-        {
-            "module_name": f"{location}.definitions",
-            "location_name": location,
-            "executable_path": str(ROOT / location / ".venv/bin/python"),
-            "working_directory": str(ROOT / location),
-        }
-        for location in DATA_LOCATIONS
-    ]
-    path.write_text(yaml.safe_dump({"load_from": [{"python_module": module} for module in modules]}))
-
-
 def serve(options: Sequence[str]) -> int:
     """Runs `dagster dev` with these options until it is interrupted and returns its exit code."""
     check_settings()
@@ -40,8 +26,18 @@ def serve(options: Sequence[str]) -> int:
             env = {"TLC_BASE_URL": demo["source"], "TLC_TAXI_TYPE": demo["taxi_type"], **env}
         # A demo should not download files or launch runs that nobody asked for.
         env = {"TAXI_AUTOMATION": "off", **env}
+        # Each location is loaded by its own Python, with its own packages.
+        modules = [
+            {
+                "module_name": f"{location}.definitions",
+                "location_name": location,
+                "executable_path": str(ROOT / location / ".venv/bin/python"),
+                "working_directory": str(ROOT / location),
+            }
+            for location in DATA_LOCATIONS
+        ]
         workspace = STATE / "workspace.yaml"
-        write_workspace(workspace)
+        workspace.write_text(yaml.safe_dump({"load_from": [{"python_module": module} for module in modules]}))
         processes: list[subprocess.Popen[bytes]] = []
 
         def stop(*_: object) -> None:

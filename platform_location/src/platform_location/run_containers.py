@@ -29,14 +29,8 @@ class Verdict(Enum):
 class RunContainer:
     """A container that the launcher created for a run.
 
-    Attributes:
-        id: Docker's id of it.
-        run_id: the run's.
-        state: Docker's word: created, running, paused, restarting, removing, exited or dead.
-        ended_at: when its process ended, or when it was created if it never started.
-        exit_code: of its process.
-        oom_killed: whether the kernel killed it because it ran out of memory.
-        error: why Docker could not start it; mostly empty.
+    ``state`` is Docker's word: created, running, paused, restarting, removing, exited or dead. ``ended_at`` is when it
+    was created if it never started; ``error`` is then Docker's reason.
     """
 
     id: str

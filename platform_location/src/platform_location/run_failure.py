@@ -18,21 +18,9 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 @dataclass(frozen=True)
 class RunFailure:
-    """A failed run, as its notification describes it.
+    """A failed run, as its notification describes it; docs/housekeeping.md describes the fields.
 
-    Attributes:
-        run_id: its id; two notifications with the same id are the same one, delivered twice.
-        url: its page.
-        job: name of its job.
-        location: its code location; None for a run that belongs to none.
-        assets: keys of its assets, 50 at most.
-        partition: its partition, or None.
-        partition_range: first and last partition of its range, or None.
-        failed_at: when, in ISO 8601, UTC.
-        failed_step: the step that failed first, or None if the run failed outside of its steps or was lost.
-        reason: the step's own error, or the message of run monitoring; 1,000 characters at most.
-        will_retry: whether Dagster retries the run.
-        retry_number: which retry the run was itself; 0 for a first attempt.
+    ``failed_at`` is in ISO 8601, UTC. ``failed_step`` is None if the run failed outside of its steps or was lost.
     """
 
     run_id: str
