@@ -33,9 +33,10 @@ def dbt_results(history: History) -> dict[str, float]:
 def constants() -> dict[str, Any]:
     """From the location's own code: dbt's command in a run of days, and the most days of a run."""
     script = (
-        "import json; from dbt_location.dbt_models import BUILD, DAILY;"
+        "import json; from dbt_location.defs.dbt_models import BUILD, MONTHLY, PARTITIONED;"
         "from dbt_location.partitions import MAX_DAYS_PER_RUN;"
-        "print(json.dumps({'build': [*BUILD, '--select', DAILY], 'max_days_per_run': MAX_DAYS_PER_RUN}))"
+        "build = [*BUILD, '--select', PARTITIONED, '--exclude', MONTHLY];"
+        "print(json.dumps({'build': build, 'max_days_per_run': MAX_DAYS_PER_RUN}))"
     )
     output = subprocess.run([BIN / "python", "-c", script], cwd=FOLDER, stdout=subprocess.PIPE, check=True).stdout
     return dict(json.loads(output))

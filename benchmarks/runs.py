@@ -76,13 +76,16 @@ def bare(stack: Stack, location: str, *command: str) -> float:
 
 def dbt_build(stack: Stack, day: date) -> tuple[str, ...]:
     """The dbt command of a day's run, as the location's own code says it."""
-    script = "import json; from dbt_location.dbt_models import BUILD, DAILY; print(json.dumps([*BUILD, DAILY]))"
-    *build, daily = json.loads(
+    script = (
+        "import json; from dbt_location.defs.dbt_models import BUILD, MONTHLY, PARTITIONED;"
+        "print(json.dumps([*BUILD, '--select', PARTITIONED, '--exclude', MONTHLY]))"
+    )
+    build = json.loads(
         stack.command("docker", "run", "--rm", f"dbt_location:{PROJECT}", "python", "-c", script).splitlines()[-1]
     )
     window = ("--event-time-start", f"{day}", "--event-time-end", f"{day + timedelta(days=1)}")
     project = ("--project-dir", "analytics", "--profiles-dir", "analytics")
-    return ("dbt", *build, "--select", daily, *window, *project)
+    return ("dbt", *build, *window, *project)
 
 
 LOAD = """

@@ -1,4 +1,4 @@
--- dbt_location owns analytics, which dbt builds, and metrics, which the metrics assets write.
+-- dbt_location owns the schemas that it writes: analytics, and metrics.
 -- temporary: dbt computes a window in a temporary table before it replaces it.
 grant connect, temporary on database warehouse to dbt_location;
 

@@ -29,7 +29,10 @@ from ops.errors import OpsError
 SAMPLE = STATE / "sample"
 LOGS = STATE / "logs"
 DAILY_ASSETS = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
-MONTHLY_ASSETS = ("zone_map", "borough_flows", "monthly_report")
+MONTHLY_ASSETS = (
+    *("zone_pickups", "borough_flows", "monthly_totals"),
+    *("zone_map", "borough_flows_chart", "monthly_report"),
+)
 
 
 NEXT = """
@@ -218,7 +221,9 @@ def main() -> None:
                     materialize(job, env)
             with phase("months"):
                 log(f"Building the metrics of {len(months)} months")
-                materialize_all(list(reports(instance, months)), env)
+                # One after another: two first runs of dbt at once would create the same tables.
+                for job in reports(instance, months):
+                    materialize(job, env)
         with closing(psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")) as connection:
             summary = {
                 **{"source": base_url, "taxi_type": taxi_type, "sample": is_sample},

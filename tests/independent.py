@@ -98,7 +98,7 @@ class RightAnswers:
             """
         )
 
-    def zone_map(self) -> list[Row]:
+    def zone_pickups(self) -> list[Row]:
         """Month, zone, its name and borough, pickups, amount."""
         return self._rows(
             """
@@ -120,7 +120,7 @@ class RightAnswers:
             """
         )
 
-    def monthly_report(self) -> list[Row]:
+    def monthly_totals(self) -> list[Row]:
         """Month, trips, amount, average minutes, share over 30 minutes, from Manhattan and from airports."""
         return self._rows(
             """

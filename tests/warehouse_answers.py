@@ -16,14 +16,14 @@ select
     city_trips, city_revenue, city_average_duration, city_pct_over_30_min
 from metrics.manhattan_stats order by 1
 """
-ZONE_MAP = "select month, zone_id, zone, borough, pickups, revenue from metrics.zone_map order by 1, 2"
+ZONE_PICKUPS = "select month, zone_id, zone, borough, pickups, revenue from metrics.zone_pickups order by 1, 2"
 BOROUGH_FLOWS = """
 select month, pickup_borough, dropoff_borough, trips
 from metrics.borough_flows order by month, pickup_borough collate "C", dropoff_borough collate "C"
 """
-MONTHLY_REPORT = """
+MONTHLY_TOTALS = """
 select month, trips, revenue, average_duration, pct_over_30_min, manhattan_share, airport_share
-from metrics.monthly_report order by 1
+from metrics.monthly_totals order by 1
 """
 MONTHS = """
 select month, sum(trips)::bigint as trips, sum(strays)::bigint as strays from (

@@ -11,6 +11,7 @@ SOURCES = {source["name"]: source for source in manifest()["sources"].values()}
 TESTS = [node for node in manifest()["nodes"].values() if node["resource_type"] == "test"]
 MARTS = {name: model for name, model in MODELS.items() if model["fqn"][1] == "marts"}
 STAGING = {name: model for name, model in MODELS.items() if model["fqn"][1] == "staging"}
+METRICS = {name: model for name, model in MODELS.items() if model["fqn"][1] == "metrics"}
 
 
 def parents(model: dict[str, Any], kind: str) -> list[str]:
@@ -18,7 +19,7 @@ def parents(model: dict[str, Any], kind: str) -> list[str]:
 
 
 def test_every_model_is_in_a_layer() -> None:
-    assert {*MARTS, *STAGING} == set(MODELS)
+    assert {*MARTS, *STAGING, *METRICS} == set(MODELS)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -57,10 +58,10 @@ def test_every_source_has_its_staging_model() -> None:
     assert {f"stg_{source}" for source in SOURCES} == set(STAGING)
 
 
-@pytest.mark.parametrize("name", MARTS)
-def test_a_mart_reads_models_and_no_source(name: str) -> None:
-    assert parents(MARTS[name], "model")
-    assert parents(MARTS[name], "source") == []
+@pytest.mark.parametrize("name", [*MARTS, *METRICS])
+def test_a_mart_or_metric_reads_models_and_no_source(name: str) -> None:
+    assert parents(MODELS[name], "model")
+    assert parents(MODELS[name], "source") == []
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -68,16 +69,16 @@ def test_a_model_names_no_table_itself(name: str) -> None:
     assert [schema for schema in ("raw_taxis.", "analytics.", "metrics.") if schema in MODELS[name]["raw_code"]] == []
 
 
-@pytest.mark.parametrize("name", MARTS)
-def test_a_mart_has_an_enforced_contract_with_a_primary_key(name: str) -> None:
-    mart = MARTS[name]
+@pytest.mark.parametrize("name", [*MARTS, *METRICS])
+def test_a_mart_or_metric_has_an_enforced_contract_with_a_primary_key(name: str) -> None:
+    mart = MODELS[name]
     kinds = [constraint["type"] for constraint in mart["constraints"]]
     kinds += [constraint["type"] for column in mart["columns"].values() for constraint in column["constraints"]]
     assert mart["contract"]["enforced"]
     assert kinds.count("primary_key") == 1
 
 
-@pytest.mark.parametrize("name", [*MARTS, "stg_zones"])
+@pytest.mark.parametrize("name", [*MARTS, *METRICS, "stg_zones"])
 def test_the_grain_is_tested(name: str) -> None:
     tested = {test["test_metadata"]["name"] for test in TESTS if test["attached_node"] == MODELS[name]["unique_id"]}
     assert tested & {"unique", "unique_combination"}
@@ -89,6 +90,14 @@ def test_a_mart_is_reconciled_with_the_source(name: str) -> None:
     assert "trips_as_in_source" in tested
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_monthly_in_its_own_schema_and_reconciled_with_the_days(name: str) -> None:
+    tested = {test["test_metadata"]["name"] for test in TESTS if test["attached_node"] == MODELS[name]["unique_id"]}
+    assert "trips_as_in_days" in tested
+    assert (METRICS[name]["schema"], METRICS[name]["tags"]) == ("metrics", ["monthly"])
+    assert METRICS[name]["config"]["meta"]["window_column"] == "month"
+
+
 def on_the_trips(model: dict[str, Any]) -> bool:
     """Whether the trips are among a model's ancestors."""
     return "source.analytics.raw_taxis.trips" in parents(model, "source") or any(
@@ -98,4 +107,4 @@ def on_the_trips(model: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if on_the_trips(model)])
 def test_a_model_on_the_trips_has_a_window(name: str) -> None:
-    assert MODELS[name]["config"]["window_column"]
+    assert MODELS[name]["config"]["meta"]["window_column"]

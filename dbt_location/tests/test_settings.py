@@ -1,11 +1,27 @@
 """Settings are checked before anything runs, and a wrong one is named."""
 
-from datetime import date
 from pathlib import Path
 
 import pytest
 from dbt_location.partitions import daily_partition
-from dbt_location.settings import SettingError, read_automation, read_port, read_range, read_reports
+from dbt_location.settings import SettingError, read_settings
+
+NAMES = ("TAXI_START_DATE", "TAXI_END_DATE", "TAXI_AUTOMATION", "REPORTS_DIR", "REPORTS_URL", "WAREHOUSE_PORT")
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) -> str:
+    """What the location says of these settings, one of which is wrong."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError) as refusal:
+        read_settings()
+    return str(refusal.value)
 
 
 def test_the_default_range_is_ninety_days() -> None:
@@ -13,8 +29,16 @@ def test_the_default_range_is_ninety_days() -> None:
     assert (len(keys), keys[0], keys[-1]) == (90, "2023-01-01", "2023-03-31")
 
 
-def test_an_empty_end_is_an_open_end() -> None:
-    assert read_range({"TAXI_END_DATE": ""}) == (date(2023, 1, 1), None)
+def test_an_empty_end_is_an_open_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXI_END_DATE", "")
+    assert read_settings().taxi_end_date is None
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "TAXI_END_DATE"])
+def test_every_other_setting_that_is_empty_has_its_default(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    default = read_settings()
+    monkeypatch.setenv(name, " ")
+    assert read_settings() == default
 
 
 @pytest.mark.parametrize(
@@ -23,48 +47,43 @@ def test_an_empty_end_is_an_open_end() -> None:
         ({"TAXI_END_DATE": "2023-01-01"}, "TAXI_END_DATE=2023-01-01 is not after TAXI_START_DATE=2023-01-01"),
         ({"TAXI_START_DATE": "1.1.2023"}, "TAXI_START_DATE='1.1.2023' is not a date. Write it as YYYY-MM-DD"),
         ({"TAXI_END_DATE": "2023-03-15"}, "TAXI_END_DATE=2023-03-15 is not the first of a month"),
-        ({"TAXI_START_DATE": ""}, "TAXI_START_DATE is empty"),
+        ({"WAREHOUSE_PORT": "postgres"}, "WAREHOUSE_PORT='postgres' is not a port. Set it to a number from 1 to 65535"),
+        ({"WAREHOUSE_PORT": "0"}, "WAREHOUSE_PORT='0' is not a port"),
+        ({"WAREHOUSE_PORT": "65536"}, "WAREHOUSE_PORT='65536' is not a port"),
+        ({"REPORTS_DIR": "reports"}, "REPORTS_DIR='reports' is not an absolute path. Write it from the root"),
+        ({"REPORTS_URL": "127.0.0.1:3001"}, "REPORTS_URL='127.0.0.1:3001' is not a URL. It starts with http://"),
+        ({"TAXI_AUTOMATION": "yes"}, "TAXI_AUTOMATION='yes' is neither on nor off"),
+        ({"TAXI_AUTOMATION": "OFF"}, "TAXI_AUTOMATION='OFF' is neither on nor off"),
+        ({"TAXI_AUTOMATION": "0"}, "TAXI_AUTOMATION='0' is neither on nor off"),
     ],
 )
-def test_a_wrong_range_is_refused_with_the_settings_name(settings: dict[str, str], message: str) -> None:
-    with pytest.raises(SettingError) as refused:
-        read_range(settings)
-    assert str(refused.value).startswith(message)
+def test_a_wrong_setting_is_refused_with_its_name_and_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], message: str
+) -> None:
+    assert refused(monkeypatch, settings).startswith(message)
 
 
-@pytest.mark.parametrize("port", ["", "postgres", "0", "65536"])
-def test_a_wrong_port_is_refused_with_the_settings_name(port: str) -> None:
-    with pytest.raises(SettingError, match="WAREHOUSE_PORT"):
-        read_port("WAREHOUSE_PORT", "5432", {"WAREHOUSE_PORT": port})
+def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = refused(monkeypatch, {"TAXI_AUTOMATION": "yes", "WAREHOUSE_PORT": "postgres"}).splitlines()
+    assert [line.partition("=")[0] for line in lines] == ["TAXI_AUTOMATION", "WAREHOUSE_PORT"]
 
 
-def test_the_reports_are_in_the_images_folder_and_read_there_unless_settings_say_otherwise() -> None:
-    assert read_reports({}) == (Path("/opt/dagster/reports"), "file:///opt/dagster/reports")
-    assert read_reports({"REPORTS_DIR": "/tmp/a b", "REPORTS_URL": "https://reports.example/taxi/"}) == (
-        Path("/tmp/a b"),
-        "https://reports.example/taxi",
+def test_the_reports_are_in_the_images_folder_and_read_there_by_default() -> None:
+    settings = read_settings()
+    assert (settings.reports_dir, settings.reports_url) == (
+        Path("/opt/dagster/reports"),
+        "file:///opt/dagster/reports",
     )
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"REPORTS_DIR": "reports"}, "REPORTS_DIR='reports' is not an absolute path. Write it from the root"),
-        ({"REPORTS_URL": "127.0.0.1:3001"}, "REPORTS_URL='127.0.0.1:3001' is not a URL. It starts with http://"),
-    ],
-)
-def test_wrong_settings_of_the_reports_are_refused_with_their_name(settings: dict[str, str], message: str) -> None:
-    with pytest.raises(SettingError) as refused:
-        read_reports(settings)
-    assert str(refused.value).startswith(message)
+def test_the_folder_of_the_reports_and_its_url_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORTS_DIR", "/tmp/a b")
+    assert read_settings().reports_url == "file:///tmp/a%20b"
+    monkeypatch.setenv("REPORTS_URL", "https://reports.example/taxi/")
+    assert read_settings().reports_url == "https://reports.example/taxi"
 
 
 @pytest.mark.parametrize(("value", "on"), [("on", True), ("off", False), ("", True)])
-def test_automation_is_on_unless_it_is_switched_off(value: str, on: bool) -> None:
-    assert read_automation({"TAXI_AUTOMATION": value}) is on
-
-
-@pytest.mark.parametrize("value", ["yes", "OFF", "0"])
-def test_a_switch_that_is_neither_on_nor_off_is_refused_with_the_settings_name(value: str) -> None:
-    with pytest.raises(SettingError, match=f"TAXI_AUTOMATION='{value}' is neither on nor off"):
-        read_automation({"TAXI_AUTOMATION": value})
+def test_automation_is_on_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, on: bool) -> None:
+    monkeypatch.setenv("TAXI_AUTOMATION", value)
+    assert read_settings().taxi_automation is on

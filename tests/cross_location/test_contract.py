@@ -43,8 +43,11 @@ def test_every_asset_of_the_project_has_one_owner(workspace: list[Asset]) -> Non
         "daily_metrics": "dbt_location",
         "location_metrics": "dbt_location",
         "manhattan_stats": "dbt_location",
-        "zone_map": "dbt_location",
+        "zone_pickups": "dbt_location",
         "borough_flows": "dbt_location",
+        "monthly_totals": "dbt_location",
+        "zone_map": "dbt_location",
+        "borough_flows_chart": "dbt_location",
         "monthly_report": "dbt_location",
     }
 

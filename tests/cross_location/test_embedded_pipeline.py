@@ -29,9 +29,9 @@ TABLES = (
     "analytics.daily_metrics",
     "analytics.location_metrics",
     "metrics.manhattan_stats",
-    "metrics.zone_map",
+    "metrics.zone_pickups",
     "metrics.borough_flows",
-    "metrics.monthly_report",
+    "metrics.monthly_totals",
 )
 
 
@@ -104,13 +104,13 @@ def test_manhattan_stats_equal_the_independent_computation(demo: Demo, right: Ri
 
 
 def test_the_metrics_of_the_months_equal_the_independent_computation(demo: Demo, right: RightAnswers) -> None:
-    assert demo.query(warehouse_answers.ZONE_MAP) == comparable(right.zone_map())
+    assert demo.query(warehouse_answers.ZONE_PICKUPS) == comparable(right.zone_pickups())
     assert demo.query(warehouse_answers.BOROUGH_FLOWS) == comparable(right.borough_flows())
-    assert demo.query(warehouse_answers.MONTHLY_REPORT) == comparable(right.monthly_report())
+    assert demo.query(warehouse_answers.MONTHLY_TOTALS) == comparable(right.monthly_totals())
 
 
 def test_the_map_has_a_shape_for_every_zone_but_those_that_the_source_has_none_of(demo: Demo) -> None:
-    assert demo.query("select distinct zone_id from metrics.zone_map where not has_shape order by 1") == [
+    assert demo.query("select distinct zone_id from metrics.zone_pickups where not has_shape order by 1") == [
         [57],
         [104],
         [105],
@@ -220,13 +220,16 @@ def test_make_assets_lists_every_asset_of_both_locations(demo: Demo) -> None:
     lines = demo.make("assets").stdout.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [
         ["borough_flows", "dbt_location"],
+        ["borough_flows_chart", "dbt_location"],
         ["daily_metrics", "dbt_location"],
         ["location_metrics", "dbt_location"],
         ["manhattan_stats", "dbt_location"],
         ["monthly_report", "dbt_location"],
+        ["monthly_totals", "dbt_location"],
         ["stg_trips", "dbt_location"],
         ["stg_zones", "dbt_location"],
         ["zone_map", "dbt_location"],
+        ["zone_pickups", "dbt_location"],
         ["taxi_trips", "ingestion_location"],
         ["taxi_zones", "ingestion_location"],
     ]

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from tests.stack.conftest import Stack
 
 DAILY_ASSETS = ["stg_trips", "daily_metrics", "location_metrics", "manhattan_stats"]
-MONTHLY_ASSETS = ["zone_map", "borough_flows", "monthly_report"]
+MONTHLY_ASSETS = [
+    *("zone_pickups", "borough_flows", "monthly_totals"),
+    *("zone_map", "borough_flows_chart", "monthly_report"),
+]
 MONTHS = ("2023-01", "2023-02", "2023-03")
 DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
 BUILT = {

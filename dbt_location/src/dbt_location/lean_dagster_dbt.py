@@ -1,13 +1,17 @@
 """dagster-dbt without dbt-core in its process: whatever this location uses of dagster-dbt is imported from here.
 
-Where dbt-core is installed, dagster-dbt loads it to evaluate which nodes a definition selects: 1.6 s of CPU and 40 MB
-in every run and in the code server, more than all the rest of the start. dbt itself is a process of its own in any
-case, and the one kind of selection that there is here is a walk along the manifest's ``child_map``.
+Where dbt-core can be imported, dagster-dbt loads it to evaluate which nodes a definition selects: 1.6 s of CPU and 40
+MB in every run and in the code server, more than all the rest of the start. dbt itself is a process of its own in any
+case. The selections of this location are evaluated here, from the manifest; dagster-dbt evaluates every other one, with
+dbt-core.
 """
 
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
+from importlib import metadata
 from typing import Any
+
+from packaging import version
 
 # None makes `import dbt` fail as where it is not installed, which dagster-dbt is made for (dbt Fusion has no Python).
 _loaded = sys.modules.get("dbt")
@@ -20,6 +24,8 @@ try:
         DbtProject,
         asset_utils,
         dbt_assets,
+        dbt_manifest_asset_selection,
+        utils,
     )
 finally:
     del sys.modules["dbt"]
@@ -35,33 +41,48 @@ def select_unique_ids(
     """Unique ids of the nodes that a selection names, in place of dagster-dbt's function of this name.
 
     Args:
-        select: dbt's ``--select``: all nodes, ``fqn:*``, or all that hang on a source, ``source:raw_taxis.trips+``.
-        exclude: likewise, or empty.
-        selector: empty.
-        project: not used.
+        select: dbt's ``--select``.
+        exclude: dbt's ``--exclude``, or empty.
+        selector: name of a selector of selectors.yml, or empty.
+        project: the dbt project.
         manifest_json: dbt's manifest.
-
-    Raises:
-        ValueError: a selection of another form.
     """
-    if selector:
-        raise ValueError(f"The dbt selector {selector} cannot be evaluated here. Write source:SOURCE.TABLE+.")
-    nodes = set(manifest_json["nodes"])
-    chosen = nodes if select == "fqn:*" else _downstream(select, manifest_json)
-    return chosen - _downstream(exclude, manifest_json) if exclude else chosen
+    chosen = _nodes(select, manifest_json)
+    excluded = _nodes(exclude, manifest_json) if exclude else frozenset[str]()
+    if selector or chosen is None or excluded is None:
+        # This tells dagster-dbt that dbt-core can be imported: only its module that evaluates selections, no other.
+        utils.DBT_PYTHON_VERSION = version.parse(metadata.version("dbt-core"))  # type: ignore[attr-defined]
+        return utils.select_unique_ids(select, exclude, selector, project, manifest_json)
+    return chosen - excluded
 
 
-def _downstream(selection: str, manifest: Mapping[str, Any]) -> Set[str]:
-    source = selection.removeprefix("source:").removesuffix("+")
-    todo = [f"source.{manifest['metadata']['project_name']}.{source}"]
-    if selection != f"source:{source}+" or todo[0] not in manifest["sources"]:
-        raise ValueError(f"The dbt selection {selection!r} cannot be evaluated here. Write source:SOURCE.TABLE+.")
-    found = set[str]()
+def _nodes(selection: str, manifest: Mapping[str, Any]) -> Set[str] | None:
+    """The nodes of ``fqn:*``, of one source with all that depends on it, or of one tag; None for another selection."""
+    nodes = manifest["nodes"]
+    method, _, value = selection.partition(":")
+    if selection == "fqn:*":
+        return set(nodes)
+    if method == "source" and value.endswith("+"):
+        source = f"source.{manifest['metadata']['project_name']}.{value.removesuffix('+')}"
+        return _descendants(source, manifest["child_map"]) & set(nodes) if source in manifest["sources"] else None
+    if method == "tag" and value.isidentifier():
+        tagged = [id for id, node in nodes.items() if value in node["tags"]]
+        return {*tagged, *_tests_of(tagged, manifest)}
+    return None
+
+
+def _descendants(node: str, children: Mapping[str, Iterable[str]]) -> Set[str]:
+    found, todo = set[str](), [node]
     while todo:
-        children = set(manifest["child_map"][todo.pop()]) - found
-        found |= children
-        todo += children
-    return found & set(manifest["nodes"])
+        new = set(children[todo.pop()]) - found
+        found |= new
+        todo += new
+    return found
 
 
-asset_utils.select_unique_ids = select_unique_ids  # type: ignore[attr-defined]
+def _tests_of(nodes: Iterable[str], manifest: Mapping[str, Any]) -> Iterable[str]:
+    return (child for node in nodes for child in manifest["child_map"][node] if child.startswith("test."))
+
+
+for _module in (asset_utils, dbt_manifest_asset_selection):
+    _module.select_unique_ids = select_unique_ids  # type: ignore[attr-defined]

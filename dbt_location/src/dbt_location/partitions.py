@@ -6,14 +6,14 @@ from datetime import date
 
 import dagster as dg
 
-from dbt_location.settings import read_range
+from dbt_location.settings import read_settings
 
 # BackfillPolicy is in beta in the release that the lock pins; without this every command would say so.
 warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
 
-_start_date, _end_date = read_range()
-_start = _start_date.isoformat()
-_end = _end_date.isoformat() if _end_date else None
+_settings = read_settings()
+_start = f"{_settings.taxi_start_date}"
+_end = f"{_settings.taxi_end_date}" if _settings.taxi_end_date else None
 
 # One partition per calendar day.
 daily_partition = dg.DailyPartitionsDefinition(start_date=_start, end_date=_end)
@@ -51,4 +51,6 @@ def backfill_policy(start: date, end: date | None) -> dg.BackfillPolicy:
     return dg.BackfillPolicy.multi_run(max_partitions_per_run=MAX_DAYS_PER_RUN)
 
 
-BACKFILL_POLICY = backfill_policy(_start_date, _end_date)
+BACKFILL_POLICY = backfill_policy(_settings.taxi_start_date, _settings.taxi_end_date)
+# A picture or a page is of one month, so a backfill of months is a run for each.
+MONTHLY_BACKFILL_POLICY = dg.BackfillPolicy.multi_run(1)

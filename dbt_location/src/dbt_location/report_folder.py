@@ -3,12 +3,10 @@
 import fcntl
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dagster as dg
-
-from dbt_location.settings import read_reports
 
 PAGE = re.compile(r"\d{4}-\d{2}\.html")
 
@@ -22,16 +20,6 @@ class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     folder: str
     url: str
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> "Reports":
-        """Reads REPORTS_DIR and REPORTS_URL; both have defaults.
-
-        Raises:
-            SettingError: one of them is wrong.
-        """
-        folder, url = read_reports(env)
-        return cls(folder=str(folder), url=url)
 
     def publish(self, name: str, page: str, index: Callable[[Sequence[str]], str]) -> Path:
         """Writes a page, and the index of all pages that are there then, newest first.

@@ -13,18 +13,17 @@ class AnalyticsTranslator(DagsterDbtTranslator):
     """A source is the asset that its owner made, so lineage crosses the locations; groups are the project's layers."""
 
     def __init__(self, automation_condition: dg.AutomationCondition[dg.AssetKey]) -> None:
-        """Takes the condition under which the models build themselves."""
         super().__init__()
         self._automation_condition = automation_condition
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        """The key of a dbt resource."""
+        """The key of a dbt resource; a model's is its name, whatever its schema."""
         if dbt_resource_props["resource_type"] == "source":
             return source_asset_key(dbt_resource_props)
-        return super().get_asset_key(dbt_resource_props)
+        return dg.AssetKey(dbt_resource_props["name"])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
-        """The folder of a model: staging or marts."""
+        """The folder of a model: staging, marts or metrics."""
         return str(dbt_resource_props["fqn"][1])
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
@@ -34,9 +33,7 @@ class AnalyticsTranslator(DagsterDbtTranslator):
     def get_automation_condition(
         self, dbt_resource_props: Mapping[str, Any]
     ) -> dg.AutomationCondition[dg.AssetKey] | None:
-        """When a model builds itself."""
         return self._automation_condition
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
-        """The team of this location."""
         return ["team:analytics"]

@@ -1,14 +1,14 @@
 """The connection to the warehouse."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 import psycopg2
+from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
-
-from dbt_location.settings import read_port
+from psycopg2.extras import NamedTupleCursor
 
 
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -24,26 +24,14 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     user: str
     password: str
 
-    @classmethod
-    def from_env(cls, env: Mapping[str, str] = os.environ) -> "Warehouse":
-        """Reads WAREHOUSE_HOST, _PORT, _DATABASE, _USER and _PASSWORD; all have defaults.
-
-        Raises:
-            SettingError: the port is not one.
-        """
-        return cls(
-            host=env.get("WAREHOUSE_HOST", "localhost"),
-            port=read_port("WAREHOUSE_PORT", "5432", env),
-            database=env.get("WAREHOUSE_DATABASE", "warehouse"),
-            user=env.get("WAREHOUSE_USER", "dbt_location"),
-            password=env.get("WAREHOUSE_PASSWORD", ""),
-        )
-
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Yields a connection whose work is committed as one transaction, or rolled back on any error.
 
+        Everything that is read through it is of one moment, that of the first statement which reads.
+
         Raises:
+            dagster.Failure: a table or a column that a statement names does not exist.
             psycopg2.Error: no connection, or a statement failed.
         """
         connection = psycopg2.connect(
@@ -56,7 +44,23 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             connect_timeout=10,
         )
         try:
+            connection.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ)
             with connection:
                 yield connection
+        except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as error:
+            raise dg.Failure(
+                f"{error.diag.message_primary}. Nothing was changed. Materialize the dbt models that this asset is "
+                "made from, stg_zones among them, then this again.",
+                allow_retries=False,
+            ) from error
         finally:
             connection.close()
+
+
+def rows_of(connection: Connection, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+    """Runs a statement and returns its rows, in which a column is an attribute."""
+    # Any: the names of the attributes are the statement's.
+    cursor: Any
+    with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())

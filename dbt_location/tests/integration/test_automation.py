@@ -1,7 +1,6 @@
-"""When days and months build themselves: the real definitions, tick by tick, on an instance that forgets.
+"""When days and months are built automatically: the real definitions, tick by tick, on an instance in memory.
 
-What the runs would do to the warehouse is tested elsewhere; here a run only leaves in the instance
-what a real one does.
+What runs do to the warehouse is tested elsewhere; here a run only leaves in the instance what a real one does.
 """
 
 import runpy
@@ -11,23 +10,24 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dbt_location.automation import (
-    automatic_builds,
+from dbt_location.automation_conditions import (
     build_when_days_are_current,
     build_when_month_is_loaded,
     build_when_upstream_is_loaded,
 )
 from dbt_location.definitions import defs
+from dbt_location.defs.automation import automatic_builds
 from dbt_location.partitions import daily_partition, monthly_partition
 
 # Of Dagster's own function for tests; and of runpy, which is used to load a module twice.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Parameter `include_sources`"),
-    pytest.mark.filterwarnings("ignore:'dbt_location.automation' found in sys.modules"),
+    pytest.mark.filterwarnings("ignore:'dbt_location.defs.automation' found in sys.modules"),
 ]
 
 DAILY = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
-MONTHLY = ("borough_flows", "monthly_report", "zone_map")
+# In the order in which a run builds them.
+MONTHLY = ("zone_pickups", "borough_flows", "monthly_totals", "zone_map", "borough_flows_chart", "monthly_report")
 JANUARY, FEBRUARY, MARCH = "2023-01-01", "2023-02-01", "2023-03-01"
 DAYS = {JANUARY: 31, FEBRUARY: 28, MARCH: 31}
 NOTHING: dict[str, int] = {}
@@ -139,7 +139,7 @@ class Platform:
                 first, last = partitions.split(" to ")
                 self.build(first, last, assets)
             else:
-                for asset in assets:
+                for asset in sorted(assets, key=self.assets.index):
                     self.materialize(asset, partitions or None)
 
 
@@ -442,6 +442,23 @@ def test_a_month_of_which_the_build_of_a_day_failed_waits_until_it_is_built(mont
     assert months.tick() == months_of(1)
 
 
+def test_a_table_of_a_month_that_is_built_by_hand_is_followed_by_what_shows_it(months: Platform) -> None:
+    months.materialize("zone_pickups", JANUARY)
+    assert months.tick() == {"zone_map": 1, "monthly_report": 1}
+    months.build_requested()
+    assert [months.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_month_whose_tables_failed_is_not_requested_again_until_a_day_is_built(months: Platform) -> None:
+    months.materialize("taxi_trips", FEBRUARY)
+    months.tick()
+    months.build_requested()
+    assert months.tick() == months_of(1)
+    assert [months.tick() for _ in range(3)] == [NOTHING] * 3
+    months.build("2023-02-05", "2023-02-05")
+    assert months.tick() == months_of(1)
+
+
 def test_loaded_zones_rebuild_no_month(months: Platform) -> None:
     months.materialize("taxi_zones")
     months.tick()
@@ -476,5 +493,5 @@ def test_automation_runs_from_the_start() -> None:
 
 def test_automation_that_is_switched_off_can_still_be_started_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXI_AUTOMATION", "off")
-    sensor = runpy.run_module("dbt_location.automation")["automatic_builds"]
+    sensor = runpy.run_module("dbt_location.defs.automation")["automatic_builds"]
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED

@@ -12,11 +12,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dbt_location.metrics import manhattan_stats as manhattan
-from dbt_location.metrics.borough_flows import borough_flows
-from dbt_location.metrics.manhattan_stats import manhattan_stats
-from dbt_location.metrics.tables import replaced_window
-from dbt_location.metrics.zone_map import zone_map
+from dbt_location.defs.dbt_models import get_dbt_monthly_models
+from dbt_location.defs.metrics.borough_flows_chart import borough_flows_chart
+from dbt_location.defs.metrics.manhattan_stats import LOCK, manhattan_stats, replace_days
+from dbt_location.defs.metrics.zone_map import zone_map
 from dbt_location.warehouse import Warehouse
 from integration.conftest import failure
 
@@ -42,6 +41,7 @@ def mart(query: Any, instance: dg.DagsterInstance) -> None:
             date_of_business, pickup_zone_id, pickup_borough, destination_borough, from_airport, trips, timed_trips,
             total_duration, fare, trips_over_30_min
         );
+        alter table analytics.location_metrics alter pickup_zone_id type smallint;
         create view analytics.stg_zones as
         select zone_id, zone as zone_name, borough, service_zone, geometry, zone like '%Airport' as is_airport
         from raw_taxis.zones;
@@ -87,8 +87,7 @@ def test_manhattan_stats_shows_its_row_count_and_a_chart(materialize: Materializ
 
 
 def replace(warehouse: Warehouse, start: date, end: date) -> list[Any]:
-    with replaced_window(warehouse, manhattan.TABLE, start, end) as window:
-        return window.rows
+    return replace_days(warehouse, start, end)[0]
 
 
 def test_a_day_that_lost_its_trips_loses_its_row_and_the_others_stay(query: Any, warehouse: Warehouse) -> None:
@@ -144,7 +143,9 @@ def test_a_build_that_waited_for_another_reads_what_the_mart_says_after_the_wait
 ) -> None:
     replace(warehouse, FIRST, SECOND)
     with ThreadPoolExecutor(1) as pool:
-        with replaced_window(warehouse, manhattan.TABLE, FIRST, SECOND):
+        with warehouse.transaction() as connection:
+            with connection.cursor() as cursor:
+                cursor.execute(LOCK)
             second = pool.submit(replace, warehouse, FIRST, SECOND)
             while query("select 1 from pg_locks where not granted") == []:
                 assert not second.done()
@@ -153,46 +154,57 @@ def test_a_build_that_waited_for_another_reads_what_the_mart_says_after_the_wait
     assert (row.trips, query("select trips from metrics.manhattan_stats")) == (300, [(300,)])
 
 
-def test_a_missing_model_is_named_with_what_to_do(query: Any, materialize: Materialize) -> None:
+def test_a_missing_model_is_named_with_what_to_do(query: Any, built: None, materialize: Materialize) -> None:
     query("drop view analytics.stg_zones")
     said = failure(materialize(zone_map, month="2023-01-01"))
     assert said.startswith(
-        'metrics.zone_map: relation "analytics.stg_zones" does not exist. Materialize the dbt models'
+        'relation "analytics.stg_zones" does not exist. Nothing was changed. Materialize the dbt models'
     )
 
 
-def test_zone_map_counts_a_months_pickups_by_zone_and_those_without_a_shape(
-    query: Any, materialize: Materialize
+@pytest.fixture
+def built(build_month: Callable[[str, str], None]) -> None:
+    """January of the monthly models."""
+    build_month("2023-01-01", "2023-02-01")
+
+
+def test_zone_pickups_are_a_months_pickups_by_zone_and_the_map_says_how_many_have_no_shape(
+    query: Any, built: None, materialize: Materialize
 ) -> None:
     said = metadata(materialize(zone_map, month="2023-01-01"), "zone_map")
-    assert query("select zone_id, zone, borough, pickups, revenue, has_shape from metrics.zone_map order by 1") == [
+    assert query("select zone_id, zone, borough, pickups, revenue, has_shape from metrics.zone_pickups order by 1") == [
         (4, "Alphabet City", "Manhattan", 4, 37, True),
         (7, "Astoria", "Queens", 9, 900, True),
         (265, "Outside of NYC", "N/A", 5, 10, False),
     ]
     assert (said["pickups"], said["zones_without_shape"], said["pickups_without_shape"]) == (18, 1, 5)
-    assert (said["drawn_as"], said["dagster/row_count"]) == ("map", 3)
+    assert said["drawn_as"] == "map"
     title = "Pickups per taxi zone, January 2023 (without 5 of 18 in zones that have no shape)"
     assert said["zone_map"].startswith(f"![{title}](data:image/png;base64,")
 
 
-def test_zone_map_is_bars_and_says_so_where_no_zone_has_a_shape(query: Any, materialize: Materialize) -> None:
+def test_zone_map_is_bars_and_says_so_where_no_zone_has_a_shape(
+    query: Any, build_month: Any, materialize: Materialize
+) -> None:
     query("update raw_taxis.zones set geometry = null")
+    build_month("2023-01-01", "2023-02-01")
     said = metadata(materialize(zone_map, month="2023-01-01"), "zone_map")
     assert (said["drawn_as"], said["pickups_without_shape"]) == ("bars, as no zone has a shape", 18)
     assert said["zone_map"].startswith("![Pickups per taxi zone, January 2023](data:image/png;base64,")
 
 
-def test_zone_map_calls_a_zone_that_the_lookup_lacks_unknown(query: Any, materialize: Materialize) -> None:
+def test_zone_pickups_call_a_zone_that_the_lookup_lacks_unknown(query: Any, build_month: Any) -> None:
     query("update analytics.location_metrics set pickup_zone_id = 999 where pickup_zone_id = 7")
-    assert materialize(zone_map, month="2023-01-01").success
-    assert query("select zone, borough, pickups from metrics.zone_map where zone_id = 999") == [
+    build_month("2023-01-01", "2023-02-01")
+    assert query("select zone, borough, pickups from metrics.zone_pickups where zone_id = 999") == [
         ("Unknown", "Unknown", 9)
     ]
 
 
-def test_borough_flows_counts_a_months_trips_from_borough_to_borough(query: Any, materialize: Materialize) -> None:
-    said = metadata(materialize(borough_flows, month="2023-01-01"), "borough_flows")
+def test_borough_flows_are_a_months_trips_from_borough_to_borough(
+    query: Any, built: None, materialize: Materialize
+) -> None:
+    said = metadata(materialize(borough_flows_chart, month="2023-01-01"), "borough_flows_chart")
     assert query("select pickup_borough, dropoff_borough, trips from metrics.borough_flows order by 1, 2") == [
         ("Manhattan", "N/A", 1),
         ("Manhattan", "Queens", 3),
@@ -203,11 +215,11 @@ def test_borough_flows_counts_a_months_trips_from_borough_to_borough(query: Any,
     assert said["borough_flows"].startswith(f"![{title}](data:image/png;base64,")
 
 
-def test_a_month_without_trips_leaves_no_rows_and_a_picture(query: Any, materialize: Materialize) -> None:
+def test_a_month_without_trips_leaves_no_rows_and_a_map(query: Any, materialize: Materialize) -> None:
     query("delete from analytics.location_metrics")
-    result = materialize(zone_map, borough_flows, month="2023-01-01")
-    said = [metadata(result, "zone_map"), metadata(result, "borough_flows")]
-    assert [each["rows_in_window"] for each in said] == [0, 0]
+    result = materialize(get_dbt_monthly_models(), zone_map, borough_flows_chart, month="2023-01-01")
+    assert (metadata(result, "zone_map")["pickups"], metadata(result, "borough_flows_chart")["trips"]) == (0, 0)
+    assert query("select 1 from metrics.zone_pickups union all select 1 from metrics.borough_flows") == []
 
 
 def test_the_definitions_load_without_matplotlib() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dbt_location.metrics.monthly_report import monthly_report
-from dbt_location.metrics.report_page import render_index
+from dbt_location.defs.dbt_models import get_dbt_monthly_models
+from dbt_location.defs.metrics.monthly_report import monthly_report
 from dbt_location.report_folder import Reports, ReportsError
+from dbt_location.report_page import render_index
 from integration.conftest import failure
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
@@ -34,6 +35,7 @@ def mart(query: Any) -> None:
             date_of_business, pickup_zone_id, pickup_borough, destination_borough, from_airport, trips, timed_trips,
             total_duration, fare, trips_over_30_min
         );
+        alter table analytics.location_metrics alter pickup_zone_id type smallint;
         create view analytics.stg_zones as
         select zone_id, zone as zone_name, borough, service_zone, geometry, zone like '%Airport' as is_airport
         from raw_taxis.zones;
@@ -43,12 +45,17 @@ def mart(query: Any) -> None:
 
 
 @pytest.fixture
-def build(instance: dg.DagsterInstance, materialize: Materialize, reports: Reports) -> Callable[..., str]:
-    """Builds the report of February once some days are built, and returns its page."""
+def build_page(
+    instance: dg.DagsterInstance, materialize: Materialize, reports: Reports, build_month: Callable[[str, str], None]
+) -> Callable[..., str]:
+    """Builds the tables of January and February, then the report of February once some days are built; its page."""
 
     def run(*days: str) -> str:
         for day in days:
             instance.report_runless_asset_event(dg.AssetMaterialization("location_metrics", partition=day))
+        build_month("2023-01-01", "2023-03-01")
+        for model in ("zone_pickups", "borough_flows", "monthly_totals"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(model, partition="2023-02-01"))
         assert materialize(monthly_report, month="2023-02-01").success
         return (Path(reports.folder) / "2023-02.html").read_text()
 
@@ -82,63 +89,84 @@ def words(page: str) -> str:
     return " ".join(text.pieces).replace("\N{MINUS SIGN}", "-")
 
 
-def test_a_month_is_a_row_of_headline_numbers(build: Callable[..., str], query: Any) -> None:
-    build(*FEBRUARY)
-    assert query("select * from metrics.monthly_report") == [
+def test_a_month_is_a_row_of_headline_numbers(build_page: Callable[..., str], query: Any) -> None:
+    build_page(*FEBRUARY)
+    assert query("select * from metrics.monthly_totals where month = '2023-02-01'") == [
         (
             *query("select date '2023-02-01'")[0],
             *(50, 1000, 20),
             *(Decimal("0.2"), Decimal("0.8"), Decimal("0.2")),
-            "2023-02.html",
         )
     ]
 
 
-def test_a_page_compares_its_month_with_the_one_before(build: Callable[..., str]) -> None:
-    said = words(build(*JANUARY, *FEBRUARY))
+def test_one_run_builds_a_months_tables_and_its_page_and_compares_with_a_month_before_that_was_never_built(
+    instance: dg.DagsterInstance, materialize: Materialize, query: Any
+) -> None:
+    for day in (*JANUARY, *FEBRUARY):
+        instance.report_runless_asset_event(dg.AssetMaterialization("location_metrics", partition=day))
+    result = materialize(get_dbt_monthly_models(), monthly_report, month="2023-02-01")
+    assert result.success
+    (report,) = result.asset_materializations_for_node("monthly_report")
+    assert report.metadata["compared_with"].value == "2023-01"
+    materialized = {(event.asset_key.to_user_string(), event.partition) for event in materializations(result)}
+    assert materialized == {
+        (asset, "2023-02-01") for asset in ("zone_pickups", "borough_flows", "monthly_totals", "monthly_report")
+    }
+
+
+def materializations(result: dg.ExecuteInProcessResult) -> list[Any]:
+    return [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
+
+
+def test_a_page_compares_its_month_with_the_one_before(build_page: Callable[..., str]) -> None:
+    said = words(build_page(*JANUARY, *FEBRUARY))
     assert "Compared with January 2023." in said
     assert "Trips 50 62 -19.4% per day 2 2 -10.7%" in said
     assert "Average duration 20.0 min 10.0 min +10.0 min" in said
     assert "Trips over 30 minutes 20.0% 0.0% +20.0 points" in said
 
 
-def test_a_page_says_that_there_is_no_month_before_where_a_day_of_it_is_not_built(build: Callable[..., str]) -> None:
-    said = words(build(*JANUARY[1:], *FEBRUARY))
+def test_a_page_says_that_there_is_no_month_before_where_a_day_of_it_is_not_built(
+    build_page: Callable[..., str],
+) -> None:
+    said = words(build_page(*JANUARY[1:], *FEBRUARY))
     assert "No month before to compare with" in said
     assert "-19.4%" not in said
 
 
-def test_a_page_needs_nothing_from_outside_and_leads_only_to_the_index(build: Callable[..., str]) -> None:
-    page = build(*FEBRUARY)
+def test_a_page_needs_nothing_from_outside_and_leads_only_to_the_index(build_page: Callable[..., str]) -> None:
+    page = build_page(*FEBRUARY)
     assert set(Links(page).found) == {"index.html"}
     assert ("url(" in page, "@import" in page, "<script" in page) == (False, False, False)
 
 
-def test_a_page_has_a_picture_per_measure_and_the_map_for_both_widths(build: Callable[..., str]) -> None:
-    assert build(*FEBRUARY).count("data:image/png;base64,") == 4 + 2
+def test_a_page_has_a_picture_per_measure_and_the_map_for_both_widths(build_page: Callable[..., str]) -> None:
+    assert build_page(*FEBRUARY).count("data:image/png;base64,") == 4 + 2
 
 
-def test_the_same_rows_give_the_same_page(build: Callable[..., str]) -> None:
-    assert build(*FEBRUARY) == build()
+def test_the_same_rows_give_the_same_page(build_page: Callable[..., str]) -> None:
+    assert build_page(*FEBRUARY) == build_page()
 
 
-def test_a_name_from_the_source_is_text_on_the_page(build: Callable[..., str], query: Any) -> None:
+def test_a_name_from_the_source_is_text_on_the_page(build_page: Callable[..., str], query: Any) -> None:
     query("update raw_taxis.zones set zone = '<b>Alphabet</b>' where zone_id = 4")
-    assert "&lt;b&gt;Alphabet&lt;/b&gt;" in build(*FEBRUARY)
+    assert "&lt;b&gt;Alphabet&lt;/b&gt;" in build_page(*FEBRUARY)
 
 
-def test_a_month_without_trips_has_a_row_and_a_page(build: Callable[..., str], query: Any) -> None:
+def test_a_month_without_trips_has_a_row_and_a_page(build_page: Callable[..., str], query: Any) -> None:
     query("delete from analytics.location_metrics")
-    assert "Trips 0" in words(build(*JANUARY, *FEBRUARY))
-    assert query("select trips, revenue, average_duration, pct_over_30_min from metrics.monthly_report") == [
-        (0, 0, None, None)
-    ]
+    assert "Trips 0" in words(build_page(*JANUARY, *FEBRUARY))
+    assert query(
+        "select trips, revenue, average_duration, pct_over_30_min from metrics.monthly_totals"
+        " where month = '2023-02-01'"
+    ) == [(0, 0, None, None)]
 
 
 def test_the_asset_links_to_the_page(
-    instance: dg.DagsterInstance, materialize: Materialize, reports: Reports, build: Callable[..., str]
+    instance: dg.DagsterInstance, materialize: Materialize, reports: Reports, build_page: Callable[..., str]
 ) -> None:
-    build(*FEBRUARY)
+    build_page(*FEBRUARY)
     event = instance.get_latest_materialization_event(dg.AssetKey("monthly_report"))
     assert event
     assert event.asset_materialization
@@ -147,17 +175,15 @@ def test_the_asset_links_to_the_page(
     assert said["compared_with"].value == "no month before"
 
 
-def test_a_folder_that_cannot_be_written_to_is_named_and_leaves_the_row(
-    build: Callable[..., str], materialize: Materialize, reports: Reports, query: Any
+def test_a_folder_that_cannot_be_written_to_is_named(
+    build_page: Callable[..., str], materialize: Materialize, reports: Reports
 ) -> None:
-    build(*FEBRUARY)
-    query("delete from analytics.location_metrics")
+    build_page(*FEBRUARY)
     page = Path(reports.folder) / "2023-02.html"
     page.unlink()
     page.mkdir()
     said = failure(materialize(monthly_report, month="2023-02-01"))
     assert said.startswith(f"{page}: the report cannot be written (Is a directory). Let REPORTS_DIR name a folder")
-    assert query("select trips from metrics.monthly_report") == [(50,)]
 
 
 def names(pages: Sequence[str]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-from dbt_location.dbt_models import get_dbt_partitioned_models, get_dbt_unpartitioned_models
-from dbt_location.metrics.manhattan_stats import manhattan_stats
+from dbt_location.defs.dbt_models import get_dbt_partitioned_models, get_dbt_unpartitioned_models
+from dbt_location.defs.metrics.manhattan_stats import manhattan_stats
 
 
 def test_one_run_over_a_range_materializes_every_day_of_every_daily_asset(

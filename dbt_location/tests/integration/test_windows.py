@@ -61,7 +61,7 @@ def test_overlapping_windows_in_any_order_leave_what_one_build_leaves(
 def test_a_full_refresh_of_a_window_keeps_the_other_days(add_trips: Any, build: Any, table: Any) -> None:
     add_trips(*NOONS)
     build("2023-01-01", "2023-01-05")
-    build("2023-01-02", "2023-01-03", "--full-refresh")
+    build("2023-01-02", "2023-01-03", "--exclude", "tag:monthly", "--full-refresh")
     assert days(table) == [1, 2, 3, 4]
 
 
@@ -87,6 +87,37 @@ def test_another_window_does_not_make_dbt_parse_the_project_again(build: Any, ta
     assert "Partial parsing enabled, no changes found, skipping parsing" in said
 
 
+def test_a_window_that_cuts_a_month_is_refused_for_the_monthly_models_before_anything_is_built(
+    query: Any, dbt: Any
+) -> None:
+    result = dbt("build", "--event-time-start", "2023-01-01", "--event-time-end", "2023-01-15")
+    assert not result.success
+    assert "cuts a month, and these models are built by whole months: " in str(result.exception)
+    assert query("select to_regclass('analytics.daily_metrics')") == [(None,)]
+
+
+def test_monthly_models_of_several_months_have_a_row_per_month_even_without_trips(
+    add_trips: Any, dbt: Any, query: Any
+) -> None:
+    add_trips("2023-01-31 12:00", "2023-03-01 12:00")
+    assert dbt("build").success
+    assert query("select to_char(month, 'MM'), trips from metrics.monthly_totals order by 1") == [
+        ("01", 1),
+        ("02", 0),
+        ("03", 1),
+    ]
+
+
+def test_a_month_that_lost_its_trips_loses_its_rows_and_the_others_stay(add_trips: Any, dbt: Any, query: Any) -> None:
+    add_trips("2023-01-31 12:00", "2023-02-01 12:00")
+    assert dbt("build").success
+    query("truncate raw_taxis.trips")
+    assert dbt("build", "--event-time-start", "2023-01-01", "--event-time-end", "2023-02-01").success
+    for model in ("zone_pickups", "borough_flows"):
+        assert query(f"select month from metrics.{model}") == [(date(2023, 2, 1),)]
+    assert query("select month, trips from metrics.monthly_totals where trips > 0") == [(date(2023, 2, 1), 1)]
+
+
 @pytest.mark.drill
 def test_two_builds_of_one_window_at_once_leave_one_right_table(
     add_trips: Any, build: Any, table: Any, tmp_path: Path
@@ -95,6 +126,7 @@ def test_two_builds_of_one_window_at_once_leave_one_right_table(
     build("2023-01-01", "2023-01-05")
     analytics = Path(__file__).parents[2] / "analytics"
     command = [str(Path(sys.executable).with_name("dbt")), "build", "--exclude-resource-type", "unit_test"]
+    command += ["--exclude", "tag:monthly"]
     command += [
         "--project-dir",
         str(analytics),

@@ -1,5 +1,3 @@
-{{ config(window_column='date_of_business') }}
-
 with
 
 trips as (

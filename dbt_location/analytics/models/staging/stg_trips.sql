@@ -1,4 +1,4 @@
-{{ config(window_column='pickup_datetime') }}
+{{ config(meta={'window_column': 'pickup_datetime'}) }}
 
 with
 

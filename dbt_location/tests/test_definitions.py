@@ -3,11 +3,13 @@
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,7 +21,8 @@ from dbt_location.sources import source_assets
 
 GRAPH = defs.resolve_asset_graph()
 DAILY = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
-MONTHLY = ("zone_map", "borough_flows", "monthly_report")
+TABLES = ("zone_pickups", "borough_flows", "monthly_totals")
+MONTHLY = (*TABLES, "zone_map", "borough_flows_chart", "monthly_report")
 
 
 def node(key: str) -> Any:
@@ -111,6 +114,18 @@ def test_metrics_of_a_month_are_partitioned_by_month_and_each_month_is_a_run(key
     assert node(key).backfill_policy == dg.BackfillPolicy.multi_run(1)
 
 
+def test_a_month_is_one_run_of_its_tables_its_pictures_and_its_page() -> None:
+    from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies
+    from dagster._core.definitions.events import AssetKeyPartitionKey
+
+    months = [
+        AssetKeyPartitionKey(dg.AssetKey(key), month) for key in MONTHLY for month in ("2023-01-01", "2023-02-01")
+    ]
+    with dg.DagsterInstance.ephemeral() as instance:
+        runs = build_run_requests_with_backfill_policies(months, GRAPH, instance)
+    assert [{key.path[-1] for key in run.asset_selection or ()} for run in runs] == [set(MONTHLY)] * 2
+
+
 def test_the_zones_have_no_partitions() -> None:
     assert (node("taxi_zones").partitions_def, node("stg_zones").partitions_def) == (None, None)
 
@@ -137,9 +152,15 @@ def test_taxi_trips_carries_the_columns_of_the_sources_file() -> None:
         ("daily_metrics", ["stg_trips"]),
         ("location_metrics", ["stg_trips", "stg_zones"]),
         ("manhattan_stats", ["location_metrics"]),
-        ("zone_map", ["location_metrics", "stg_zones"]),
+        ("zone_pickups", ["location_metrics", "stg_zones"]),
         ("borough_flows", ["location_metrics"]),
-        ("monthly_report", ["location_metrics", "stg_zones"]),
+        ("monthly_totals", ["location_metrics"]),
+        ("zone_map", ["stg_zones", "zone_pickups"]),
+        ("borough_flows_chart", ["borough_flows"]),
+        (
+            "monthly_report",
+            ["borough_flows", "location_metrics", "monthly_totals", "stg_zones", "zone_pickups"],
+        ),
     ],
 )
 def test_lineage_runs_from_the_sources_to_the_metrics(key: str, upstream: list[str]) -> None:
@@ -155,7 +176,7 @@ def test_a_day_of_the_trips_depends_on_its_month() -> None:
     assert sorted(months.partitions_subset.get_partition_keys()) == ["2023-01-01", "2023-02-01"]
 
 
-@pytest.mark.parametrize("key", MONTHLY)
+@pytest.mark.parametrize("key", [*TABLES, "monthly_report"])
 def test_metrics_of_a_month_depend_on_all_its_days(key: str) -> None:
     mapping = GRAPH.get_partition_mapping(dg.AssetKey(key), dg.AssetKey("location_metrics"))
     days = mapping.get_upstream_mapped_partitions_result_for_partitions(
@@ -167,9 +188,16 @@ def test_metrics_of_a_month_depend_on_all_its_days(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["manhattan_stats", *MONTHLY])
-def test_every_metric_says_whose_it_is_and_what_its_table_looks_like(key: str) -> None:
+def test_every_metric_says_whose_it_is_and_what_it_is(key: str) -> None:
     metric = node(key)
-    assert (metric.group_name, metric.owners, "postgres" in metric.kinds) == ("metrics", ["team:analytics"], True)
+    assert (metric.group_name, metric.owners, metric.tags["layer"]) == ("metrics", ["team:analytics"], "metrics")
+    assert metric.description
+
+
+@pytest.mark.parametrize("key", ["manhattan_stats", *TABLES])
+def test_every_metric_that_is_a_table_says_what_it_looks_like(key: str) -> None:
+    metric = node(key)
+    assert "postgres" in metric.kinds
     assert metric.metadata["dagster/table_name"] == f"warehouse.metrics.{key}"
     assert all(column.description for column in metric.metadata["dagster/column_schema"].columns)
 
@@ -198,7 +226,38 @@ def test_every_incremental_model_reads_its_window_and_replaces_it() -> None:
     assert models
     for model in models:
         assert model["config"]["incremental_strategy"] == "window", model["name"]
-        assert "in_window('pickup_datetime')" in model["raw_code"], model["name"]
+        assert "in_window('pickup_datetime')" in model["raw_code"] or (
+            "in_window('date_of_business')" in model["raw_code"] and model["config"]["schema"] == "metrics"
+        ), model["name"]
+
+
+def test_a_file_that_is_dropped_into_a_folder_of_defs_is_loaded(tmp_path: Path) -> None:
+    location = Path(__file__).parents[1]
+    shutil.copy(location / "pyproject.toml", tmp_path)
+    for folder in ("src", "analytics"):
+        shutil.copytree(location / folder, tmp_path / folder)
+    (tmp_path / "src/dbt_location/defs/metrics/tips.py").write_text(
+        "import dagster as dg\n\n\n@dg.asset(deps=['daily_metrics'])\ndef tips() -> None: ...\n"
+    )
+    code = (
+        "import dagster as dg; from dbt_location.definitions import defs; "
+        "print([key.to_user_string() for key in defs.resolve_asset_graph().get(dg.AssetKey('tips')).parent_keys])"
+    )
+    env = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
+    output = subprocess.run([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "['daily_metrics']"
+
+
+def test_nothing_is_defined_twice() -> None:
+    assets: list[Any] = [*(defs.assets or ())]
+    keys = [key for asset in assets for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])]
+    assert sorted(keys) == sorted(GRAPH.get_all_asset_keys())
+    assert [sensor.name for sensor in defs.sensors or ()] == ["automatic_builds"]
+
+
+def test_the_definitions_have_the_locations_resources_and_run_in_one_process() -> None:
+    assert set(defs.resources or ()) == {"dbt", "warehouse", "reports"}
+    assert defs.executor is dg.in_process_executor
 
 
 def test_the_version_of_dbt_is_known_without_asking_the_network() -> None:

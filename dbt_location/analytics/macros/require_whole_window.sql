@@ -1,11 +1,14 @@
-{#- Stops a run, before any model, whose window reaches into a month that is not loaded, and says which: its days would be
-    built as days without trips. The ledger of the loads knows, since a load writes it in the same transaction as the
-    trips, so a month is there as a whole or not at all. Whoever starts dbt gets this, in Dagster or outside of it. -#}
-{% macro require_loaded_months() %}
+{#- Stops a run before any model is built where its window cannot be built right, and says why: in Dagster and outside.
+    - A month of the window is not loaded: its days would be built as days without trips. The ledger of the loads knows,
+      since a load writes it in the same transaction as the trips; so a month is there as a whole or not at all.
+    - A monthly model is selected and the window cuts a month: the month would be built from a part of its days. -#}
+{% macro require_whole_window() %}
     {%- if execute -%}
-        {%- set windowed = [] -%}
-        {%- for id in selected_resources if graph.nodes.get(id, {}).get('config', {}).get('window_column') -%}
-            {%- do windowed.append(id) -%}
+        {%- set windowed, monthly = [], [] -%}
+        {%- for id in selected_resources -%}
+            {%- set column = graph.nodes.get(id, {}).get('config', {}).get('meta', {}).get('window_column') -%}
+            {%- if column -%} {%- do windowed.append(id) -%} {%- endif -%}
+            {%- if column == 'month' -%} {%- do monthly.append(id.split('.')[-1]) -%} {%- endif -%}
         {%- endfor -%}
         {%- if windowed -%}
             {%- set missing = months_not_loaded() -%}
@@ -16,6 +19,14 @@
                 ) }}
             {%- endif -%}
         {%- endif -%}
+        {%- set window = window() -%}
+        {%- for bound in [window.start, window.end] if monthly and bound != "'infinity'" and bound[9:11] != '01' -%}
+            {{ exceptions.raise_compiler_error(
+                "The window from " ~ window.start ~ " to before " ~ window.end ~ " cuts a month, and these models are "
+                ~ "built by whole months: " ~ monthly | join(', ') ~ ". Nothing was built. Begin and end the window on "
+                ~ "the first of a month, or leave these models out: --exclude tag:monthly."
+            ) }}
+        {%- endfor -%}
     {%- endif -%}
 {% endmacro %}
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbt_location.metrics.chart import BLUE, FAINT, INK, canvas, heading, plain_axes
+from dbt_location.pictures.chart import BLUE, FAINT, INK, canvas, heading, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,33 +9,33 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dbt_location.metrics.borough_flows import boroughs_of
-from dbt_location.metrics.chart import AMBER, BLUE, REPORT_DPI, data_url, lines_by_day, png
-from dbt_location.metrics.choropleth import Zone, zone_chart
-from dbt_location.metrics.manhattan_stats import panels
-from dbt_location.metrics.zone_map import map_title
+from dbt_location.defs.metrics.borough_flows_chart import boroughs_of
+from dbt_location.defs.metrics.manhattan_stats import panels
+from dbt_location.defs.metrics.zone_map import map_title
+from dbt_location.pictures.chart import AMBER, BLUE, REPORT_DPI, data_url, lines_by_day, png
+from dbt_location.pictures.choropleth import Zone, zone_chart
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 TOP_ZONES = 10
 MISSING = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
 class Month:
-    """What a report tells: rows of the metrics' tables for the month, and some of the month before.
+    """What a report shows: rows of the metrics' tables for the month, and some of the month before.
 
     Args:
         start: first day of the month.
         end: day after the last.
         before: first day of the month before.
-        numbers: row of ``monthly_report``.
+        numbers: row of ``monthly_totals``.
         numbers_before: the same of the month before; None where that is not built.
-        by_day: rows of ``manhattan_stats``.
+        by_day: rows of ``manhattan_stats``, worked out anew.
         flows: rows of ``borough_flows``.
-        pickups: rows of ``zone_map``.
+        pickups: rows of ``zone_pickups``.
         pickups_before: the same of the month before.
         zones: all zones, with their shapes.
     """
@@ -56,7 +56,7 @@ class Measure(NamedTuple):
     """A number of the month: what it is called, how it is got and written, and how it is compared."""
 
     label: str
-    # From a row of `monthly_report` and the days of its month.
+    # From a row of `monthly_totals` and the days of its month.
     of: Callable[[Any, int], Any]
     number: str
     # How the difference to the month before is written; empty is in percent of what it was before.

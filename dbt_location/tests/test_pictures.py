@@ -6,9 +6,9 @@ from datetime import date
 from typing import Any
 
 import pytest
-from dbt_location.metrics.chart import Panel, lines_by_day, png
-from dbt_location.metrics.choropleth import Zone, zone_chart
-from dbt_location.metrics.heat_map import heat_map
+from dbt_location.pictures.chart import Panel, lines_by_day, png
+from dbt_location.pictures.choropleth import Zone, zone_chart
+from dbt_location.pictures.heat_map import heat_map
 from PIL import Image
 
 Ring = list[tuple[float, float]]

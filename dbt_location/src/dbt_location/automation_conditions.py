@@ -1,10 +1,8 @@
-"""When the assets of this location build themselves; the labels are what an asset's page shows under Automation."""
+"""When the assets of this location are built automatically; an asset's page shows the labels under Automation."""
 
 from typing import Any
 
 import dagster as dg
-
-from dbt_location.settings import read_automation
 
 AC = dg.AutomationCondition
 Condition = dg.AutomationCondition[Any]
@@ -88,13 +86,17 @@ build_when_month_is_loaded: Condition = (
 ).with_label("build when its month is loaded")
 
 # A month that is made from days waits until all of them are there and as new as the month's trips. Its days may come in
-# several runs, and a month built between two of them would be half old, half new. A run never has days and months; what
-# is made from another asset of months is built along with it, in one run.
+# several runs, and a month built between two of them would be half old, half new. A run never has days and months; the
+# monthly models and what is made from them are built together, in one run.
 _OLD = AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated())
+_WITH_ITS_TABLES = AC.any_deps_match(AC.will_be_requested()).with_label(
+    "a table that it shows is built in the same run"
+)
 build_when_days_are_current: Condition = (
     (
         _newer(AC.any_deps_match(AC.newly_updated()).ignore(ZONES), "one of its days was built")
         | _not_tried(MISSING | REBUILT)
+        | _WITH_ITS_TABLES
     ).with_label("it is missing or outdated")
     & UPSTREAM_THERE
     & ~UPSTREAM_MISSING
@@ -107,12 +109,3 @@ build_when_days_are_current: Condition = (
     .with_label("one of its days is older than the load of its month")
     & ~IN_PROGRESS
 ).with_label("build when all of its days are current")
-
-automatic_builds = dg.AutomationConditionSensorDefinition(
-    "automatic_builds",
-    target=dg.AssetSelection.all(),
-    default_status=dg.DefaultSensorStatus.RUNNING if read_automation() else dg.DefaultSensorStatus.STOPPED,
-    # A look costs a few queries; from a month's load to its days' build it is a part of the wait.
-    minimum_interval_seconds=10,
-    description="Builds the days of every month that was loaded, and what is made from them.",
-)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dbt_location.metrics.chart import INK, canvas, heading, plain_axes
+from dbt_location.pictures.chart import INK, canvas, heading, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,108 @@
+"""A month's metrics are made from the whole month: every day of it built, and after the last load of its trips."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+
+TRIPS = "taxi_trips"
+# The daily model that all monthly metrics are made from.
+DAYS = "location_metrics"
+
+
+def ranges(days: Iterable[date]) -> str:
+    """Days, in order, as text in which consecutive ones are a range: ``2023-01-01 to 2023-01-05, 2023-01-09``."""
+    found: list[tuple[date, date]] = []
+    for day in days:
+        if found and day == found[-1][1] + timedelta(days=1):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in found)
+
+
+def gaps(
+    asset: str, partitions: Sequence[date], built: Mapping[str, int], source: str, newest: int | None
+) -> list[str]:
+    """What an asset's partitions lack to be current; nothing where they are.
+
+    Args:
+        asset: name of the asset.
+        partitions: the partitions that are needed.
+        built: per partition key of the asset, when it was last built: larger is later.
+        source: what it is made from, as a message names it.
+        newest: when the newest part of that came, by the same clock; None where nothing is known.
+    """
+    missing = [day for day in partitions if f"{day}" not in built]
+    stale = [day for day in partitions if newest is not None and built.get(f"{day}", newest) < newest]
+    found = []
+    if missing:
+        found.append(f"{asset} is not built for {ranges(missing)}")
+    if stale:
+        found.append(f"{asset} is older than {source} for {ranges(stale)}")
+    return found
+
+
+def month_gaps(instance: dg.DagsterInstance, month: date, tables: Sequence[str] = ()) -> list[str]:
+    """What a month lacks to be whole, by what the instance has on record.
+
+    It asks the instance once for the trips, once for the days and once per table, whatever the number of days.
+
+    Args:
+        instance: where the runs are recorded.
+        month: first day of the month.
+        tables: monthly models that have to be built since the days were.
+    """
+    days = [month + timedelta(days=day) for day in range((next_month(month) - month).days)]
+    built = _latest(instance, DAYS, days)
+    found = gaps(DAYS, days, built, "the trips", _latest(instance, TRIPS, [month]).get(f"{month}"))
+    for table in tables:
+        found += gaps(table, [month], _latest(instance, table, [month]), DAYS, max(built.values(), default=None))
+    return found
+
+
+def is_whole(instance: dg.DagsterInstance, month: date) -> bool:
+    """Whether all days of a month are built since its trips were loaded."""
+    return not month_gaps(instance, month)
+
+
+def require_whole_month(context: dg.AssetExecutionContext, *tables: str) -> tuple[date, date]:
+    """The month of a run, first day and day after the last, once it is sure that it is whole.
+
+    Args:
+        context: the run.
+        tables: the monthly models that the asset reads.
+
+    Raises:
+        dagster.Failure: a day is missing, or older than the last load of its trips, or a table is older than the days,
+            or the run is of several months; nothing is changed yet.
+    """
+    start, end = (bound.date() for bound in context.partition_time_window)
+    if end != next_month(start):
+        raise dg.Failure(
+            f"This run is of the months from {start:%Y-%m} to before {end:%Y-%m}, and its assets are built one month "
+            "at a time. Nothing was changed. Launch a backfill of these months: it makes a run for each.",
+            allow_retries=False,
+        )
+    if found := month_gaps(context.instance, start, tables):
+        raise dg.Failure(
+            f"{start:%Y-%m} is not whole: {'; '.join(found)}. Nothing was changed. "
+            "Materialize these partitions, then this month again.",
+            allow_retries=False,
+        )
+    return start, end
+
+
+def next_month(month: date) -> date:
+    return (month + timedelta(days=31)).replace(day=1)
+
+
+def month_before(month: date) -> date:
+    return (month - timedelta(days=1)).replace(day=1)
+
+
+def _latest(instance: dg.DagsterInstance, asset: str, partitions: Sequence[date]) -> Mapping[str, int]:
+    """Per partition key, the storage id of its newest materialization: the event log's own clock, later is larger."""
+    return instance.get_latest_storage_id_by_partition(
+        dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, {f"{partition}" for partition in partitions}
+    )

@@ -1,0 +1,16 @@
+"""The sensor that requests builds; when an asset is built, its own condition says (automation_conditions.py)."""
+
+import dagster as dg
+
+from dbt_location.settings import read_settings
+
+automatic_builds = dg.AutomationConditionSensorDefinition(
+    "automatic_builds",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING
+    if read_settings().taxi_automation
+    else dg.DefaultSensorStatus.STOPPED,
+    # A tick costs a few queries; the interval is a part of the wait from a month's load to the build of its days.
+    minimum_interval_seconds=10,
+    description="Builds the days of every month that was loaded, and what is made from them.",
+)

@@ -1,0 +1,102 @@
+"""The dbt models as assets: by day, by month, and without partitions."""
+
+from collections.abc import Iterator
+from datetime import date
+from functools import cache
+from typing import Any
+
+import dagster as dg
+
+from dbt_location.automation_conditions import (
+    build_when_days_are_current,
+    build_when_month_is_loaded,
+    build_when_upstream_is_loaded,
+)
+from dbt_location.complete_months import is_whole, month_before, require_whole_month
+from dbt_location.dbt_events import stream
+from dbt_location.lean_dagster_dbt import dbt_assets
+from dbt_location.partitions import BACKFILL_POLICY, MONTHLY_BACKFILL_POLICY, daily_partition, monthly_partition
+from dbt_location.project import AnalyticsDbt, analytics_project, manifest
+from dbt_location.translator import AnalyticsTranslator
+
+# What depends on the trips is partitioned: a rule, so that no new model can be left out. By day, unless it is a monthly
+# model, which the folder models/metrics tags.
+PARTITIONED = "source:raw_taxis.trips+"
+MONTHLY = "tag:monthly"
+
+# The unit tests hold or not whatever the data is, so they belong to CI, not to every run.
+BUILD = ("build", "--exclude-resource-type", "unit_test")
+
+# One dbt run at a time: two would create the same views and temporary tables.
+POOL = "dbt"
+
+
+def window_options(start: date, end: date) -> list[str]:
+    """dbt's options for the window ``[start, end)``; unlike ``--vars``, they do not make it parse the project again."""
+    return ["--event-time-start", f"{start:%Y-%m-%d}", "--event-time-end", f"{end:%Y-%m-%d}"]
+
+
+@cache
+def get_dbt_partitioned_models() -> dg.AssetsDefinition:
+    """The models by day; one run builds any range of days, as one window."""
+
+    @dbt_assets(
+        manifest=manifest(),
+        project=analytics_project,
+        select=PARTITIONED,
+        exclude=MONTHLY,
+        partitions_def=daily_partition,
+        backfill_policy=BACKFILL_POLICY,
+        dagster_dbt_translator=AnalyticsTranslator(build_when_month_is_loaded),
+        pool=POOL,
+    )
+    def dbt_partitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
+        args = [*BUILD, *window_options(*context.partition_time_window)]
+        yield from stream(dbt.cli(args, context=context), len(context.partition_keys))
+
+    return dbt_partitioned_models
+
+
+@cache
+def get_dbt_monthly_models() -> dg.AssetsDefinition:
+    """The models by month; a run builds one month."""
+
+    @dbt_assets(
+        manifest=manifest(),
+        project=analytics_project,
+        select=MONTHLY,
+        partitions_def=monthly_partition,
+        backfill_policy=MONTHLY_BACKFILL_POLICY,
+        dagster_dbt_translator=AnalyticsTranslator(build_when_days_are_current),
+        pool=POOL,
+    )
+    def dbt_monthly_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
+        start, end = require_whole_month(context)
+        # A report compares its month with the one before. Both are built, where that one is whole, so that the report
+        # is the same in whatever order the months are built, several at once included.
+        before = month_before(start)
+        with_before = is_whole(context.instance, before)
+        args = [*BUILD, *window_options(before if with_before else start, end)]
+        yield from stream(dbt.cli(args, context=context), partitions=2 if with_before else 1)
+
+    return dbt_monthly_models
+
+
+@cache
+def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
+    """The models that have no day."""
+
+    @dbt_assets(
+        manifest=manifest(),
+        project=analytics_project,
+        exclude=PARTITIONED,
+        dagster_dbt_translator=AnalyticsTranslator(build_when_upstream_is_loaded),
+        pool=POOL,
+    )
+    def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
+        yield from stream(dbt.cli([*BUILD], context=context), partitions=1)
+
+    return dbt_unpartitioned_models
+
+
+models = [get_dbt_partitioned_models(), get_dbt_monthly_models(), get_dbt_unpartitioned_models()]

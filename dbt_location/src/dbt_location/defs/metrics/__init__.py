@@ -1,0 +1,1 @@
+"""Metrics made in Python: a table, pictures and pages."""

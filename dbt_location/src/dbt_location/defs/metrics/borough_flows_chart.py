@@ -1,0 +1,51 @@
+"""The asset ``borough_flows_chart``: from which borough to which a month's trips went."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from dbt_location.automation_conditions import build_when_days_are_current
+from dbt_location.complete_months import require_whole_month
+from dbt_location.partitions import MONTHLY_BACKFILL_POLICY, monthly_partition
+from dbt_location.pictures.chart import markdown
+from dbt_location.pictures.heat_map import heat_map
+from dbt_location.warehouse import Warehouse, rows_of
+
+# The order in a picture; other boroughs come behind.
+BOROUGHS = ("Manhattan", "Brooklyn", "Queens", "Bronx", "Staten Island", "EWR", "Unknown", "N/A")
+FLOWS = "select * from metrics.borough_flows where month = %(month)s order by pickup_borough, dropoff_borough"
+
+
+def boroughs_of(rows: Sequence[Any]) -> list[str]:
+    """The boroughs that rows of ``borough_flows`` name, in the order to show them in."""
+    there = {borough for row in rows for borough in (row.pickup_borough, row.dropoff_borough)}
+    return [*(borough for borough in BOROUGHS if borough in there), *sorted(there - set(BOROUGHS))]
+
+
+@dg.asset(
+    deps=["borough_flows"],
+    partitions_def=monthly_partition,
+    backfill_policy=MONTHLY_BACKFILL_POLICY,
+    automation_condition=build_when_days_are_current,
+    group_name="metrics",
+    kinds={"matplotlib"},
+    owners=["team:analytics"],
+    tags={"layer": "metrics"},
+)
+def borough_flows_chart(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
+    """The heat map of a month's trips from borough to borough. Grain: one month."""
+    start, _ = require_whole_month(context, "borough_flows")
+    with warehouse.transaction() as connection:
+        rows = rows_of(connection, FLOWS, {"month": start})
+    if not rows:
+        return dg.MaterializeResult(metadata={"trips": 0})
+    title = f"Trips from borough (down) to borough (across), {start:%B %Y}"
+    order = boroughs_of(rows)
+    chart = heat_map(title, order, order, {(row.pickup_borough, row.dropoff_borough): row.trips for row in rows})
+    return dg.MaterializeResult(
+        metadata={
+            "borough_flows": dg.MetadataValue.md(markdown(title, chart)),
+            "trips": sum(row.trips for row in rows),
+        }
+    )

@@ -1,0 +1,148 @@
+"""The asset ``manhattan_stats``: the trips picked up in Manhattan beside those of the whole city, day by day.
+
+It is the example of a table that is made in Python; all other tables are dbt's.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
+
+from dbt_location.automation_conditions import build_when_month_is_loaded
+from dbt_location.partitions import BACKFILL_POLICY, daily_partition
+from dbt_location.pictures.chart import Panel, lines_by_day, markdown
+from dbt_location.warehouse import Warehouse, rows_of
+
+REQUIRED = dg.TableColumnConstraints(nullable=False)
+# The city's columns and the share may be null: those of days that were built before these columns existed.
+COLUMNS = (
+    dg.TableColumn("date_of_business", "date", "New York calendar day of the pickup.", REQUIRED),
+    dg.TableColumn("trips", "bigint", "Trips picked up in Manhattan.", REQUIRED),
+    dg.TableColumn("revenue", "numeric", "Total charged for them, US dollars, reversals netted out.", REQUIRED),
+    dg.TableColumn("average_duration", "numeric", "Minutes per trip, over the trips that have a duration."),
+    dg.TableColumn("pct_over_30_min", "numeric", "Share of them that took more than 30 minutes, from 0 to 1."),
+    dg.TableColumn("city_trips", "bigint", "Trips picked up anywhere."),
+    dg.TableColumn("city_revenue", "numeric", "Total charged for trips picked up anywhere, US dollars."),
+    dg.TableColumn("city_average_duration", "numeric", "Minutes per trip picked up anywhere."),
+    dg.TableColumn("city_pct_over_30_min", "numeric", "Share of trips picked up anywhere that took over 30 minutes."),
+)
+
+# Two first builds at once would both find the table missing: with the lock, the second looks after the first made it.
+# The columns are added only where one is missing, for that makes readers wait.
+CREATE = """
+select pg_advisory_xact_lock(hashtextextended('metrics.manhattan_stats', 0));
+create table if not exists metrics.manhattan_stats (
+    date_of_business date primary key, trips bigint not null, revenue numeric not null, average_duration numeric
+);
+do $$ begin
+    if (select count(*) < 9 from pg_attribute where attrelid = 'metrics.manhattan_stats'::regclass and attnum > 0) then
+        alter table metrics.manhattan_stats
+            add column if not exists pct_over_30_min numeric,
+            add column if not exists city_trips bigint,
+            add column if not exists city_revenue numeric,
+            add column if not exists city_average_duration numeric,
+            add column if not exists city_pct_over_30_min numeric;
+    end if;
+end $$
+"""
+# As the first statement, so that everything is read as of a moment after the wait. Readers of the table do not wait.
+LOCK = "lock table metrics.manhattan_stats in share row exclusive mode"
+DELETE = "delete from metrics.manhattan_stats where date_of_business >= %(start)s and date_of_business < %(end)s"
+# numeric, not integers: their division would round every share down to zero.
+SELECT = """
+select
+    date_of_business,
+    cast(sum(trips) filter (where in_manhattan) as bigint) as trips,
+    sum(fare) filter (where in_manhattan) as revenue,
+    sum(total_duration) filter (where in_manhattan)
+    / nullif(sum(timed_trips) filter (where in_manhattan), 0) as average_duration,
+    cast(sum(trips_over_30_min) filter (where in_manhattan) as numeric)
+    / sum(trips) filter (where in_manhattan) as pct_over_30_min,
+    cast(sum(trips) as bigint) as city_trips,
+    sum(fare) as city_revenue,
+    sum(total_duration) / nullif(sum(timed_trips), 0) as city_average_duration,
+    cast(sum(trips_over_30_min) as numeric) / sum(trips) as city_pct_over_30_min
+from analytics.location_metrics
+cross join lateral (select pickup_borough = 'Manhattan' as in_manhattan) as place
+where date_of_business >= %(start)s and date_of_business < %(end)s
+group by date_of_business
+having bool_or(in_manhattan)
+order by date_of_business
+"""
+INSERT = f"insert into metrics.manhattan_stats ({', '.join(column.name for column in COLUMNS)}) {SELECT} returning *"
+
+
+def read_days(connection: Connection, start: date, end: date) -> list[Any]:
+    """Works out the rows of the days ``[start, end)`` from the mart, in order; the table is not touched."""
+    return rows_of(connection, SELECT, {"start": start, "end": end})
+
+
+def replace_days(warehouse: Warehouse, start: date, end: date) -> tuple[list[Any], int]:
+    """Replaces the rows of the days ``[start, end)`` by what the mart says.
+
+    Any order, repetition or overlap of builds leaves the same table: a build replaces its whole window by what the mart
+    says about it, and builds take turns from before they read until they commit. A build that dies leaves what was
+    there.
+
+    Returns:
+        The rows of these days, in order, and how many rows the whole table has.
+
+    Raises:
+        dagster.Failure: the mart is not built, or not with these columns.
+        psycopg2.Error: no connection, or a statement failed.
+    """
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(CREATE)
+    with warehouse.transaction() as connection:
+        with connection.cursor() as cursor:
+            window = {"start": start, "end": end}
+            cursor.execute(LOCK)
+            cursor.execute(DELETE, window)
+        rows = sorted(rows_of(connection, INSERT, window))
+        ((row_count,),) = rows_of(connection, "select count(*) from metrics.manhattan_stats")
+        return rows, row_count
+
+
+def panels(rows: Sequence[Any]) -> list[Panel]:
+    """A chart per measure of rows of the table: Manhattan beside the whole city."""
+
+    def lines(column: str) -> dict[str, list[Any]]:
+        return {
+            "Manhattan": [getattr(row, column) for row in rows],
+            "whole city": [getattr(row, f"city_{column}") for row in rows],
+        }
+
+    return [
+        Panel("Trips per day", lines("trips")),
+        Panel("Revenue per day, US dollars", lines("revenue")),
+        Panel("Average duration, minutes", lines("average_duration")),
+        Panel("Share of trips over 30 minutes", lines("pct_over_30_min"), "{x:.0%}"),
+    ]
+
+
+@dg.asset(
+    deps=["location_metrics"],
+    partitions_def=daily_partition,
+    backfill_policy=BACKFILL_POLICY,
+    automation_condition=build_when_month_is_loaded,
+    group_name="metrics",
+    kinds={"postgres"},
+    owners=["team:analytics"],
+    tags={"layer": "metrics"},
+    metadata={
+        "dagster/column_schema": dg.TableSchema(columns=list(COLUMNS)),
+        "dagster/table_name": "warehouse.metrics.manhattan_stats",
+    },
+)
+def manhattan_stats(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
+    """Trips, revenue, average duration and long trips of Manhattan's pickups beside the city's. Grain: one day."""
+    start, end = (bound.date() for bound in context.partition_time_window)
+    rows, row_count = replace_days(warehouse, start, end)
+    metadata: dict[str, Any] = {"dagster/row_count": row_count, "rows_in_window": len(rows)}
+    if rows:
+        title = "Trips picked up in Manhattan, and in the whole city"
+        chart = lines_by_day([row.date_of_business for row in rows], panels(rows), legend=True)
+        metadata["manhattan_and_city"] = dg.MetadataValue.md(markdown(title, chart))
+    return dg.MaterializeResult(metadata=metadata)

@@ -1,0 +1,25 @@
+"""The resources that the assets name, and how a run executes its steps."""
+
+import dagster as dg
+
+from dbt_location.project import AnalyticsDbt, analytics_project
+from dbt_location.report_folder import Reports
+from dbt_location.settings import read_settings
+from dbt_location.warehouse import Warehouse
+
+settings = read_settings()
+resources = dg.Definitions(
+    resources={
+        "dbt": AnalyticsDbt(project_dir=str(analytics_project.project_dir)),
+        "warehouse": Warehouse(
+            host=settings.warehouse_host,
+            port=settings.warehouse_port,
+            database=settings.warehouse_database,
+            user=settings.warehouse_user,
+            password=settings.warehouse_password,
+        ),
+        "reports": Reports(folder=str(settings.reports_dir), url=settings.reports_url),
+    },
+    # A run is a container or a process of its own and its steps are few: a second Python per step would only cost time.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,1 @@
+"""Pictures of the metrics, for an asset's page and for a report."""
