@@ -3,7 +3,6 @@
 import shutil
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,8 @@ def check_location(name: str, python: Path | None = None, tests_only: bool = Fal
 def copy_alone(name: str, folder: Path, root: Path = ROOT) -> None:
     """Copies the files of a location that git knows or would add, and the shared settings of the tools."""
     check_exists("NAME", name, root)
-    project = tomllib.loads((root / name / "pyproject.toml").read_text())
-    needs = project.get("tool", {}).get("location", {}).get("tests_need", [])
     list_files = ("git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--")
-    listed = run(*list_files, name, *SHARED, *needs)
+    listed = run(*list_files, name, *SHARED)
     for path in filter(None, listed.split("\0")):
         if (root / path).exists():  # a deleted file is listed until the deletion is committed
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
