@@ -17,7 +17,6 @@ from dbt_location.lean_dagster_dbt import DbtCliResource, DbtProject
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 analytics_project = DbtProject(project_dir=Path(__file__).parents[2] / "analytics")
-analytics_project.prepare_if_dev()
 
 
 class AnalyticsDbt(DbtCliResource):
@@ -45,7 +44,11 @@ def manifest() -> Mapping[str, Any]:
         dagster_dbt.DagsterDbtError: dbt cannot parse the project.
     """
     if _is_stale(analytics_project.manifest_path):
-        analytics_project.preparer.prepare(analytics_project)
+        # Not by the project's own preparer, whose dbt command would load dbt into this process.
+        parse = AnalyticsDbt(project_dir=str(analytics_project.project_dir)).cli(
+            ["parse", "--quiet"], target_path=analytics_project.target_path
+        )
+        parse.wait()
     return dict(json.loads(analytics_project.manifest_path.read_text()))
 
 
@@ -55,5 +58,10 @@ def _is_stale(manifest_path: Path) -> bool:
         return True
     made = manifest_path.stat().st_mtime
     folder = Path(analytics_project.project_dir)
-    files = [*folder.glob("*.yml"), *folder.glob("models/**/*.*"), *folder.glob("macros/**/*.*")]
+    files = [
+        *folder.glob("*.yml"),
+        *folder.glob("models/**/*.*"),
+        *folder.glob("macros/**/*.*"),
+        *folder.glob("tests/**/*.*"),
+    ]
     return any(file.stat().st_mtime > made for file in files)
