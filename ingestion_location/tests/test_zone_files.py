@@ -6,8 +6,7 @@ from itertools import pairwise
 
 import pytest
 from helpers.zone_files import HEADER, TIMES_SQUARE, archive, square
-from ingestion_location.defs.zones.zone_lookup import ZoneFileError, read_zones
-from ingestion_location.defs.zones.zone_shapes import read_shapes
+from ingestion_location.defs.zones.zone_files import ZoneFileError, read_shapes, read_zones
 
 
 def test_the_literal_na_is_a_value() -> None:

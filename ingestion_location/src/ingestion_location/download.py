@@ -28,15 +28,7 @@ class Unchanged(Exception):  # noqa: N818, not an error
 
 @dataclass(frozen=True, kw_only=True)
 class FileVersion:
-    """One version of a file at the source.
-
-    Attributes:
-        url: where it is.
-        etag: the server's ETag, or None.
-        last_modified: the server's Last-Modified (of a file URL, the time of the last change), or None.
-        bytes: size of the content.
-        sha256: checksum of the content, in hex.
-    """
+    """One version of a file at the source; ``etag`` and ``last_modified`` are the server's, if it sends them."""
 
     url: str
     etag: str | None
@@ -47,11 +39,7 @@ class FileVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchedFile(FileVersion):
-    """A fetched file.
-
-    Attributes:
-        file: the content, open for reading; a download has no name on disk, so a killed run leaves nothing behind.
-    """
+    """A fetched file, open for reading. A download has no name on disk, so a killed run leaves nothing behind."""
 
     file: IO[bytes]
 
@@ -60,9 +48,7 @@ class Limits(dg.Config):
     """How long and how often a download is tried.
 
     Attributes:
-        connect_seconds: timeout of a connection attempt.
-        read_seconds: timeout of a read.
-        total_seconds: timeout of the download, all attempts together.
+        total_seconds: timeout of all attempts together.
         attempts: attempts in a row that bring no new bytes.
         longest_wait_seconds: between two attempts. If the server asks for a longer wait, the download fails.
     """
@@ -78,12 +64,9 @@ class Limits(dg.Config):
 def fetch(
     url: str, limits: Limits, log: Log, *, forbidden: Callable[[], str | None], known: FileVersion | None = None
 ) -> Iterator[FetchedFile]:
-    """Yields the whole content of ``url``.
+    """Yields the whole content of an http, https or file URL.
 
     Args:
-        url: http, https or file URL.
-        limits: how long and how often to try.
-        log: takes lines about the progress.
         forbidden: called when the server answers 403; returns why the file is not there, or None if the server refuses
             every file for now.
         known: version that was fetched before.
@@ -119,10 +102,8 @@ def _opened(url: str, path: Path) -> Iterator[FetchedFile]:
         status = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
-        last_modified = formatdate(status.st_mtime, usegmt=True)
-        yield FetchedFile(
-            url=url, etag=None, last_modified=last_modified, bytes=status.st_size, sha256=sha256, file=file
-        )
+        changed = formatdate(status.st_mtime, usegmt=True)
+        yield FetchedFile(url=url, etag=None, last_modified=changed, bytes=status.st_size, sha256=sha256, file=file)
 
 
 @dataclass
@@ -233,9 +214,8 @@ class _Download:
             span, _, whole = value.partition("/")
             if unit != "bytes" or not span.startswith(f"{self.received}-"):
                 self._restart()
-                raise SourceBusy(
-                    f"the source sent another part than the requested one ({headers.get('Content-Range')})"
-                )
+                sent = headers.get("Content-Range")
+                raise SourceBusy(f"the source sent another part than the requested one ({sent})")
             total = int(whole) if whole.isdecimal() else None
         else:
             self._restart()

@@ -20,11 +20,7 @@ COLUMNS = """
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedFile(FileVersion):
-    """A loaded file: one row of a ledger, which also has ``loaded_at``.
-
-    Attributes:
-        run_id: the Dagster run that loaded it.
-    """
+    """A loaded file: one row of a ledger, which also has ``loaded_at``."""
 
     run_id: str
 
@@ -39,14 +35,9 @@ Row = TypeVar("Row", bound=LoadedFile)
 
 
 class Ledger(Generic[Row]):
-    """A ledger.
-
-    Attributes:
-        table: its quoted name.
-    """
+    """The table ``raw_taxis.<name>``, whose ``definitions`` are its columns and keys besides ``COLUMNS``."""
 
     def __init__(self, name: str, row: type[Row], definitions: str) -> None:
-        """Describes ``raw_taxis.<name>``: the type of its rows, and its columns and keys besides ``COLUMNS``."""
         self._name = name
         self._row = row
         self._definitions = definitions
@@ -54,9 +45,8 @@ class Ledger(Generic[Row]):
         self.table = sql.Identifier("raw_taxis", name)
 
     def create(self, cursor: Cursor) -> None:
-        """Creates the table if it does not exist."""
-        statement = sql.SQL("create table if not exists {} ({})")
-        cursor.execute(statement.format(self.table, sql.SQL(COLUMNS + self._definitions)))
+        columns = sql.SQL(COLUMNS + self._definitions)
+        cursor.execute(sql.SQL("create table if not exists {} ({})").format(self.table, columns))
 
     def exists(self, cursor: Cursor) -> bool:
         """Whether the table exists; it does not before the first load."""

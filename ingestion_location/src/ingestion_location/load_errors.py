@@ -14,27 +14,15 @@ TRANSIENT_FAILURE = "ingestion_location/transient_failure"
 
 
 class LoadError(Exception):
-    """A load that failed; the message names the file, the column or the setting, and the next step.
+    """A load that failed; the message names the file, the column or the setting, and the next step."""
 
-    Attributes:
-        transient: whether another run may succeed without anyone changing anything.
-    """
-
+    # Whether another run may succeed without anyone changing anything.
     transient = False
 
 
 @contextlib.contextmanager
 def reporting_failures(context: dg.AssetExecutionContext, warehouse: Warehouse, subject: str) -> Iterator[None]:
-    """Turns errors of a load into failures of its run, and tags the run where the failure is transient.
-
-    Args:
-        context: of the run.
-        warehouse: explains the errors of its server.
-        subject: what was loaded, for messages about the warehouse.
-
-    Raises:
-        Failure: in place of a LoadError or psycopg2.Error.
-    """
+    """Raises a Failure in place of a LoadError or psycopg2.Error, and tags the run where the failure is transient."""
     try:
         yield
     except LoadError as error:

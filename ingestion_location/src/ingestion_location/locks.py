@@ -2,7 +2,6 @@
 
 import random
 import time
-from typing import Any
 
 from psycopg2 import sql
 from psycopg2.errors import LockNotAvailable
@@ -23,23 +22,14 @@ class LockError(LoadError):
     transient = True
 
 
-def take_lock(
-    cursor: Cursor,
-    statement: sql.Composable,
-    arguments: tuple[Any, ...] | None,
-    holder: str,
-    log: Log,
-) -> None:
+def take_lock(cursor: Cursor, statement: sql.Composable, holder: str, log: Log) -> None:
     """Executes a statement that takes a lock until the end of the transaction, in short attempts.
 
     Between two attempts the run can be stopped, and the sessions that queued behind the attempt proceed.
 
     Args:
-        cursor: cursor of an open transaction.
         statement: takes the lock and does nothing else.
-        arguments: of the statement.
         holder: who may hold the lock, for the log and the error.
-        log: takes a line when the wait begins.
 
     Raises:
         LockError: the lock was not free within ``GIVE_UP_SECONDS``.
@@ -50,7 +40,7 @@ def take_lock(
     cursor.execute("savepoint before_lock")
     while True:
         try:
-            cursor.execute(statement, arguments)
+            cursor.execute(statement)
             break
         except LockNotAvailable:
             cursor.execute("rollback to savepoint before_lock")

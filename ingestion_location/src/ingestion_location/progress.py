@@ -14,14 +14,7 @@ class Progress:
     """Logs every few seconds how far a piece of work is."""
 
     def __init__(self, log: Log, done: str, unit: str, total: int | None) -> None:
-        """Starts the clock.
-
-        Args:
-            log: takes the lines.
-            done: what was done, for example ``loaded``.
-            unit: what is counted, for example ``rows``.
-            total: how many there are; None where that is unknown.
-        """
+        """Starts the clock. ``done`` and ``unit`` are words for the lines, such as "loaded" and "rows"."""
         self._log = log
         self._done = done
         self._unit = unit
@@ -41,12 +34,7 @@ class Progress:
 
 
 class Phases:
-    """Measures the phases of a load.
-
-    Attributes:
-        log: takes a line when a phase begins.
-        seconds: wall-clock seconds per phase, in the order in which they began.
-    """
+    """Logs the phases of a load and measures their wall-clock seconds."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -54,7 +42,6 @@ class Phases:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measures the body of a ``with``, also where it raises."""
         self.log(f"phase {name}")
         start = time.monotonic()
         try:

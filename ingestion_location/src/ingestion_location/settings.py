@@ -30,13 +30,8 @@ class Settings(BaseSettings):
     """The environment's values; a variable that is not set, or empty, has its default.
 
     Attributes:
-        taxi_start_date: first day of the range, the first of a month.
-        taxi_end_date: first day after the range, the first of a month; None, where the variable is set and empty, is an
-            open end.
-        taxi_automation: whether the sensors run from the start.
-        taxi_source_interval_seconds: time between two looks at the source.
+        taxi_end_date: first day after the range; None, an open end, if the variable is empty.
         tlc_base_url: root of the source, without a trailing slash.
-        warehouse_password: empty leaves the choice to libpq, which reads the file that PGPASSFILE names.
     """
 
     taxi_start_date: date = date(2023, 1, 1)
@@ -83,11 +78,7 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Reads the settings from the environment.
-
-    Raises:
-        SettingError: a setting is wrong.
-    """
+    """Reads the settings from the environment, or raises a SettingError that names the first wrong one."""
     try:
         return Settings()
     except ValidationError as invalid:

@@ -1,32 +1,87 @@
-"""The TLC's site, or a copy of it: where each file is, and how it is fetched."""
+"""The TLC's site, or a copy of it: where each file is, which version it has, and how it is fetched."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import date
+from email.utils import formatdate
 from functools import cache
+from pathlib import Path
 from typing import Self
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 import requests
 
 from ingestion_location.download import FetchedFile, FileVersion, Limits, fetch
 from ingestion_location.progress import Log
-from ingestion_location.published import LOOK_SECONDS, Published, look
 from ingestion_location.settings import read_settings
+from ingestion_location.source_errors import FileUnavailable, check_status, explained_errors
 
 # A month that the TLC published for every taxi type years ago.
 PUBLISHED_MONTH = date(2023, 1, 1)
+# Timeout of one request. It is short because a tick of a sensor makes several.
+LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file that the source has: its attributes are those of FileVersion, as far as the server tells them."""
+
+    url: str
+    etag: str | None
+    last_modified: str | None
+    bytes: int | None
+
+    @property
+    def version(self) -> str:
+        """Identifies this version of the file."""
+        return f"{self.url} {self.etag or f'{self.last_modified} {self.bytes}'}"
+
+    def is_version(self, loaded: FileVersion) -> bool:
+        """Whether a loaded file has this URL and is the version that the source still has.
+
+        Only attributes that both sides know are compared, the ETag first. A weak ETag counts like a strong one.
+        """
+        if self.url != loaded.url:
+            return False
+        if self.etag and loaded.etag:
+            return self.etag.removeprefix("W/") == loaded.etag.removeprefix("W/")
+        if self.last_modified and loaded.last_modified and self.last_modified != loaded.last_modified:
+            return False
+        return self.bytes is None or self.bytes == loaded.bytes
+
+
+def look(url: str, session: requests.Session, forbidden: Callable[[], str | None]) -> Published | None:
+    """Asks the source which version of a file it has, without fetching it; None if it does not have the file.
+
+    Raises:
+        SourceBusy: the source throttles or cannot be reached.
+        SourceRefused: the source gives an answer that waiting does not change.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        path = Path(unquote(parts.path))
+        if not path.is_file():
+            return None
+        status = path.stat()
+        return Published(url, None, formatdate(status.st_mtime, usegmt=True), status.st_size)
+    # identity: a server that compresses its answers may give the compressed file another ETag.
+    headers = {"Accept-Encoding": "identity"}
+    try:
+        with explained_errors(url):
+            response = session.head(url, timeout=LOOK_SECONDS, allow_redirects=True, headers=headers)
+        check_status(url, response, forbidden)
+    except FileUnavailable:
+        return None
+    length = response.headers.get("Content-Length", "")
+    size = int(length) if length.isdecimal() else None
+    return Published(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), size)
 
 
 class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The TLC's site, or a copy of it with the same paths.
-
-    Attributes:
-        base_url: root of the site, without a trailing slash.
-        taxi_type: ``yellow`` or ``green``.
-        limits: of each download.
-    """
+    """The TLC's site, or a copy of it with the same paths; ``base_url`` has no trailing slash."""
 
     base_url: str
     taxi_type: str
@@ -34,26 +89,19 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def from_env(cls) -> Self:
-        """Reads TLC_BASE_URL and TLC_TAXI_TYPE.
-
-        Raises:
-            SettingError: a setting is wrong.
-        """
+        """Reads TLC_BASE_URL and TLC_TAXI_TYPE."""
         settings = read_settings()
         return cls(base_url=settings.tlc_base_url, taxi_type=settings.tlc_taxi_type)
 
     def trips_url(self, month: date) -> str:
-        """URL of the trip file of the month that starts on ``month``."""
         return f"{self.base_url}/trip-data/{self.taxi_type}_tripdata_{month:%Y-%m}.parquet"
 
     @property
     def zones_url(self) -> str:
-        """URL of the zone lookup."""
         return f"{self.base_url}/misc/taxi_zone_lookup.csv"
 
     @property
     def zone_shapes_url(self) -> str:
-        """URL of the zipped shapefile of the zones."""
         return f"{self.base_url}/misc/taxi_zones.zip"
 
     def fetch(self, url: str, log: Log, known: FileVersion | None = None) -> AbstractContextManager[FetchedFile]:
@@ -63,7 +111,7 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[Callable[[str], Published | None]]:
-        """Yields a function that takes a URL and returns and raises what ``published.look`` does."""
+        """Yields a function that takes a URL and returns and raises what ``look`` does."""
 
         # One request, however many files are forbidden.
         @cache

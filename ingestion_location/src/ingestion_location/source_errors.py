@@ -32,11 +32,7 @@ class SourceRefused(SourceError):  # noqa: N818
 
 
 class SourceBusy(SourceError):  # noqa: N818
-    """The source throttles, is broken or cannot be reached for now, so another attempt may succeed.
-
-    Attributes:
-        retry_after: seconds that the source asks to wait, or None.
-    """
+    """The source throttles, is broken or cannot be reached for now; ``retry_after`` is the wait that it asks for."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -44,17 +40,10 @@ class SourceBusy(SourceError):  # noqa: N818
 
 
 def check_status(url: str, response: requests.Response, forbidden: Callable[[], str | None]) -> None:
-    """Raises the error of a response other than 200 and 206.
+    """Raises the SourceError of a response other than 200 and 206.
 
     Args:
-        url: of the request.
-        response: to it.
         forbidden: called for a 403; returns why the file is not there, or None if every file is refused for now.
-
-    Raises:
-        FileUnavailable: the source does not have the file.
-        SourceBusy: the source throttles or is broken for now.
-        SourceRefused: any other answer.
     """
     status = response.status_code
     if status in (200, 206):
@@ -65,9 +54,9 @@ def check_status(url: str, response: requests.Response, forbidden: Callable[[], 
             "late: choose a published month, or check TLC_BASE_URL and TLC_TAXI_TYPE."
         )
     if status == 403:
-        reason_not_there = forbidden()
-        if reason_not_there is not None:
-            raise FileUnavailable(f"{url}: {reason_not_there}")
+        reason = forbidden()
+        if reason is not None:
+            raise FileUnavailable(f"{url}: {reason}")
         raise SourceBusy(f"{url}: the source refuses every file for now (HTTP 403), as it does when throttling")
     if status in BUSY:
         seconds = _parse_retry_after(response.headers.get("Retry-After"))

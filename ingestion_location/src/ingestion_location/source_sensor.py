@@ -39,7 +39,7 @@ class SensorState(BaseModel, frozen=True):
 
     Attributes:
         found: result of the last tick, in a sentence.
-        after: per list of files, the last one that was checked, if the list is longer than one tick checks.
+        after: per list of files, the last one that was checked.
         failures: ticks in a row that ended with an error of the source.
         next_look: earliest time of the next request to the source; None without failures.
     """
@@ -58,7 +58,6 @@ class SensorState(BaseModel, frozen=True):
             return cls()
 
     def is_waiting(self, now: datetime) -> bool:
-        """Whether the source is not to be asked yet."""
         return self.next_look is not None and now < self.next_look
 
     def after_error(self, error: SourceError, found: str, after: Mapping[str, str], now: datetime) -> "SensorState":
@@ -72,7 +71,6 @@ class SensorState(BaseModel, frozen=True):
         return SensorState(found=found, after=after, failures=failures, next_look=next_look)
 
     def result(self, requests: Sequence[dg.RunRequest] = ()) -> dg.SensorResult:
-        """What the tick returns."""
         return dg.SensorResult(
             run_requests=list(requests), skip_reason=None if requests else self.found, cursor=self.model_dump_json()
         )
@@ -80,11 +78,9 @@ class SensorState(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class EarlierRequest:
-    """The runs that a sensor requested to load one version of a file.
+    """The requests of a sensor to load one version of a file, and the status of the last run.
 
     Attributes:
-        status: of the last run.
-        attempts: number of requests.
         retry_at: when to request the load again; None if its failure is not transient.
     """
 
@@ -93,7 +89,6 @@ class EarlierRequest:
     retry_at: datetime | None
 
     def is_due(self, now: datetime) -> bool:
-        """Whether to request the load again."""
         return self.retry_at is not None and now >= self.retry_at
 
     def __str__(self) -> str:
@@ -103,10 +98,9 @@ class EarlierRequest:
 
 
 class Loads:
-    """The runs that load an asset, and those that a sensor requested before."""
+    """The unfinished runs of an asset, whoever launched them, and those that a sensor requested before."""
 
     def __init__(self, context: dg.SensorEvaluationContext, asset: str) -> None:
-        """Looks up the unfinished runs of the asset, whoever launched them."""
         self._instance = context.instance
         self._sensor = context.sensor_name
         self._unfinished = {
@@ -116,11 +110,9 @@ class Loads:
         }
 
     def is_loading(self, partition: str | None) -> bool:
-        """Whether an unfinished run loads the partition."""
         return partition in self._unfinished
 
     def earlier_request(self, version: str) -> EarlierRequest | None:
-        """The sensor's earlier requests to load this version."""
         tags = {VERSION: version, "dagster/sensor_name": self._sensor}
         records = self._instance.get_run_records(filters=dg.RunsFilter(tags=tags))
         if not records:
@@ -150,11 +142,7 @@ def request_load(
 
 
 def read_ledger(warehouse: Warehouse, read: Callable[[Cursor], T]) -> T:
-    """Reads a ledger for a tick.
-
-    Raises:
-        RuntimeError: the warehouse does not answer; the tick fails with this message.
-    """
+    """Reads a ledger for a tick, which fails with a RuntimeError if the warehouse does not answer."""
     try:
         with warehouse.transaction() as connection, connection.cursor() as cursor:
             return read(cursor)

@@ -22,8 +22,7 @@ _SESSION = (
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The warehouse's address, and the role that connects.
 
-    With an empty password libpq reads the file that PGPASSFILE names, so a container has a mounted file instead of a
-    secret in its environment.
+    With an empty password libpq reads the file that PGPASSFILE names, which containers have mounted.
     """
 
     host: str
@@ -34,22 +33,14 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def from_env(cls) -> Self:
-        """Reads WAREHOUSE_HOST, _PORT, _DATABASE, _USER and _PASSWORD.
-
-        Raises:
-            SettingError: a setting is wrong.
-        """
+        """Reads WAREHOUSE_HOST, _PORT, _DATABASE, _USER and _PASSWORD."""
         names = ("host", "port", "database", "user", "password")
         settings = read_settings()
         return cls(**{name: getattr(settings, f"warehouse_{name}") for name in names})
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Yields a connection whose work is committed as one transaction, or rolled back on any error.
-
-        Raises:
-            psycopg2.Error: no connection, or a statement failed.
-        """
+        """Yields a connection whose work is committed as one transaction, or rolled back on any error."""
         connection = psycopg2.connect(
             host=self.host,
             port=self.port,

@@ -241,21 +241,6 @@ def test_a_load_that_does_not_get_its_lock_gives_up_and_names_who_held_it(
     assert query(LEFT_OVER) == []
 
 
-def test_a_warehouse_from_before_the_ledger_is_brought_up_to_date(warehouse: Warehouse, query: Any) -> None:
-    load(warehouse, JANUARY, batch(JANUARY[0]))
-    with warehouse.transaction() as connection, connection.cursor() as cursor:
-        cursor.execute("drop table raw_taxis.trip_files")
-        cursor.execute("drop index raw_taxis.trips_pickup_datetime_idx")
-        cursor.execute("create index on raw_taxis.trips (pickup_datetime)")
-    load(warehouse, FEBRUARY, batch(FEBRUARY[0]))
-    kinds = query(
-        "select distinct amname from pg_index join pg_class on pg_class.oid = indexrelid"
-        " join pg_am on pg_am.oid = relam where indrelid in"
-        " ('raw_taxis.trips'::regclass, 'raw_taxis.trips_2023_01'::regclass, 'raw_taxis.trips_2023_02'::regclass)"
-    )
-    assert (kinds, query(COUNTS)) == ([("brin",)], [(2, 0)])
-
-
 def test_the_caller_commits_so_what_it_writes_itself_is_part_of_the_load(warehouse: Warehouse, query: Any) -> None:
     load(warehouse, JANUARY, batch(JANUARY[0]))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import shapely
 from ingestion_location.defs.trips.month_load import LoadedMonth, load_month
-from ingestion_location.defs.zones.zone_shapes import read_shapes
+from ingestion_location.defs.zones.zone_files import read_shapes
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
 from shapely.geometry import shape

@@ -21,8 +21,7 @@ from ingestion_location.defs.zones.new_zone_files import look_for_zones, new_zon
 from ingestion_location.defs.zones.zones_table import replace_ledger
 from ingestion_location.download import FileVersion
 from ingestion_location.load_errors import TRANSIENT_FAILURE
-from ingestion_location.published import Published
-from ingestion_location.source import TlcSource
+from ingestion_location.source import Published, TlcSource
 from ingestion_location.source_sensor import DEFAULT_STATUS, INTERVAL_SECONDS, SensorState
 from ingestion_location.warehouse import Warehouse
 

@@ -10,12 +10,7 @@ _INK, _BAR = "#7a8194", "#5b7bd5"
 
 
 def bars_by_day(title: str, counts: Mapping[date, int]) -> str:
-    """Draws a bar per day and returns it as Markdown with an inline PNG.
-
-    Args:
-        title: of the chart.
-        counts: one value per day of a month, in order.
-    """
+    """Draws a bar per day of a month and returns the chart as Markdown with an inline PNG."""
     # Imported here, because the import takes a fifth of the definitions' load time and only a load draws a chart.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -38,13 +38,7 @@ CHECKS = (
 def evaluate(
     loaded: LoadedTripFile, neighbours: Sequence[LoadedTripFile], by_day: Mapping[date, int]
 ) -> list[dg.AssetCheckResult]:
-    """Evaluates all checks for a month.
-
-    Args:
-        loaded: the month's row of the ledger.
-        neighbours: the rows of the months before and after it, if they are loaded.
-        by_day: trips per day of the month.
-    """
+    """Evaluates all checks for a month; ``neighbours`` are the months before and after it, if they are loaded."""
     month = f"{loaded.month:%Y-%m}"
     far = [other for other in neighbours if not _near(loaded.trips, other.trips)]
     stray_share = loaded.strays / loaded.rows if loaded.rows else 0.0

@@ -19,7 +19,6 @@ class LoadedTripFile(LoadedFile):
     Attributes:
         month: first day of the month.
         rows: trips in the file, strays included.
-        strays: trips picked up outside the month.
         unknown_columns: columns of the file that map to no canonical column.
         missing_columns: canonical columns that the file should have and lacks.
     """
@@ -32,7 +31,6 @@ class LoadedTripFile(LoadedFile):
 
     @property
     def trips(self) -> int:
-        """Trips picked up in the month."""
         return self.rows - self.strays
 
 

@@ -22,8 +22,6 @@ class LoadedMonth:
     Attributes:
         file: the month's row of the ledger.
         neighbours: the rows of the months before and after it, if they are loaded.
-        stats: counts over the month's trips.
-        by_day: trips per day of the month.
         total_trips: trips of all loaded months.
         seconds: wall-clock seconds per phase: ``download``, ``copy``, ``index``, ``swap``, ``commit``.
     """
@@ -51,20 +49,9 @@ def load_month(
     One transaction replaces trips, strays and the ledger's row, so any order, repetition, overlap or crash of loads
     leaves each month as its last committed load wrote it.
 
-    Args:
-        source: where the file is.
-        warehouse: where the trips go.
-        start: start of the month.
-        end: start of the next month.
-        run_id: for the ledger.
-        log: takes lines about the progress.
-        skip_unchanged: do nothing if the source still has the file that the month was loaded from.
-
     Raises:
-        Unchanged: the month was skipped.
-        SourceError: the file could not be fetched.
-        TripFileError: the file cannot be loaded.
-        LockError: another session held a lock for too long.
+        Unchanged: ``skip_unchanged`` is set, and the source still has the file that the month was loaded from.
+        LoadError: the file could not be fetched or loaded, or another session held a lock for too long.
         psycopg2.Error: the server failed or refused.
     """
     month = start.date()
@@ -102,11 +89,7 @@ def load_month(
 def read_month(
     warehouse: Warehouse, start: datetime, end: datetime
 ) -> tuple[LoadedTripFile, list[LoadedTripFile], Mapping[date, int]]:
-    """Reads a loaded month from the warehouse: its row of the ledger, its neighbours' rows, and its trips per day.
-
-    Raises:
-        psycopg2.Error: the server failed.
-    """
+    """Reads a loaded month from the warehouse: its row of the ledger, its neighbours' rows, and its trips per day."""
     with warehouse.transaction() as connection, connection.cursor() as cursor:
         file = ledger.read(cursor, start.date())
         assert file is not None

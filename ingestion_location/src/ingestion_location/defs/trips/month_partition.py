@@ -25,10 +25,13 @@ STRAY_TRIPS = sql.Identifier(SCHEMA, "stray_trips")
 _COLUMN_DEFINITIONS = sql.SQL(", ").join(
     sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.postgres)) for column in COLUMNS
 )
-_TAKE_ADVISORY_LOCK = sql.SQL("select pg_advisory_xact_lock(hashtextextended(%s, 0))")
 # The files are nearly in the order of the pickups, so a block range index finds a day of the month as well as a B-tree,
 # with a thousandth of its size and a fifth of its build time.
 _INDEX = sql.SQL("create index on {} using brin (pickup_datetime)")
+
+
+def _advisory_lock(name: str) -> sql.Composed:
+    return sql.SQL("select pg_advisory_xact_lock(hashtextextended({}, 0))").format(sql.Literal(name))
 
 
 def create_tables(cursor: Cursor, log: Log) -> None:
@@ -36,32 +39,20 @@ def create_tables(cursor: Cursor, log: Log) -> None:
 
     An added column is null in the months that were loaded before, until they are loaded again.
 
-    Args:
-        cursor: cursor of an open transaction.
-        log: takes a line if the tables' readers have to end first.
-
     Raises:
         LockError: a column is missing, and a reader of the table did not end in time.
     """
     # Without the lock two first loads at the same time would both try to create the tables.
-    cursor.execute(_TAKE_ADVISORY_LOCK, (f"{SCHEMA} tables",))
+    cursor.execute(_advisory_lock(f"{SCHEMA} tables"))
     if TRIP_FILES.exists(cursor):
         _add_columns(cursor, log)
         return
-    cursor.execute(
-        sql.SQL("create table if not exists {} ({}) partition by range (pickup_datetime)").format(
-            TRIPS, _COLUMN_DEFINITIONS
-        )
-    )
-    # A warehouse from before the ledger has a B-tree of this name.
-    cursor.execute(sql.SQL("drop index if exists {}").format(sql.Identifier(SCHEMA, "trips_pickup_datetime_idx")))
+    trips = sql.SQL("create table {} ({}) partition by range (pickup_datetime)")
+    cursor.execute(trips.format(TRIPS, _COLUMN_DEFINITIONS))
     cursor.execute(_INDEX.format(TRIPS))
-    cursor.execute(
-        sql.SQL("create table if not exists {} (file_month date not null, {})").format(STRAY_TRIPS, _COLUMN_DEFINITIONS)
-    )
-    cursor.execute(
-        sql.SQL("create index if not exists stray_trips_file_month_idx on {} (file_month)").format(STRAY_TRIPS)
-    )
+    strays = sql.SQL("create table {} (file_month date not null, {})")
+    cursor.execute(strays.format(STRAY_TRIPS, _COLUMN_DEFINITIONS))
+    cursor.execute(sql.SQL("create index on {} (file_month)").format(STRAY_TRIPS))
     TRIP_FILES.create(cursor)
 
 
@@ -71,7 +62,7 @@ def _add_columns(cursor: Cursor, log: Log) -> None:
         missing = [column for column in COLUMNS if column.name not in present]
         if missing:
             lock = sql.SQL("lock table {} in access exclusive mode").format(table)
-            take_lock(cursor, lock, None, f"the readers of {name}", log)
+            take_lock(cursor, lock, f"the readers of {name}", log)
         for column in missing:
             _add_column(cursor, table, column.name, column.postgres)
 
@@ -107,9 +98,6 @@ def replace_month(
         connection: open connection, without a transaction.
         batches: the whole file.
         schema: the batches' columns, all or some of the canonical ones; the others are null in the table.
-        start: start of the month.
-        end: start of the next month.
-        phases: measures ``copy``, ``index`` and ``swap``.
         on_rows: called with the number of trips that were sent since the last call.
 
     Returns:
@@ -117,7 +105,6 @@ def replace_month(
 
     Raises:
         LockError: another load of the month, or a reader of the table, did not end in time.
-        psycopg2.Error: the server failed or refused.
     """
     month = start.date()
     partition = f"trips_{month:%Y_%m}"
@@ -132,32 +119,20 @@ def replace_month(
         stats = TripStats()
         with phases.phase("copy"):
             # Two loads of one month take turns, so each of them replaces a whole month with a whole month.
-            take_lock(
-                cursor,
-                _TAKE_ADVISORY_LOCK,
-                (f"{SCHEMA}.{partition}",),
-                f"another load of {month:%Y-%m}",
-                phases.log,
-            )
+            lock = _advisory_lock(f"{SCHEMA}.{partition}")
+            take_lock(cursor, lock, f"another load of {month:%Y-%m}", phases.log)
             # Not `like trips`: that would lock the parent from here on, and two loads that both hold such a lock and
             # need an exclusive one for the swap would deadlock.
             # With the check Postgres attaches the partition without scanning it while it holds the parent's lock.
-            cursor.execute(
-                sql.SQL(
-                    "create table {} ({}, "
-                    "check (pickup_datetime is not null and pickup_datetime >= {} and pickup_datetime < {}))"
-                ).format(new, _COLUMN_DEFINITIONS, sql.Literal(start), sql.Literal(end))
+            create = sql.SQL(
+                "create table {} ({}, check"
+                " (pickup_datetime is not null and pickup_datetime >= %s and pickup_datetime < %s))"
             )
+            cursor.execute(create.format(new, _COLUMN_DEFINITIONS), (start, end))
             # FREEZE saves a later rewrite by vacuum. It also shows the new month to a reader whose snapshot is older
             # than the swap and who reads the table after it: without FREEZE that reader would see an empty month.
-            copy_batches(
-                cursor,
-                new,
-                stats.watch(strays.divert(batches, start, end)),
-                schema,
-                freeze=True,
-                on_rows=on_rows,
-            )
+            inside = stats.watch(strays.divert(batches, start, end))
+            copy_batches(cursor, new, inside, schema, freeze=True, on_rows=on_rows)
         with phases.phase("index"):
             cursor.execute(_INDEX.format(new))
             # A tenth of the default sample: the planner only needs the distribution of the trips over the days.
@@ -170,13 +145,9 @@ def replace_month(
             # short. The lock ensures that a reader sees the old month or the new one, never none.
             cursor.execute("select to_regclass(%s)", (f"{SCHEMA}.{partition}",))
             replaced = [sql.Identifier(SCHEMA, partition)] if cursor.fetchone() != (None,) else []
-            take_lock(
-                cursor,
-                sql.SQL("lock table only {} in access exclusive mode").format(sql.SQL(", ").join([TRIPS, *replaced])),
-                None,
-                f"the readers of {SCHEMA}.trips",
-                phases.log,
-            )
+            lock_tables = sql.SQL("lock table only {} in access exclusive mode")
+            lock = lock_tables.format(sql.SQL(", ").join([TRIPS, *replaced]))
+            take_lock(cursor, lock, f"the readers of {SCHEMA}.trips", phases.log)
             for old in replaced:
                 cursor.execute(sql.SQL("drop table {}").format(old))
             # Columns of another release, newer or older, stay in the table and are null in the new month.
@@ -184,11 +155,8 @@ def replace_month(
                 if name not in {column.name for column in COLUMNS}:
                     _add_column(cursor, new, name, kind)
             cursor.execute(sql.SQL("alter table {} rename to {}").format(new, sql.Identifier(partition)))
-            cursor.execute(
-                sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(
-                    TRIPS, sql.Identifier(SCHEMA, partition), sql.Literal(start), sql.Literal(end)
-                )
-            )
+            attach = sql.SQL("alter table {} attach partition {} for values from (%s) to (%s)")
+            cursor.execute(attach.format(TRIPS, sql.Identifier(SCHEMA, partition)), (start, end))
     return stats, stray_count
 
 

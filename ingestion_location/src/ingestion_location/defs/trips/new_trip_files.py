@@ -34,11 +34,7 @@ MOST_SECONDS = 30.0
 def look_for_months(
     context: dg.SensorEvaluationContext, tlc: TlcSource, warehouse: Warehouse, now: datetime
 ) -> dg.SensorResult:
-    """One tick: requests the months to load, oldest first, and describes what was found.
-
-    Raises:
-        RuntimeError: the warehouse does not answer.
-    """
+    """One tick: requests the months to load, oldest first, and describes what was found."""
     state = SensorState.from_cursor(context.cursor)
     if state.is_waiting(now):
         return state.result()

@@ -40,10 +40,7 @@ class TripsConfig(dg.Config):
     kinds={"parquet", "postgres"},
     owners=["team:ingestion"],
     tags={"layer": "raw"},
-    metadata={
-        "dagster/column_schema": COLUMN_SCHEMA,
-        "dagster/table_name": "warehouse.raw_taxis.trips",
-    },
+    metadata={"dagster/column_schema": COLUMN_SCHEMA, "dagster/table_name": "warehouse.raw_taxis.trips"},
     check_specs=CHECKS,
     # Limits the loads that run at the same time, which share the server's disk.
     pool="loading",

@@ -27,11 +27,7 @@ class TripFile:
     """
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        """Opens the file.
-
-        Args:
-            file: parquet file, open for reading.
-            name: what error messages call it, usually its URL.
+        """Opens the file, which error messages call ``name``.
 
         Raises:
             TripFileError: the file is not parquet, or a mandatory column is missing.

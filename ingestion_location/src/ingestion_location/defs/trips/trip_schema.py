@@ -22,13 +22,10 @@ class Column:
     """One canonical column.
 
     Attributes:
-        name: column name in the warehouse.
         arrow: type that values are cast to; it must correspond to ``postgres``, whose binary format it is encoded in.
-        postgres: type in the warehouse.
         source_names: names in TLC files of any era, in lower case.
         description: meaning and unit, after the TLC's data dictionary.
         mandatory: whether a file without it is refused.
-        taxi_types: taxi types whose files have it.
         since: first month whose file has it; None if every file since 2019 does.
     """
 
@@ -83,11 +80,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("total_amount", *_REAL, ("total_amount",), "Total charged, US dollars; negative in a reversal.", True),
     Column("congestion_surcharge", *_REAL, ("congestion_surcharge",), "State congestion surcharge, US dollars."),
     Column(
-        "airport_fee",
-        *_REAL,
-        ("airport_fee",),
-        "Airport pickup fee, US dollars; yellow only.",
-        taxi_types=("yellow",),
+        "airport_fee", *_REAL, ("airport_fee",), "Airport pickup fee, US dollars; yellow only.", taxi_types=("yellow",)
     ),
     Column(
         "cbd_congestion_fee",
@@ -110,10 +103,9 @@ EARLIEST, LATEST = datetime.min, datetime.max
 
 @dataclass(frozen=True)
 class FileMapping:
-    """The mapping from canonical columns to those of a file.
+    """The mapping from canonical columns to those of a file, which error messages call ``file``.
 
     Attributes:
-        file: what error messages call the file.
         source_by_name: canonical name to the file's name, for the canonical columns that the file has.
         unknown: columns of the file that map to no canonical column.
     """
@@ -163,12 +155,7 @@ def map_columns(file: str, names: list[str]) -> FileMapping:
 
 
 def to_canonical(batch: pa.RecordBatch, mapping: FileMapping, rows_before: int = 0) -> pa.RecordBatch:
-    """Converts a batch of the file to the mapping's schema.
-
-    Args:
-        batch: a batch of the file.
-        mapping: of the file.
-        rows_before: number of the file's rows before this batch, for the row number in an error.
+    """Converts a batch of the file, before which the file has ``rows_before`` rows, to the mapping's schema.
 
     Raises:
         TripFileError: a value does not fit the canonical type, or a column's type cannot be converted.
@@ -189,21 +176,20 @@ def to_canonical(batch: pa.RecordBatch, mapping: FileMapping, rows_before: int =
         try:
             arrays.append(_cast(array, column.arrow))
         except _Misfit as misfit:
+            row = rows_before + misfit.index + 1
             raise TripFileError(
-                f"{mapping.file}: column {source} ({column.name}, {column.postgres}), row "
-                f"{rows_before + misfit.index + 1:,}: the value {misfit.value} does not fit. Nothing was loaded; "
-                "compare the file with the TLC's and load the month again."
+                f"{mapping.file}: column {source} ({column.name}, {column.postgres}), row {row:,}: the value "
+                f"{_text(array, misfit.index)} does not fit. Nothing was loaded; compare the file with the TLC's and "
+                "load the month again."
             ) from None
     return pa.RecordBatch.from_arrays(arrays, schema=mapping.schema)
 
 
-class _Misfit(ValueError):  # noqa: N818, it names a value
+@dataclass
+class _Misfit(Exception):  # noqa: N818, it names a value
     """The first value of an array that does not fit."""
 
-    def __init__(self, index: int, value: str) -> None:
-        super().__init__(index, value)
-        self.index = index
-        self.value = value
+    index: int
 
 
 def _convertible(source: pa.DataType, to: pa.DataType) -> bool:
@@ -222,13 +208,11 @@ def _cast(array: pa.Array, to: pa.DataType) -> pa.Array:
     try:
         cast = pc.cast(array, to, safe=True)
     except pa.ArrowInvalid:
-        index = _first_misfit(array, to)
-        raise _Misfit(index, _text(array, index)) from None
+        raise _Misfit(_first_misfit(array, to)) from None
     if pa.types.is_timestamp(to) and len(cast) > cast.null_count:
         outside = pc.or_(pc.less(cast, pa.scalar(EARLIEST, to)), pc.greater(cast, pa.scalar(LATEST, to)))
         if pc.any(outside).as_py():
-            index = pc.index(outside, True).as_py()
-            raise _Misfit(index, _text(array, index))
+            raise _Misfit(pc.index(outside, True).as_py())
     return cast
 
 

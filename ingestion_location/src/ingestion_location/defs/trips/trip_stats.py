@@ -14,13 +14,7 @@ _DAY = timedelta(days=1) // timedelta(microseconds=1)
 
 
 class TripStats:
-    """Counts over the trips of a month.
-
-    Attributes:
-        rows: number of trips.
-        nulls: number of nulls per nullable column.
-        first_pickup, last_pickup: None without trips.
-    """
+    """Counts over the trips of a month; ``nulls`` is the number of nulls per nullable column."""
 
     def __init__(self) -> None:
         self.rows = 0

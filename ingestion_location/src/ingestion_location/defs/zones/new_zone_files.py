@@ -21,11 +21,7 @@ from ingestion_location.warehouse import Warehouse
 def look_for_zones(
     context: dg.SensorEvaluationContext, tlc: TlcSource, warehouse: Warehouse, now: datetime
 ) -> dg.SensorResult:
-    """One tick: requests a load of the zones if one is due, and describes what was found.
-
-    Raises:
-        RuntimeError: the warehouse does not answer.
-    """
+    """One tick: requests a load of the zones if one is due, and describes what was found."""
     state = SensorState.from_cursor(context.cursor)
     if state.is_waiting(now):
         return state.result()

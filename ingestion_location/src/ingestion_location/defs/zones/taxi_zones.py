@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from ingestion_location.defs.zones.zone_lookup import COLUMNS, Zone, read_zones
-from ingestion_location.defs.zones.zone_shapes import read_shapes
+from ingestion_location.defs.zones.zone_files import COLUMNS, Zone, read_shapes, read_zones
 from ingestion_location.defs.zones.zones_table import replace_ledger, replace_zones
 from ingestion_location.download import FileVersion
 from ingestion_location.load_errors import reporting_failures
@@ -28,12 +27,7 @@ SHAPES_CHECK = dg.AssetCheckSpec(
 
 
 def fetch_zones(tlc: TlcSource, log: Log) -> tuple[list[Zone], dict[int, str] | None, list[FileVersion]]:
-    """Fetches the lookup and the shapes, None if the source has no shapefile; also returns the files themselves.
-
-    Raises:
-        SourceError: a file could not be fetched.
-        ZoneFileError: a file cannot be loaded.
-    """
+    """Fetches the lookup and the shapes, None if the source has no shapefile; also returns the files themselves."""
     with tlc.fetch(tlc.zones_url, log) as lookup:
         zones = read_zones(lookup.file, tlc.zones_url)
     try:
@@ -61,14 +55,14 @@ def taxi_zones(
         with warehouse.transaction() as connection, connection.cursor() as cursor:
             replace_zones(cursor, zones, shapes or {})
             replace_ledger(cursor, files, context.run.run_id)
-    numbers = {zone[0] for zone in zones}
-    shapes_without_zone = sorted(set(shapes or {}) - numbers)
+    numbers, shape_numbers = {zone[0] for zone in zones}, set(shapes or {})
+    shapes_without_zone = sorted(shape_numbers - numbers)
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(zones),
             "url": dg.MetadataValue.url(tlc.zones_url),
             "shapes_url": dg.MetadataValue.url(tlc.zone_shapes_url),
-            "zones_without_shape": sorted(numbers - set(shapes or {})),
+            "zones_without_shape": sorted(numbers - shape_numbers),
         },
         check_results=[
             dg.AssetCheckResult(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 
-from ingestion_location.defs.zones.zone_lookup import COLUMNS, Zone
+from ingestion_location.defs.zones.zone_files import COLUMNS, Zone
 from ingestion_location.download import FileVersion
 from ingestion_location.ledger import Ledger, LoadedFile
 
@@ -19,24 +19,15 @@ def replace_zones(cursor: Cursor, zones: list[Zone], shapes: Mapping[int, str]) 
     The caller's transaction commits the whole table at once, so any order, repetition, overlap or crash of loads leaves
     the zones of one of them.
     """
-    definitions = ", ".join(f"{name} {kind} not null" for name, kind, _, _ in COLUMNS)
+    definitions = sql.SQL(", ".join(f"{name} {kind} not null" for name, kind, _, _ in COLUMNS))
     # Without the lock two first loads at the same time would both try to create the table.
     cursor.execute("select pg_advisory_xact_lock(hashtextextended('raw_taxis.zones', 0))")
-    cursor.execute(
-        sql.SQL("create table if not exists {} ({}, geometry text, primary key (zone_id))").format(
-            ZONES, sql.SQL(definitions)
-        )
-    )
-    # A table from before the shapes lacks the column. Looked up first, because `alter table` would wait for readers.
-    cursor.execute("select 1 from pg_attribute where attrelid = 'raw_taxis.zones'::regclass and attname = 'geometry'")
-    if cursor.fetchone() is None:
-        cursor.execute(sql.SQL("alter table {} add column geometry text").format(ZONES))
+    create = sql.SQL("create table if not exists {} ({}, geometry text, primary key (zone_id))")
+    cursor.execute(create.format(ZONES, definitions))
     # Not truncate: readers with an older snapshot would see an empty table.
     cursor.execute(sql.SQL("delete from {}").format(ZONES))
-    cursor.executemany(
-        sql.SQL("insert into {} values (%s, %s, %s, %s, %s)").format(ZONES),
-        [(*zone, shapes.get(zone[0])) for zone in zones],
-    )
+    insert = sql.SQL("insert into {} values (%s, %s, %s, %s, %s)").format(ZONES)
+    cursor.executemany(insert, [(*zone, shapes.get(zone[0])) for zone in zones])
 
 
 def replace_ledger(cursor: Cursor, files: Iterable[FileVersion], run_id: str) -> None:
