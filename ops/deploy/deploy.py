@@ -18,15 +18,7 @@ from ops.command import inspect, log, run, show
 from ops.contract import served
 from ops.contract.compare import Asset, new_breaches
 from ops.deploy import records as history
-from ops.deploy.image import (
-    TrialError,
-    build,
-    restore_tag,
-    source_tag,
-    start_seconds,
-    try_image,
-    wait_for_health,
-)
+from ops.deploy.image import TrialError, build, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
 from ops.deploy.prune import prune
 from ops.deploy.records import Record, Version
