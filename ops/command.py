@@ -27,36 +27,23 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
 ) -> str:
-    """Runs a command in the project's folder and returns what it prints.
+    """Runs a command in the project's folder and returns what it prints, unless ``stdout`` is a file that gets it.
 
     Args:
-        arguments: the command.
-        stdin: its input, as text or as an open file.
-        stdout: a file that gets its output; the result is empty then.
         env: variables added to those of this process.
-        timeout: seconds after which it is killed; None waits without limit.
+        timeout: seconds after which it is killed.
 
     Raises:
         CommandError: it is not installed, it failed, or it took too long.
     """
     given: dict[str, Any] = {"input": stdin.encode()} if isinstance(stdin, str) else {"stdin": stdin}
     try:
-        ended = subprocess.run(
-            arguments,
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-            stdout=stdout or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=timeout,
-            # Every command inherits the descriptor that holds the lock of a deploy, see deploy/ledger.py.
-            close_fds=False,
-            **given,
-        )
+        # Every command inherits the descriptor that holds the lock of a deploy, see deploy/ledger.py.
+        given |= {"cwd": ROOT, "env": {**os.environ, **(env or {})}, "timeout": timeout, "close_fds": False}
+        ended = subprocess.run(arguments, stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE, **given)
     except FileNotFoundError:
-        raise CommandError(
-            f"{arguments[0]}: there is no such command on this machine. Install it.",
-            reason=f"there is no command {arguments[0]}",
-        ) from None
+        message = f"{arguments[0]}: there is no such command on this machine. Install it."
+        raise CommandError(message, f"there is no command {arguments[0]}") from None
     except subprocess.TimeoutExpired:
         raise CommandError(f"{' '.join(arguments[:4])}: no answer within {timeout:.0f} s") from None
     printed = (ended.stdout or b"").decode(errors="replace")
@@ -67,11 +54,7 @@ def run(
 
 
 def show(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
-    """Runs a command that prints to the terminal, such as the build of an image.
-
-    Raises:
-        CommandError: it failed.
-    """
+    """Runs a command that prints to the terminal, such as the build of an image; raises CommandError if it fails."""
     full = {**os.environ, **(env or {})}
     ended = subprocess.run(arguments, cwd=cwd, env=full, stdin=subprocess.DEVNULL, close_fds=False)
     if ended.returncode != 0:
@@ -81,24 +64,21 @@ def show(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 def inspect(kind: str, name: str) -> dict[str, Any] | None:
     """Describes an image, container, volume or network as `docker inspect` does; None if there is none of this name."""
     try:
-        described = json.loads(run("docker", kind, "inspect", name))
+        described: list[dict[str, Any]] = json.loads(run("docker", kind, "inspect", name))
     except CommandError as error:
         if "no such" in str(error).lower():
             return None
         raise
-    return dict(described[0])
+    return described[0]
 
 
 def last_lines(text: str, number: int = 12) -> str:
-    """The last lines of a text, without empty ones."""
     return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-number:])
 
 
 def first_line(text: str | None) -> str:
-    """The first line of a text that is not blank."""
     return next((line.strip() for line in (text or "").splitlines() if line.strip()), "")
 
 
 def log(line: str) -> None:
-    """Prints a line at once, also into a file or a pipe."""
     print(line, flush=True)

@@ -17,17 +17,12 @@ _END = "end of the answer"
 
 
 def config(env: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The compose project with all settings filled in.
-
-    Args:
-        env: settings that take precedence over those of this process and of .env.
-    """
+    """The compose project with all settings filled in; ``env`` takes precedence over this process and .env."""
     resolved: dict[str, Any] = json.loads(run("docker", "compose", "config", "--format", "json", env=env))
     return resolved
 
 
 def is_running(service: str) -> bool:
-    """Whether a service of the stack runs."""
     return service in run("docker", "compose", "ps", "--services", "--status", "running").split()
 
 
@@ -47,7 +42,7 @@ def run_once(service: str) -> None:
 
 
 def in_postgres(*command: str, **environment: str) -> list[str]:
-    """The command line that runs a command in the container of the postgres service, as the superuser."""
+    """The command line that runs a command in Postgres's container, as the superuser."""
     variables = [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
     return [*_IN_POSTGRES, *variables, "postgres", *command]
 
@@ -59,18 +54,10 @@ def query(database: str, statement: str) -> list[str]:
 
 @contextlib.contextmanager
 def session(database: str) -> Iterator[Ask]:
-    """Opens a superuser's session that spans several statements, and yields the function that runs one of them.
-
-    The function takes a statement, and returns what ``query`` does; it raises OpsError.
-    """
-    psql = subprocess.Popen(
-        in_postgres("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAX"),
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """Opens a superuser's session, and yields the function that runs a statement in it, as ``query`` does."""
+    command = in_postgres("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAX")
+    pipe = subprocess.PIPE
+    psql = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
     assert psql.stdin is not None
     assert psql.stdout is not None
     to_psql, from_psql = psql.stdin, psql.stdout

@@ -1,5 +1,6 @@
 """The client of the webserver's GraphQL API."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ ATTEMPTS = 6
 
 
 class WebserverError(OpsError):
-    """The webserver does not answer, or answers with an error; the message is one line."""
+    """The message is one line."""
 
 
 class _AnswerError(WebserverError):
@@ -23,38 +24,27 @@ class _AnswerError(WebserverError):
 
 @dataclass(frozen=True)
 class Webserver:
-    """A webserver that is reachable from this machine.
-
-    Args:
-        url: where it listens, such as ``http://127.0.0.1:3000``.
-        seconds: how long to wait for each answer.
-    """
+    """A webserver that is reachable from this machine, such as at ``http://127.0.0.1:3000``."""
 
     url: str
-    seconds: float = 20
+    seconds: float = 20  # how long to wait for each answer
 
-    def ask(self, query: str, *, repeat: bool | None = None, **variables: Any) -> dict[str, Any]:
-        """Sends a query or a mutation and returns its ``data``.
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Sends a query or a mutation and returns its ``data``; a query is sent again where the answer is an error.
 
-        Args:
-            query: the document. Request ``__typename`` and ``message`` of a result that may be a PythonError.
-            repeat: whether to send it again where the answer is an error. By default queries are, mutations are not.
-            variables: the document's variables.
+        Request ``__typename`` and ``message`` of a result that may be a PythonError.
 
         Raises:
             WebserverError: the webserver does not answer, answers with an error, or a result is a PythonError.
         """
-        if repeat is None:
-            repeat = not query.lstrip().startswith("mutation")
-        for _ in range(ATTEMPTS - 1 if repeat else 0):
-            try:
-                return self._ask_once(query, variables)
-            except _AnswerError:
-                continue
-        return self._ask_once(query, variables)
+        body = json.dumps({"query": query, "variables": variables})
+        for _ in range(0 if query.lstrip().startswith("mutation") else ATTEMPTS - 1):
+            with contextlib.suppress(_AnswerError):
+                return self._ask_once(body)
+        return self._ask_once(body)
 
-    def _ask_once(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        status, text = self._post(json.dumps({"query": query, "variables": variables}))
+    def _ask_once(self, body: str) -> dict[str, Any]:
+        status, text = self._post(body)
         try:
             answer = json.loads(text)
         except ValueError:
@@ -70,7 +60,6 @@ class Webserver:
         return data
 
     def _post(self, body: str) -> tuple[int, str]:
-        """Posts a body to the API and returns the HTTP status and the text of the answer."""
         try:
             with requests.Session() as session:
                 session.trust_env = False  # no proxy lies between this machine and its own port
@@ -112,7 +101,6 @@ class WebserverInside(Webserver):
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """What the operating system said, without the layers of requests and urllib3 around it."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error

@@ -4,11 +4,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from typer import Argument
 
 from ops import compose
 from ops.command import ROOT
 from ops.errors import OpsError
 
+# Arguments of the commands.
+LocationArgument = Annotated[str, Argument(metavar="LOCATION", help="Name of the location, such as dbt_location.")]
+NameArgument = Annotated[str, Argument(metavar="NAME", help="Name of the location, such as weather_location.")]
 # The port of every code server, as in workspace.yaml.
 PORT = 4000
 
@@ -18,7 +24,6 @@ class LocationError(OpsError):
 
 
 def find_locations(root: Path = ROOT) -> tuple[str, ...]:
-    """The names of all locations: the folders ``*_location`` with a pyproject.toml."""
     return tuple(sorted(path.parent.name for path in root.glob("*_location/pyproject.toml")))
 
 
@@ -40,21 +45,13 @@ def tag_variable(name: str) -> str:
 
 @dataclass(frozen=True)
 class Location:
-    """A location at one version of its image.
-
-    Attributes:
-        name: its name.
-        project: name of the compose project.
-        image: image of its code server, with the tag.
-        environment: environment of its code server.
-        toolbox: the platform's image, which exists before that of any location; helper containers run on it.
-    """
+    """A location at one version of its image."""
 
     name: str
-    project: str
-    image: str
-    environment: Mapping[str, str]
-    toolbox: str
+    project: str  # of compose
+    image: str  # of its code server, with the tag
+    environment: Mapping[str, str]  # of its code server
+    toolbox: str  # the platform's image, which exists before that of any location; helper containers run on it
 
     @property
     def tests_image(self) -> str:
@@ -63,7 +60,6 @@ class Location:
 
     @property
     def tag(self) -> str:
-        """The tag of its image."""
         return self.image.rpartition(":")[2]
 
     @property

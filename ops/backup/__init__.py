@@ -1,1 +1,1 @@
-"""What operators of the stack do from the host; needs docker and Python's standard library, no virtual environment."""
+"""Consistent backups of the running stack, and their restore."""

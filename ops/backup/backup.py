@@ -17,12 +17,10 @@ from ops.errors import OpsError
 _PARTIAL = ".partial"
 
 
-def backup() -> Path:
-    """Takes a backup and returns its folder. The folder appears only when it is complete.
-
-    Raises:
-        OpsError: the stack's Postgres does not run, or a step failed; nothing is left behind.
-    """
+def backup() -> None:
+    """Back up both databases and the reports of the running stack into BACKUP_DIR."""
+    # The folder appears only when it is complete; a step that fails leaves nothing behind.
+    started = time.monotonic()
     stack = compose.config()
     if not compose.is_running("postgres"):
         raise OpsError(f"Postgres of the stack {stack['name']} does not run. Start the stack: make up.")
@@ -42,25 +40,24 @@ def backup() -> Path:
             for volume in volumes:
                 # After the snapshot of the instance, so the volume has every file that the instance knows of.
                 _pack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], partial / f"{volume}.tar")
-            manifest.write(
-                partial,
-                manifest.Manifest(
-                    created=time.strftime("%Y-%m-%dT%H:%M:%SZ", created),
-                    project=stack["name"],
-                    commit=_commit(),
-                    dagster=_dagster_release(stack["services"]["migrate"]["image"]),
-                    postgres=compose.query("postgres", "show server_version")[0],
-                    **dumps,
-                    volumes=volumes,
-                    files={path.name: manifest.describe(path) for path in sorted(partial.iterdir())},
-                ),
+            content = manifest.Manifest(
+                created=time.strftime("%Y-%m-%dT%H:%M:%SZ", created),
+                project=stack["name"],
+                commit=_commit(),
+                dagster=_dagster_release(stack["services"]["migrate"]["image"]),
+                postgres=compose.query("postgres", "show server_version")[0],
+                **dumps,
+                volumes=volumes,
+                files={path.name: manifest.describe(path) for path in sorted(partial.iterdir())},
             )
+            manifest.write(partial, content)
             partial.rename(folder)
             _to_disk(target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-    return folder
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: {size / 1e6:,.1f} MB in {time.monotonic() - started:.0f} s")
 
 
 @contextlib.contextmanager

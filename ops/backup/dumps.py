@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,7 @@ def dump(folder: Path) -> dict[str, Any]:
     unfinished in the history, so it is launched again after a restore, and a repeated run leaves the same tables. A
     single snapshot would not avoid this, since commit and event are separate transactions.
 
-    Returns:
-        ``schema``, ``in_flight``, ``roles`` and ``seconds_between`` of the manifest.
-
-    Raises:
-        OpsError: Postgres refused, the disk is full, or tables were replaced during every attempt.
+    Returns ``schema``, ``in_flight``, ``roles`` and ``seconds_between`` of the manifest.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -90,13 +87,13 @@ where d.refclassid = 'pg_authid'::regclass and r.rolname !~ '^(pg_|postgres$)'
 """
 
 
+@dataclass(frozen=True)
 class _PgDump:
     """A running pg_dump."""
 
-    def __init__(self, process: subprocess.Popen[bytes], name: str, database: str) -> None:
-        self._process = process
-        self._name = name
-        self._database = database
+    process: subprocess.Popen[bytes]
+    name: str  # of its session
+    database: str
 
     def hold(self, tables: list[str], now: Ask) -> None:
         """Waits until pg_dump has locked every table of the snapshot, so that none can be replaced before it is read.
@@ -105,47 +102,39 @@ class _PgDump:
         pg_dump would read the new month together with the old ledger, and without an error, since the rows of a load
         are frozen. The dump is consistent if the tables are still those of the snapshot once all are locked.
 
-        Args:
-            tables: the rows of ``_TABLES`` in the snapshot.
-            now: runs a statement outside the snapshot.
-
-        Raises:
-            InconsistentError: a table was replaced.
+        ``tables`` are the rows of ``_TABLES`` in the snapshot; ``now`` runs a statement outside it.
         """
         oids = ", ".join(table.split("|")[0] for table in tables) or "0"
         held = (
             "select count(*) from pg_locks join pg_stat_activity using (pid) where locktype = 'relation' and granted"
-            f" and mode = 'AccessShareLock' and application_name = '{self._name}' and relation in ({oids})"
+            f" and mode = 'AccessShareLock' and application_name = '{self.name}' and relation in ({oids})"
             " and database = (select oid from pg_database where datname = current_database())"
         )
         while True:
             # In this order: tables that are unchanged once they are locked stay unchanged.
-            over = self._process.poll() is not None
+            over = self.process.poll() is not None
             locked = int(now(held)[0]) == len(tables)
             if not set(tables) <= set(now(_TABLES)):
-                raise InconsistentError(f"a table of {self._database} was replaced just when pg_dump began")
+                raise InconsistentError(f"a table of {self.database} was replaced just when pg_dump began")
             if over or locked:
                 return
             time.sleep(_POLL_SECONDS)
 
     def finish(self) -> None:
         """Waits for the end of pg_dump; raises InconsistentError if a view was replaced meanwhile."""
-        assert self._process.stderr is not None
-        said = self._process.stderr.read().decode(errors="replace").strip()
-        if self._process.wait() != 0:
+        assert self.process.stderr is not None
+        said = self.process.stderr.read().decode(errors="replace").strip()
+        if self.process.wait() != 0:
             if "could not open relation" in said or "appears to be empty" in said or "does not exist" in said:
-                raise InconsistentError(f"a view of {self._database} was replaced while pg_dump read it")
-            raise OpsError(f"pg_dump of {self._database} failed: {said}. Nothing was kept.")
+                raise InconsistentError(f"a view of {self.database} was replaced while pg_dump read it")
+            raise OpsError(f"pg_dump of {self.database} failed: {said}. Nothing was kept.")
 
 
 @contextlib.contextmanager
 def _pg_dump(database: str, snapshot: str, path: Path) -> Iterator[_PgDump]:
     name = f"backup {secrets.token_hex(6)}"
-    command = in_postgres(
-        *("pg_dump", "--format=custom", "--compress=zstd", f"--snapshot={snapshot}", "--lock-wait-timeout=60s"),
-        database,
-        PGAPPNAME=name,
-    )
+    options = ("--format=custom", "--compress=zstd", f"--snapshot={snapshot}", "--lock-wait-timeout=60s")
+    command = in_postgres("pg_dump", *options, database, PGAPPNAME=name)
     with path.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE)
     try:

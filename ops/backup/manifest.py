@@ -16,33 +16,19 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of a backup.
+    """The content of a backup."""
 
-    Args:
-        created: when the snapshots were taken, UTC, ISO 8601.
-        project: the compose project.
-        commit: commit of the checkout that took it; empty outside git.
-        dagster: release of Dagster that last migrated the instance.
-        postgres: version of the server.
-        schema: the revision of the instance's schema.
-        in_flight: the number of unfinished runs in the history.
-        roles: roles that own objects or have rights in the databases.
-        seconds_between: from the instance's snapshot to the warehouse's.
-        volumes: volumes whose files are in ``<volume>.tar``.
-        files: size in bytes and SHA-256 of each file.
-    """
-
-    created: str
-    project: str
-    commit: str
-    dagster: str
-    postgres: str
-    schema: str
-    in_flight: int
-    roles: list[str]
-    seconds_between: float
-    volumes: list[str]
-    files: dict[str, dict[str, Any]]
+    created: str  # when the snapshots were taken, UTC, ISO 8601
+    project: str  # of compose
+    commit: str  # of the checkout that took it; empty outside git
+    dagster: str  # the release that last migrated the instance
+    postgres: str  # version of the server
+    schema: str  # revision of the instance's schema
+    in_flight: int  # unfinished runs in the history
+    roles: list[str]  # that own objects or have rights in the databases
+    seconds_between: float  # from the instance's snapshot to the warehouse's
+    volumes: list[str]  # whose files are in <volume>.tar
+    files: dict[str, dict[str, Any]]  # size in bytes and SHA-256 of each
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -61,17 +47,7 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read(backup: Path) -> tuple[Path, Manifest]:
-    """Reads the manifest of a backup and checks each of its files.
-
-    Args:
-        backup: the folder, or any file in it.
-
-    Returns:
-        The folder, and its manifest.
-
-    Raises:
-        OpsError: there is no backup, or it is damaged.
-    """
+    """Checks each file of a backup, given by its folder or any file in it; returns the folder and the manifest."""
     folder = backup.parent if backup.is_file() else backup
     try:
         content = json.loads((folder / NAME).read_text())
@@ -79,9 +55,8 @@ def read(backup: Path) -> tuple[Path, Manifest]:
             raise OpsError(f"{folder / NAME}: not of format {FORMAT}. Restore it with the checkout that wrote it.")
         manifest = Manifest(**content)
     except FileNotFoundError:
-        raise OpsError(
-            f"{folder}: no backup there, {NAME} is missing. Give BACKUP=<folder that make backup printed>."
-        ) from None
+        missing = f"{folder}: no backup there, {NAME} is missing."
+        raise OpsError(f"{missing} Give BACKUP=<folder that make backup printed>.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise OpsError(f"{folder / NAME} is damaged ({error}). Use another backup.") from None
     wanted = [*(f"{database}.dump" for database in DATABASES), *(f"{volume}.tar" for volume in manifest.volumes)]

@@ -1,6 +1,9 @@
 """Replaces the content of the stack by a backup, and starts the stack."""
 
 from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
 
 from ops import compose
 from ops.backup import manifest
@@ -26,20 +29,13 @@ print(dagster.__version__, sys.argv[1] in {script.revision for script in scripts
 """
 
 
-def restore(backup: Path, force: bool) -> None:
-    """Restores a backup and starts the stack.
-
-    Both databases are restored under new names, each in one transaction, and then swapped with the existing ones in a
-    single transaction. So an interrupted restore leaves either all of the old or all of the new content, and can be
-    repeated.
-
-    Args:
-        backup: the backup's folder, or a file in it.
-        force: replace the content of a stack that is not empty.
-
-    Raises:
-        OpsError: the backup is damaged or does not fit, the stack is not empty, or a step failed.
-    """
+def restore(
+    backup: Annotated[Path, Argument(metavar="BACKUP", help="Folder of the backup, or a file in it.")],
+    force: Annotated[bool, Option("--force", help="Replace the content of a stack that is not empty.")] = False,
+) -> None:
+    """Replace the content of the stack by a backup, and start the stack."""
+    # Both databases are restored under new names, each in one transaction, and then swapped with the existing ones in a
+    # single transaction. An interrupted restore leaves all of the old or all of the new content, and can be repeated.
     folder, content = manifest.read(backup)
     log(f"{folder}: complete; of {content.created}, Dagster {content.dagster}, Postgres {content.postgres}")
     stack = compose.config()
@@ -76,6 +72,7 @@ def restore(backup: Path, force: bool) -> None:
         run("docker", "compose", "up", "--detach", "--wait")
     except CommandError as error:
         raise OpsError(f"Everything is restored, but not every service started: make up. {error}") from None
+    log("Restored. Runs that were in flight are marked as failed and launched again within a minute or so.")
 
 
 def _refuse_unless_empty(project: str) -> None:
@@ -134,7 +131,6 @@ def _restore_beside(database: str, dump: Path) -> None:
 
 
 def _swap() -> None:
-    """Replaces both databases by the restored ones, in one transaction."""
     there = query("postgres", "select datname from pg_database")
     renames = []
     for database in DATABASES:

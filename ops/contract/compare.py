@@ -7,34 +7,27 @@ Asset = Mapping[str, Any]
 
 
 def breaches(assets: Iterable[Asset]) -> list[str]:
-    """Compares the assets of all locations and returns a sentence for each breach of the contract.
+    """Compares the assets of all locations, as described by ``describe.py``; returns a sentence for each breach.
 
     Exactly one location can materialize a key. A location that declares another location's asset must find the
     partitions and columns that it declares, with the same types. The producer may have more of them.
-
-    Args:
-        assets: the assets of all locations, as described by ``describe.py``.
     """
     found = []
     assets = list(assets)
     owners: dict[str, Asset] = {}
     for asset in assets:
-        if not asset["materializable"]:
-            continue
-        if asset["key"] in owners:
+        if asset["materializable"] and owners.setdefault(asset["key"], asset) is not asset:
+            both = f"{owners[asset['key']]['location']} and {asset['location']}"
             found.append(
-                f"{asset['key']}: both {owners[asset['key']]['location']} and {asset['location']} materialize it; "
-                "one of them must declare it as an external AssetSpec."
+                f"{asset['key']}: both {both} materialize it; one of them must declare it as an external AssetSpec."
             )
-        owners.setdefault(asset["key"], asset)
     for need in assets:
         if need["materializable"]:
             continue
-        owner = owners.get(need["key"])
-        if owner is None:
-            found.append(f"{need['key']}: {need['location']} needs it, and no location materializes it.")
+        if need["key"] in owners:
+            found.extend(_unmet(need, owners[need["key"]]))
         else:
-            found.extend(_unmet(need, owner))
+            found.append(f"{need['key']}: {need['location']} needs it, and no location materializes it.")
     return found
 
 
@@ -59,16 +52,13 @@ def _unmet(need: Asset, owner: Asset) -> Iterable[str]:
 
 
 def new_breaches(location: str, now: Sequence[Asset], new: Sequence[Asset], unknown: Iterable[str]) -> list[str]:
-    """Compares the contract before and after a location is replaced.
+    """Returns a sentence for each breach that replacing a location would cause, without those that exist already.
 
     Args:
         location: the location that is to be replaced.
         now: the assets of all locations that are loaded now.
         new: the assets that this location would have.
         unknown: the locations that are not loaded, so that their assets are not known.
-
-    Returns:
-        A sentence for each breach that the replacement causes. Breaches that exist already are not among them.
     """
     others = [asset for asset in now if asset["location"] != location]
     after = [*others, *new]
@@ -81,6 +71,5 @@ def new_breaches(location: str, now: Sequence[Asset], new: Sequence[Asset], unkn
 
 
 def _without_orphans(assets: Sequence[Asset]) -> list[Asset]:
-    """The assets without those that are needed but that no location makes."""
     made = {asset["key"] for asset in assets if asset["materializable"]}
     return [asset for asset in assets if asset["key"] in made]

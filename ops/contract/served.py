@@ -22,7 +22,7 @@ Entry = dict[str, Any]
 
 
 def read_entries() -> dict[str, Entry]:
-    """Returns the WorkspaceLocationEntry of each location that the webserver knows, by name."""
+    """The WorkspaceLocationEntry of each location that the webserver knows, by name."""
     workspace = WebserverInside().ask(ENTRIES)["workspaceOrError"]
     return {entry["name"]: entry for entry in workspace["locationEntries"]}
 
@@ -33,19 +33,12 @@ def reload_workspace() -> set[str]:
     return set(read_entries())
 
 
-def reload_location(name: str, image: str, keys: set[str] | None, seconds: float = 30) -> None:
-    """Makes the webserver load a location again, and checks that it has the expected one.
+def reload_location(name: str, image: str, keys: set[str] | None) -> None:
+    """Makes the webserver load a location again, and checks that it has this image and assets of these keys.
 
-    Args:
-        name: name of the location.
-        image: the image that the location must report.
-        keys: keys of the assets that it must have; None accepts any.
-        seconds: how long to try.
-
-    Raises:
-        WebserverError: the webserver could not load it, or has something else loaded.
+    None accepts any assets. Raises WebserverError if that fails, or something else is loaded, for half a minute.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 30
     mutation = "mutation ($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
     while True:
         try:
@@ -78,7 +71,6 @@ def what_is_wrong(entry: Entry, image: str, keys: set[str] | None) -> str:
 
 
 def not_loaded(entries: Mapping[str, Entry]) -> list[str]:
-    """The names of the locations that the webserver could not load."""
     return [name for name, entry in entries.items() if not _is_loaded(entry)]
 
 
@@ -87,10 +79,9 @@ def _is_loaded(entry: Entry) -> bool:
 
 
 def describe_served(entries: Mapping[str, Entry]) -> list[Asset]:
-    """Describes every asset of the locations, ordered by location and key.
+    """Describes every asset in what ``read_entries`` returns, ordered by location and key.
 
-    Args:
-        entries: what ``read_entries`` returns. A location that could not be loaded has no assets.
+    A location that could not be loaded has no assets.
     """
     assets: list[Asset] = []
     for location, entry in entries.items():

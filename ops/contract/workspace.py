@@ -20,12 +20,7 @@ def check_settings(env: Mapping[str, str] | None = None) -> None:
 def describe_workspace(locations: Iterable[str] = DATA_LOCATIONS, env: Mapping[str, str] | None = None) -> list[Asset]:
     """Describes the assets of locations by loading each in its own virtual environment.
 
-    Args:
-        locations: their names.
-        env: environment to load them in; None is this process's own.
-
-    Raises:
-        LocationError: the definitions of a location do not load.
+    ``env`` None is this process's environment. Raises LocationError if the definitions of a location do not load.
     """
     script = str(ROOT / "ops/contract/describe.py")
     assets: list[Asset] = []
@@ -46,8 +41,8 @@ def _python(location: str, env: Mapping[str, str] | None, *arguments: str) -> st
     return ended.stdout
 
 
-def show() -> None:
-    """Prints every asset that the locations with data make, and checks the contract between these locations."""
+def contract() -> None:
+    """List the assets of the locations with data, and check the contract between these locations."""
     check_settings()
     assets = describe_workspace()
     rows = []

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
+
+from typer import Option
 
 from ops import compose
 from ops.command import inspect, log, run, show
@@ -24,41 +26,40 @@ from ops.deploy.prune import prune
 from ops.deploy.records import Record, Version
 from ops.env_file import env_file, set_variable
 from ops.errors import Interrupted, OpsError
-from ops.locations import Location, check_exists, read_location, tag_variable
+from ops.locations import Location, LocationArgument, check_exists, read_location, tag_variable
 
+Force = Annotated[bool, Option("--force", help="Deploy although the contract with another location breaks.")]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Faults of an image, the engine or the webserver, timeouts included, and interrupts.
 _FAILURES = (OpsError, Interrupted, KeyboardInterrupt)
 
 
-def deploy(name: str, tag: str | None, force: bool) -> None:
-    """Deploys a location: builds, tries, compares, replaces and verifies it; restores the previous version on failure.
-
-    Args:
-        name: the location.
-        tag: tag of an image that exists already; None builds one from the location's folder.
-        force: deploy although it breaks the contract with another location.
-    """
+def deploy(
+    location: LocationArgument,
+    tag: Annotated[str | None, Option(help="Tag of an existing image. Without it, the folder is built.")] = None,
+    force: Force = False,
+) -> None:
+    """Replace one location's code server by a new version, verified; on failure the previous one is restored."""
     if tag == "":
         raise OpsError("TAG is given and empty. Give the tag of an image, or leave TAG out to build one.")
-    check_exists("LOCATION", name)
-    location = read_location(name, source_tag(name) if tag is None else tag)
-    with _locked(location) as ledger:
+    check_exists("LOCATION", location)
+    new = read_location(location, source_tag(location) if tag is None else tag)
+    with _locked(new) as ledger:
         if tag is None:
-            log(f"{location.image}: building")
-            build(location)
-        elif inspect("image", location.image) is None:
-            raise OpsError(f"There is no image {location.image} here. Leave TAG out to build one, or load it first.")
-        _ship(location, ledger, "deploy", None, force)
+            log(f"{new.image}: building")
+            build(new)
+        elif inspect("image", new.image) is None:
+            raise OpsError(f"There is no image {new.image} here. Leave TAG out to build one, or load it first.")
+        _ship(new, ledger, "deploy", None, force)
 
 
-def rollback(name: str, force: bool) -> None:
-    """Deploys the good version before the one that runs; a second rollback goes to the one before that."""
-    with _locked(read_location(name, "local")) as ledger:
-        target = history.rollback_target(ledger.read(), _running(name))
+def rollback(location: LocationArgument, force: Force = False) -> None:
+    """Go back to a location's previous good version; a second rollback goes to the one before that."""
+    with _locked(read_location(location, "local")) as ledger:
+        target = history.rollback_target(ledger.read(), _running(location))
         if target is None:
-            raise OpsError(f"{name}: there is no good version before the one that runs. See `make deployments`.")
-        _ship(read_location(name, target.tag), ledger, "rollback", target, force)
+            raise OpsError(f"{location}: there is no good version before the one that runs. See `make deployments`.")
+        _ship(read_location(location, target.tag), ledger, "rollback", target, force)
 
 
 def _ship(location: Location, ledger: Ledger, action: str, target: Version | None, force: bool) -> None:
@@ -67,7 +68,16 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
         log("the deploy before this one was interrupted or failed, so the running version is not verified")
     # None if all there is is the container of a first deploy that was interrupted.
     previous = history.before_deploy(records, _running(location.name))
-    record = _record(location, action, previous)
+    record = Record(
+        attempt=secrets.token_hex(4),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        location=location.name,
+        action=action,
+        version=Version(location.tag, ""),
+        by=_who(),
+        result=history.REPLACING,
+        previous=previous,
+    )
     deployed = False
     try:
         if target:
@@ -103,7 +113,7 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
 
 
 def _compare(location: Location, known: dict[str, served.Entry], assets: list[Asset], force: bool) -> str:
-    """Checks the contract between the locations as it would be with this image; returns what the history must note."""
+    """Checks the contract between the locations with this image; returns what the history must note."""
     unknown = served.not_loaded(known)
     new = new_breaches(location.name, served.describe_served(known), assets, unknown)
     notes = [f"not compared with {name}, which does not load" for name in unknown if name != location.name]
@@ -184,7 +194,7 @@ def _remember(location: Location) -> None:
 
 
 def _running(name: str) -> Version | None:
-    """The version of a location's container, running or not."""
+    """The version of a location's container, which may have ended."""
     container = _container(name)
     return Version(container["Config"]["Image"].rpartition(":")[2], container["Image"]) if container else None
 
@@ -193,19 +203,6 @@ def _container(name: str) -> dict[str, Any] | None:
     """The container of a location; the newest one if an interrupted replacement left two."""
     found = [inspect("container", container) for container in run("docker", "compose", "ps", "-aq", name).split()]
     return max((each for each in found if each), key=lambda each: str(each["Created"]), default=None)
-
-
-def _record(location: Location, action: str, previous: Version | None) -> Record:
-    return Record(
-        attempt=secrets.token_hex(4),
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        location=location.name,
-        action=action,
-        version=Version(location.tag, ""),
-        by=_who(),
-        result=history.REPLACING,
-        previous=previous,
-    )
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,9 @@
 """What is deployed: the list that people read, and the tags that `make up` starts."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from typer import Argument
 
 from ops import compose
 from ops.command import inspect
@@ -12,8 +15,10 @@ from ops.locations import LOCATIONS, tag_variable
 from ops.table import print_table
 
 
-def list_deployments(location: str | None) -> None:
-    """Prints the attempts to deploy a location, or all locations."""
+def deployments(
+    location: Annotated[str | None, Argument(metavar="LOCATION", help="Only this location.")] = None,
+) -> None:
+    """List what was deployed when, by whom, and with what result."""
     print_records([record for record in _records() if location in (None, record.location)])
 
 
@@ -35,12 +40,8 @@ def print_records(records: Sequence[Record]) -> None:
         print("Nothing was deployed by `make deploy` yet.")
 
 
-def pin() -> list[str]:
-    """Writes the deployed tags into the env file of this clone, so that compose starts these versions.
-
-    Returns:
-        The services whose image compose must build from this clone: all with a build, except the deployed locations.
-    """
+def pin() -> None:
+    """Write the deployed tags into the env file, and print the services that compose must build."""
     records = _records()
     pinned = set()
     for name in LOCATIONS:
@@ -49,12 +50,12 @@ def pin() -> list[str]:
             image = f"{name}:{versions[-1].tag}"
             if inspect("image", image) is None:
                 # Compose would build the content of this clone under the deployed tag.
-                raise OpsError(
-                    f"{image} is deployed, and its image is missing. Deploy {name} again, then start the rest."
-                )
+                missing = f"{image} is deployed, and its image is missing."
+                raise OpsError(f"{missing} Deploy {name} again, then start the rest.")
             set_variable(env_file(), tag_variable(name), versions[-1].tag)
             pinned.add(name)
-    return [name for name, service in compose.config()["services"].items() if "build" in service and name not in pinned]
+    services = compose.config()["services"].items()
+    print(*(name for name, service in services if "build" in service and name not in pinned))
 
 
 def _records() -> list[Record]:

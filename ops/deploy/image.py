@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,14 +47,10 @@ class TrialError(OpsError):
 
 
 def source_tag(name: str, root: Path = ROOT) -> str:
-    """Names the content of a location's folder.
+    """Names the content of a location's folder by the last commit that changed it.
 
-    Returns:
-        The last commit that changed the folder, so that a commit of another team makes no new version of this location.
-        If the folder has uncommitted changes, ``-dirty-`` and a digest of its files follow.
-
-    Raises:
-        TagError: the folder is not in a git clone, or not committed.
+    So a commit of another team makes no new version of this location. With uncommitted changes, ``-dirty-``
+    and a digest of its files follow. Raises TagError if the folder is not in a git clone, or not committed.
     """
     git = ("git", "-C", str(root))
     try:
@@ -96,11 +92,7 @@ def restore_tag(image: str, version: Version) -> None:
 def try_image(location: Location) -> list[Asset]:
     """Checks that an image's definitions load, its own tests pass, and its code server becomes healthy.
 
-    Returns:
-        Its assets, as described by contract/describe.py.
-
-    Raises:
-        TrialError: a check fails.
+    Returns its assets, as described by contract/describe.py; raises TrialError if a check fails.
     """
     with ThreadPoolExecutor(3) as checks:
         described = checks.submit(_describe, location)
@@ -137,45 +129,35 @@ def _run_tests(location: Location) -> None:
 def _serve_for_a_moment(location: Location) -> None:
     name = f"{location.project}-{location.name}-trial"
     with _removed(name):
-        run(
-            *("docker", "run", "--detach", "--init", "--name", name, "--label", f"project={location.project}"),
-            *(*_isolated(location), location.image),
-        )
+        start = ("docker", "run", "--detach", "--init", "--name", name, "--label", f"project={location.project}")
+        run(*start, *_isolated(location), location.image)
         wait_for_health(name)
 
 
-def start_seconds(env: Mapping[str, str] = os.environ) -> int:
+def start_seconds() -> int:
     """Reads DEPLOY_START_SECONDS, how long a code server may take to become healthy. Unset or empty means 120."""
-    value = env.get("DEPLOY_START_SECONDS", "").strip() or "120"
+    value = os.environ.get("DEPLOY_START_SECONDS", "").strip() or "120"
     if not value.isdecimal() or not 1 <= int(value) <= 3600:
         raise OpsError(f"DEPLOY_START_SECONDS={value!r} is not a number of seconds from 1 to 3600.")
     return int(value)
 
 
 def wait_for_health(container: str) -> None:
-    """Waits until a container's code server reports that it is healthy.
-
-    Raises:
-        TrialError: it exits, or is not healthy in time; the message has the end of its output.
-    """
+    """Waits until a container's code server is healthy; raises TrialError with the end of its output if it fails."""
     seconds = start_seconds()
     try:
         run("docker", "exec", container, "python", "-c", _WAIT_FOR_HEALTH, str(PORT), str(seconds))
     except CommandError as error:
         described = inspect("container", container)
-        printed = _printed(container) if described else ""
+        # Both streams: a server prints errors on the second one.
+        logs = run("sh", "-c", 'docker logs --tail 40 "$0" 2>&1', container) if described else ""
+        printed = last_lines(logs) or "nothing"
         if not described or not described["State"]["Running"] or described["RestartCount"]:
             raise TrialError(f"The code server ended instead of serving: {printed}") from error
         said = last_lines(str(error), 1)
         raise TrialError(
             f"The code server was not healthy within DEPLOY_START_SECONDS={seconds} ({said}). It printed: {printed}"
         ) from error
-
-
-def _printed(container: str) -> str:
-    # Both streams: a server prints errors on the second one.
-    logs = run("sh", "-c", 'docker logs --tail 40 "$0" 2>&1', container)
-    return last_lines(logs) or "nothing"
 
 
 def _isolated(location: Location) -> list[str]:

@@ -22,7 +22,6 @@ class Ledger:
     container: str
 
     def read(self) -> list[Record]:
-        """All records, oldest first."""
         script = 'cat "$0" 2>/dev/null || true'
         return from_lines(run("docker", "exec", self.container, "sh", "-c", script, self._file))
 
@@ -33,7 +32,6 @@ class Ledger:
         run("docker", "exec", "--interactive", self.container, "sh", "-c", script, self._file, stdin=line)
 
     def forget(self) -> None:
-        """Removes the history."""
         run("docker", "exec", self.container, "rm", "-f", self._file)
 
     @property
@@ -65,20 +63,14 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
     # With the project's label, so that `make down` and `make destroy` stop it.
     labels = ("--label", f"project={project}", "--label", f"deployed-by={by}")
     mount = ("--volume", f"{project}_deployments:{FOLDER}")
+    start = (*_ON_TOOLBOX, "--interactive", "--init", "--name", container, *labels, *mount, toolbox)
+    command = [*start, "sh", "-c", "echo locked; exec cat"]
+    pipe = subprocess.PIPE
     reading, writing = os.pipe()
     try:
+        # In a session of its own: Ctrl-C must reach only the deploy, which cleans up before it releases the lock.
         holder = subprocess.Popen(
-            [
-                *(*_ON_TOOLBOX, "--interactive", "--init", "--name", container, *labels, *mount, toolbox),
-                *("sh", "-c", "echo locked; exec cat"),
-            ],
-            cwd=ROOT,
-            stdin=reading,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Ctrl-C must reach only the deploy, which cleans up before it releases the lock.
-            start_new_session=True,
+            command, cwd=ROOT, stdin=reading, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
     finally:
         os.close(reading)

@@ -23,29 +23,17 @@ class Version:
 
 @dataclass(frozen=True)
 class Record:
-    """A line of a location's history.
+    """A line of a location's history."""
 
-    Attributes:
-        attempt: id of the deploy or rollback that wrote it.
-        at: when, UTC, as ISO 8601.
-        location: name of the location.
-        action: ``deploy`` or ``rollback``.
-        version: the version to deploy.
-        by: who started the attempt.
-        result: one of the results above.
-        reason: why it was not deployed, or which breaches were forced.
-        previous: the version that ran before, if any.
-    """
-
-    attempt: str
-    at: str
+    attempt: str  # id of the deploy or rollback that wrote it
+    at: str  # UTC, ISO 8601
     location: str
-    action: str
-    version: Version
+    action: str  # deploy or rollback
+    version: Version  # to deploy
     by: str
-    result: str
-    reason: str = ""
-    previous: Version | None = None
+    result: str  # one of those above
+    reason: str = ""  # why it was not deployed, or which breaches were forced
+    previous: Version | None = None  # that ran before
 
 
 def to_line(record: Record) -> str:
@@ -68,10 +56,7 @@ def from_lines(text: str) -> list[Record]:
 
 def attempts(records: Iterable[Record]) -> list[Record]:
     """The last record of each attempt, in the order in which the attempts began."""
-    last: dict[str, Record] = {}
-    for record in records:
-        last[record.attempt] = record
-    return list(last.values())
+    return list({record.attempt: record for record in records}.values())
 
 
 def unverified(records: Iterable[Record]) -> Record | None:
@@ -119,12 +104,9 @@ def rollback_target(records: Sequence[Record], running: Version | None) -> Versi
 
 
 def prunable(records: Sequence[Record], needed: Iterable[str], keep: int) -> list[str]:
-    """The tags in the history that nothing needs any more.
+    """The tags in a location's whole history that nothing needs any more.
 
-    Args:
-        records: the whole history of a location.
-        needed: tags that a run or a container needs.
-        keep: how many of the versions deployed last are kept for rollbacks.
+    Those ``needed`` by a run or a container stay, and so do the last ``keep`` that were deployed, for rollbacks.
     """
     last_deployed: list[str] = []
     for record in reversed(attempts(records)):

@@ -4,40 +4,37 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from typer import Option
 
 from ops.command import ROOT, log, run, show
-from ops.locations import check_exists
+from ops.locations import NameArgument, check_exists
 
 WORKFLOWS = ROOT / ".github/workflows"
-# The settings of ruff, mypy and pytest.
-SHARED = ("pyproject.toml",)
 
 
-def check_location(name: str, python: Path | None = None, tests_only: bool = False) -> None:
-    """Runs format, lint, types and tests of a location in a copy of its folder.
-
-    Args:
-        name: the location.
-        python: Python of an environment with the packages of the location's dev.lock; None makes one in the copy.
-        tests_only: skips format, lint and types.
-    """
+def check_location(
+    name: NameArgument,
+    python: Annotated[Path | None, Option(help="Python of an environment with the location's dev.lock.")] = None,
+    tests_only: Annotated[bool, Option("--tests-only", help="Skip format, lint and types.")] = False,
+) -> None:
+    """Check and test one location in a copy without the others."""
     with tempfile.TemporaryDirectory(prefix="alone-") as folder:
         copy_alone(name, Path(folder))
         _check(Path(folder), name, python, tests_only)
 
 
-def copy_alone(name: str, folder: Path, root: Path = ROOT) -> None:
+def copy_alone(name: str, folder: Path) -> None:
     """Copies the files of a location that git knows or would add, and the shared settings of the tools."""
-    check_exists("NAME", name, root)
-    list_files = ("git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--")
-    listed = run(*list_files, name, *SHARED)
-    for path in filter(None, listed.split("\0")):
-        if (root / path).exists():  # a deleted file is listed until the deletion is committed
+    check_exists("NAME", name)
+    list_files = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--")
+    # The root's pyproject.toml has the settings of ruff, mypy and pytest.
+    for path in filter(None, run(*list_files, name, "pyproject.toml").split("\0")):
+        if (ROOT / path).exists():  # a deleted file is listed until the deletion is committed
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / path, folder / path)
+            shutil.copy(ROOT / path, folder / path)
 
 
 def _check(folder: Path, name: str, python: Path | None, tests_only: bool) -> None:
@@ -67,8 +64,8 @@ def _run(folder: Path, *command: str, **env: str) -> None:
     show(*command, cwd=folder, env={**path, **env})
 
 
-def ci_location(name: str) -> None:
-    """Runs the steps of CI's workflow for a change of one location, except its deploy."""
+def ci_location(name: NameArgument) -> None:
+    """Run the steps of CI for a change of one location, except its deploy."""
     check_exists("NAME", name)
     for command in commands(WORKFLOWS / "location.yml", "check"):
         log(f"$ {command}")

@@ -2,10 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from copier import run_copy
+from typer import Argument
 
 from ops.command import ROOT, run
+from ops.locations import NameArgument
 from ops.scaffold.tree import check_new, schema_of, with_lines
 
 NEXT = """Created {name}: folder {name}/, schema {schema}, two example assets.
@@ -16,13 +18,16 @@ Next
   {name}/README.md   what is in it, and the lines by which the owner of daily_metrics lets it read"""
 
 
-def new_location(name: str, team: str = "", root: Path = ROOT) -> None:
-    """Writes the files of a new location, and its lines in the files that all locations share.
+def new_location(
+    name: NameArgument, team: Annotated[str, Argument(metavar="TEAM", help="GitHub team that owns it, without @.")] = ""
+) -> None:
+    """Make a code location from the template."""
+    make_files(name, team)
+    print(NEXT.format(name=name, schema=schema_of(name)))
 
-    Args:
-        name: snake_case, ending in ``_location``.
-        team: GitHub team that owns it, without ``@``; empty derives it from the name.
-        root: the repository.
+
+def make_files(name: str, team: str = "", root: Path = ROOT) -> None:
+    """Writes the files of a new location, and its lines in the files that all locations share.
 
     Raises:
         LocationError: the name is not valid, or it is taken.
@@ -31,6 +36,8 @@ def new_location(name: str, team: str = "", root: Path = ROOT) -> None:
     team = team or f"{schema_of(name).replace('_', '-')}-team"
     # Computed before anything is written, since it fails if a shared file is not as expected.
     shared = with_lines(name, team, root)
+    from copier import run_copy  # slow; the other commands need not wait for it
+
     answers = {"name": name, "schema": schema_of(name), "team": team}
     run_copy(str(root / "ops/template"), root, data=answers, defaults=True, quiet=True)
     # The line breaks and the order of imports depend on the name.

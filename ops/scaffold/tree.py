@@ -43,11 +43,7 @@ def own_paths(name: str) -> list[str]:
 
 
 def check_new(name: str, root: Path = ROOT) -> None:
-    """Checks that a location of this name can be made.
-
-    Raises:
-        LocationError: the name is not valid, or it is taken.
-    """
+    """Checks that the name of a new location is valid and not taken."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_location", name):
         raise LocationError(
             f"NAME={name!r} is no name of a location. Write lower case words with '_' between them, the last one "
@@ -73,11 +69,7 @@ def check_new(name: str, root: Path = ROOT) -> None:
 
 
 def check_made_here(name: str, root: Path = ROOT) -> None:
-    """Checks that a location exists and that the template made it.
-
-    Raises:
-        LocationError: there is none of this name, or it was made by hand.
-    """
+    """Checks that a location exists and that the template made it."""
     check_exists("NAME", name, root)
     if MADE_HERE not in (root / name / "pyproject.toml").read_text():
         raise LocationError(
@@ -87,11 +79,7 @@ def check_made_here(name: str, root: Path = ROOT) -> None:
 
 
 def with_lines(name: str, team: str, root: Path = ROOT) -> dict[str, str]:
-    """The content of the shared files, by path, with the location's lines after those of the other locations.
-
-    Raises:
-        LocationError: a file has no lines of other locations.
-    """
+    """The content of the shared files, by path, with the location's lines after those of the other locations."""
     files: dict[str, str] = {}
     for file, lines in _SHARED_LINES:
         content = files.get(file) or (root / file).read_text()

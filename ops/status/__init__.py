@@ -6,6 +6,9 @@ pure functions of these facts. ``render`` and ``as_json`` print both.
 
 import os
 import sys
+from typing import Annotated, Literal
+
+from typer import Exit, Option
 
 from ops.status.as_json import as_json
 from ops.status.collect import collect
@@ -13,12 +16,15 @@ from ops.status.judge import judge
 from ops.status.render import screen
 
 
-def show(format: str = "text") -> int:
-    """Prints the state of the stack as ``text`` or ``json``; returns 0 where nothing needs a person, otherwise 1."""
+def status(
+    format: Annotated[Literal["text", "json"], Option(help="For people, or for programs.")] = "text",
+) -> None:
+    """Show the state of the stack; exit with 1 if anything in it needs a person."""
     facts = collect()
     judgement = judge(facts)
     if format == "json":
         print(as_json(facts, judgement))
     else:
         print(screen(facts, judgement, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
-    return 1 if judgement.problems else 0
+    if judgement.problems:
+        raise Exit(1)

@@ -30,7 +30,7 @@ def test_a_variable_is_removed_and_no_other_line_is() -> None:
 
 def test_a_file_whose_last_variable_is_removed_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("TAG=a\n")
-    assert set_variable(tmp_path / ".env", "TAG", None)
+    set_variable(tmp_path / ".env", "TAG", None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -38,7 +38,7 @@ def test_the_file_keeps_its_mode_and_leaves_nothing_beside_it(tmp_path: Path) ->
     path = tmp_path / ".env"
     path.write_text("SECRET=1\n")
     path.chmod(0o600)
-    assert set_variable(path, "TAG", "new")
+    set_variable(path, "TAG", "new")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("SECRET=1\nTAG=new\n", 0o600)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -46,7 +46,9 @@ def test_the_file_keeps_its_mode_and_leaves_nothing_beside_it(tmp_path: Path) ->
 def test_a_value_that_is_there_already_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("TAG=new\n")
-    assert not set_variable(path, "TAG", "new")
+    before = path.stat().st_ino
+    set_variable(path, "TAG", "new")
+    assert (path.read_text(), path.stat().st_ino) == ("TAG=new\n", before)
 
 
 def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:

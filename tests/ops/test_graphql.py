@@ -77,11 +77,6 @@ def test_a_mutation_is_sent_once() -> None:
     assert len(asked) == 1
 
 
-def test_a_mutation_is_repeated_where_the_caller_says_so() -> None:
-    with server(ERROR, GOOD) as (url, _):
-        assert Webserver(url).ask("mutation { reload }", repeat=True) == {"version": "1"}
-
-
 def test_a_webserver_that_is_not_there_is_an_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

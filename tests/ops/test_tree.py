@@ -13,7 +13,7 @@ import yaml
 
 from ops.command import ROOT
 from ops.locations import LOCATIONS, LocationError
-from ops.scaffold.new import new_location
+from ops.scaffold.new import make_files
 from ops.scaffold.remove import remove_files
 from ops.scaffold.tree import MAX_NAME, own_paths
 
@@ -31,7 +31,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_a_location_that_is_removed_leaves_every_file_as_it_was(copy: Path) -> None:
     before = content(copy)
-    new_location(NAME, "weather-team", copy)
+    make_files(NAME, "weather-team", copy)
     made = set(content(copy)) - set(before)
     assert {path for path in made if not path.startswith(tuple(own_paths(NAME)))} == set()
     remove_files(NAME, copy)
@@ -39,20 +39,20 @@ def test_a_location_that_is_removed_leaves_every_file_as_it_was(copy: Path) -> N
 
 
 def test_of_two_locations_the_first_can_be_removed_first(copy: Path) -> None:
-    new_location("bikes_location", "bikes-team", copy)
+    make_files("bikes_location", "bikes-team", copy)
     with_one = content(copy)
     remove_files("bikes_location", copy)
-    new_location(NAME, "weather-team", copy)
-    new_location("bikes_location", "bikes-team", copy)
+    make_files(NAME, "weather-team", copy)
+    make_files("bikes_location", "bikes-team", copy)
     remove_files(NAME, copy)
     assert content(copy) == with_one
 
 
 def test_a_location_can_be_made_once(copy: Path) -> None:
-    new_location(NAME, "weather-team", copy)
+    make_files(NAME, "weather-team", copy)
     before = content(copy)
     with pytest.raises(LocationError, match=r"weather_location is there already: weather_location, "):
-        new_location(NAME, "weather-team", copy)
+        make_files(NAME, "weather-team", copy)
     assert content(copy) == before
 
 
@@ -76,7 +76,7 @@ def test_a_location_can_be_made_once(copy: Path) -> None:
 def test_a_bad_name_is_refused_and_nothing_is_written(copy: Path, name: str, message: str) -> None:
     before = content(copy)
     with pytest.raises(LocationError, match=re.escape(message)):
-        new_location(name, "team", copy)
+        make_files(name, "team", copy)
     assert content(copy) == before
 
 
@@ -98,7 +98,7 @@ def test_a_shared_file_that_has_no_place_for_the_location_is_named_before_anythi
     (copy / "workspace.yaml").write_text("load_from: []\n")
     before = content(copy)
     with pytest.raises(LocationError, match=r"workspace\.yaml has no line like those of the other locations"):
-        new_location(NAME, "weather-team", copy)
+        make_files(NAME, "weather-team", copy)
     assert content(copy) == before
 
 
@@ -111,14 +111,14 @@ def test_the_longest_name_that_is_allowed_has_as_many_letters_as_the_limit() -> 
 def test_what_is_made_is_formatted_and_free_of_lint_whatever_its_name(
     copy: Path, name: str, command: tuple[str, ...]
 ) -> None:
-    new_location(name, "team", copy)
+    make_files(name, "team", copy)
     checked = subprocess.run([VENV / "ruff", *command, name], cwd=copy, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.drill
 def test_the_new_locations_code_is_typed(copy: Path) -> None:
-    new_location(NAME, "weather-team", copy)
+    make_files(NAME, "weather-team", copy)
     checked = subprocess.run(
         [LOCATION_VENV / "mypy", "--config-file", "../pyproject.toml", "src", "tests"],
         cwd=copy / NAME,
@@ -131,7 +131,7 @@ def test_the_new_locations_code_is_typed(copy: Path) -> None:
 
 @pytest.mark.drill
 def test_the_new_locations_definitions_load_and_its_own_tests_pass(copy: Path) -> None:
-    new_location(NAME, "weather-team", copy)
+    make_files(NAME, "weather-team", copy)
     for command in (("dagster", "definitions", "validate"), ("pytest", "-m", "not drill")):
         ended = subprocess.run(
             [LOCATION_VENV / command[0], *command[1:]],
@@ -148,7 +148,7 @@ def test_the_new_locations_definitions_load_and_its_own_tests_pass(copy: Path) -
 @pytest.fixture
 def made(copy: Path) -> Path:
     """A copy with a new location."""
-    new_location(NAME, "weather-team", copy)
+    make_files(NAME, "weather-team", copy)
     return copy
 
 
@@ -176,7 +176,7 @@ def test_its_network_leads_nowhere_and_only_the_platforms_services_are_on_the_pl
 @pytest.mark.parametrize("service", ["postgres", "webserver", "daemon", "docker-proxy"])
 def test_a_new_location_changes_nothing_of_a_service_that_runs_for_all(copy: Path, service: str) -> None:
     before = platform_service(copy, service)
-    new_location(NAME, "weather-team", copy)
+    make_files(NAME, "weather-team", copy)
     after = platform_service(copy, service)
     assert {key: value for key, value in after.items() if key != "depends_on"} == {
         key: value for key, value in before.items() if key != "depends_on"
