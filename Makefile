@@ -115,7 +115,7 @@ deployments: .venv/.ops ## List the deploys: when, by whom, with what result (LO
 
 # --- locations that come and go, docs/adding-a-location.md -----------------------------------------------------------
 
-.PHONY: new-location remove-location check-location build-location ci-location
+.PHONY: new-location remove-location check-location build-location
 new-location: .venv/.dev ## Create a code location from the template (NAME=weather_location, TEAM=weather-team)
 	@$(ops) new-location -- $(call given,NAME) $(call given,TEAM)
 remove-location: .venv/.ops ## Remove a location from the stack and the repository (NAME=…, DROP_DATA=1 with its tables)
@@ -124,8 +124,6 @@ check-location: .venv/.ops ## Check and test one location on its own, in a copy 
 	@$(ops) check-location -- $(call given,NAME)
 build-location: ## Build one location's image from its folder (NAME=…)
 	docker build --tag "$${NAME:?Say which: NAME=…}:$${TAG:-check}" "./$$NAME"
-ci-location: .venv/.ops ## Run the steps of CI for one location, up to its deploy (NAME=…)
-	@$(ops) ci-location -- $(call given,NAME)
 
 # --- backups ---------------------------------------------------------------------------------------------------------
 

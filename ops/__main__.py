@@ -11,7 +11,7 @@ from ops.contract.workspace import contract
 from ops.deploy.deploy import deploy, rollback
 from ops.deploy.deployed import deployments, pin
 from ops.errors import Interrupted, OpsError
-from ops.scaffold.check import check_location, ci_location
+from ops.scaffold.check import check_location
 from ops.scaffold.new import new_location
 from ops.scaffold.remove import remove_location
 from ops.status import status
@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 # In the order of --help. Each function's annotations and docstring are its arguments and its help.
 COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, status, backup, restore, new_location)
-COMMANDS += (remove_location, check_location, ci_location, contract)
+COMMANDS += (remove_location, check_location, contract)
 for command in COMMANDS:
     app.command()(command)
 app.command(hidden=True)(pin)

@@ -4,15 +4,12 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from typer import Option
 
 from ops.command import ROOT, log, run, show
 from ops.locations import NameArgument, check_exists
-
-WORKFLOWS = ROOT / ".github/workflows"
 
 
 def check_location(
@@ -62,17 +59,3 @@ def _run(folder: Path, *command: str, **env: str) -> None:
     # Imports come from the copy, even if the environment has the original package installed.
     path = {"PYTHONPATH": "src"} if folder.name.endswith("_location") else {}
     show(*command, cwd=folder, env={**path, **env})
-
-
-def ci_location(name: NameArgument) -> None:
-    """Run the steps of CI for a change of one location, except its deploy."""
-    check_exists("NAME", name)
-    for command in commands(WORKFLOWS / "location.yml", "check"):
-        log(f"$ {command}")
-        show("bash", "-e", "-c", command, env={"LOCATION": name})
-
-
-def commands(workflow: Path, job: str) -> list[str]:
-    """The shell commands of a workflow's job, in order. The actions that prepare CI's machine are skipped."""
-    content: dict[str, Any] = yaml.safe_load(workflow.read_text())
-    return [step["run"] for step in content["jobs"][job]["steps"] if "run" in step]

@@ -9,7 +9,7 @@ import pytest
 from ops.command import ROOT
 
 COMMANDS = """
-deploy rollback deployments status backup restore new-location remove-location check-location ci-location contract
+deploy rollback deployments status backup restore new-location remove-location check-location contract
 """
 
 
@@ -36,7 +36,6 @@ def test_every_command_has_help_of_its_own(command: str) -> None:
         ("new-location", "NAME"),
         ("remove-location", "NAME"),
         ("check-location", "NAME"),
-        ("ci-location", "NAME"),
         ("restore", "BACKUP"),
     ],
 )
@@ -57,7 +56,6 @@ def test_a_tag_that_is_given_and_empty_is_an_error_that_says_so() -> None:
         ("rollback", "LOCATION"),
         ("remove-location", "NAME"),
         ("check-location", "NAME"),
-        ("ci-location", "NAME"),
     ],
 )
 @pytest.mark.parametrize("name", ["", "weather", "../dbt_location"])
