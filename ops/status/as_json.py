@@ -40,7 +40,6 @@ def as_json(facts: Facts, judgement: Judgement) -> str:
 
 
 def _fields(part: Any) -> dict[str, Any]:
-    """The fields of one of the facts' dataclasses."""
     return {name: _stamp(value) if name in TIMES else value for name, value in vars(part).items()}
 
 

@@ -24,15 +24,8 @@ WAITING = ("QUEUED", "NOT_STARTED", "MANAGED")
 
 @dataclass(frozen=True)
 class AssetStatus:
-    """An asset and the state of each of its keys."""
-
     asset: Asset
     states: Mapping[Key, str]
-
-    @property
-    def is_source(self) -> bool:
-        """Whether it is loaded from outside rather than built from other assets."""
-        return not self.asset.parents
 
     def count(self, state: str) -> int:
         return list(self.states.values()).count(state)
@@ -43,12 +36,11 @@ class AssetStatus:
 
 def covered(run: Run, asset: Asset) -> Sequence[Key]:
     """The keys of an asset that a run is to build."""
-    if asset.key not in run.assets:
-        return ()
-    if asset.kind is None:
-        return (None,)
-    if run.first in asset.keys and run.last in asset.keys:
-        return asset.keys[asset.keys.index(run.first) : asset.keys.index(run.last) + 1]
+    if asset.key in run.assets:
+        if asset.kind is None:
+            return (None,)
+        if run.first in asset.keys and run.last in asset.keys:
+            return asset.keys[asset.keys.index(run.first) : asset.keys.index(run.last) + 1]
     return ()
 
 
@@ -97,7 +89,6 @@ def _status(
 
 
 def _depths(assets: Sequence[Asset]) -> Mapping[str, int]:
-    """The length of the longest path to each asset."""
     parents = {asset.key: asset.parents for asset in assets}
 
     @cache

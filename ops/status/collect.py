@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ops import compose
 from ops.command import CommandError
@@ -16,7 +16,6 @@ T = TypeVar("T")
 
 
 def collect() -> Facts:
-    """Everything that can be found out now."""
     name = ""
     try:
         project = compose.config()
@@ -40,28 +39,14 @@ def collect() -> Facts:
         except OpsError as error:
             return Unknown(str(error))
 
-    def asked_webserver(ask: Callable[[Webserver], T]) -> T | Unknown:
+    def asked_webserver(part: str) -> Any:
         # Without Postgres the webserver would not answer until the timeout.
-        return asked(lambda: ask(Webserver(url or "")), "postgres", "webserver")
+        return asked(lambda: getattr(webserver, part)(Webserver(url or "")), "postgres", "webserver")
 
+    parts = ("workspace", "daemons", "assets", "checks", "runs")
     with ThreadPoolExecutor() as pool:
-        workspace = pool.submit(asked_webserver, webserver.workspace)
-        daemons = pool.submit(asked_webserver, webserver.daemons)
-        assets = pool.submit(asked_webserver, webserver.assets)
-        checks = pool.submit(asked_webserver, webserver.checks)
-        runs = pool.submit(asked_webserver, webserver.runs)
+        answers = pool.map(asked_webserver, parts)
         answer = asked(lambda: postgres.ask(running["postgres"]), "postgres")
     storage, events = (answer, answer) if isinstance(answer, Unknown) else answer
-    return Facts(
-        time=time.time(),
-        project=name,
-        url=url,
-        services=services,
-        workspace=workspace.result(),
-        daemons=daemons.result(),
-        assets=assets.result(),
-        checks=checks.result(),
-        runs=runs.result(),
-        events=events,
-        storage=storage,
-    )
+    known = dict(zip(parts, answers, strict=True))
+    return Facts(time.time(), name, url, services, **known, events=events, storage=storage)

@@ -14,11 +14,7 @@ SECONDS = 20
 
 
 def containers(name: str) -> list[dict[str, Any]]:
-    """The containers of a project's services, without those of runs, as ``docker inspect`` describes them.
-
-    Raises:
-        CommandError: the engine does not answer.
-    """
+    """The containers of a project's services, without those of runs, as ``docker inspect`` describes them."""
     # Images that Compose built pass their labels on to every container; only a service's container has `oneoff`.
     filters = ("--filter", f"label={LABEL}.project={name}", "--filter", f"label={LABEL}.oneoff=False")
 
@@ -48,7 +44,7 @@ def services(expected: Mapping[str, Mapping[str, Any]], found: Iterable[Mapping[
 
 
 def running(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The ids of the running containers by the name of their service."""
+    """The ids of the running containers by service."""
     return {_name(container): container["Id"] for container in found if container["State"]["Status"] == "running"}
 
 

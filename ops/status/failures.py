@@ -24,7 +24,6 @@ class Failure:
 
     @property
     def label(self) -> str:
-        """What failed, as text."""
         what = ", ".join(self.assets) or (self.run.job if self.run else "")
         return f"{what} {format_ranges(self.ranges)}".strip()
 

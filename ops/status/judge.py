@@ -48,8 +48,6 @@ FULL = 0.9
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that needs a person: what it is, and the next step."""
-
     kind: str
     what: str
     next: str
@@ -57,8 +55,6 @@ class Problem:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What follows from the facts."""
-
     statuses: tuple[AssetStatus, ...]
     failures: tuple[Failure, ...]
     problems: tuple[Problem, ...]
@@ -102,7 +98,6 @@ def judge(facts: Facts) -> Judgement:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in one unit: ``40 s``, ``3 min``, ``5 h``, ``2 d``."""
     for limit, length, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
         if seconds < limit:
             return f"{max(seconds, 0) // length:.0f} {unit}"
@@ -144,10 +139,9 @@ def _services(facts: Facts) -> Iterator[Problem]:
         yield Problem("engine", facts.services.reason, "start Docker")
         return
     states = {service.state for service in facts.services if not service.one_shot}
-    if states <= {"absent"}:
-        yield Problem("stack", f"the stack {facts.project} is not up", "make up")
-    elif not states & {"running", "paused", "restarting"}:
-        yield Problem("stack", f"the stack {facts.project} is stopped", "make up")
+    if not states & {"running", "paused", "restarting"}:
+        state = "not up" if states <= {"absent"} else "stopped"
+        yield Problem("stack", f"the stack {facts.project} is {state}", "make up")
     else:
         yield from filter(None, (service_problem(service, facts.time) for service in facts.services))
 
@@ -246,12 +240,10 @@ def _queue(unfinished: Sequence[Run], now: float, down: set[str]) -> Iterator[Pr
 
 
 def share(used: int, limit: int) -> float:
-    """The used part of something, from 0 to 1."""
     return used / limit if limit else 1.0
 
 
 def is_full(role: Role) -> bool:
-    """Whether a role has almost no connections left."""
     return role.limit is not None and share(role.used, role.limit) >= FULL
 
 

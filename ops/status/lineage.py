@@ -1,4 +1,4 @@
-"""Which partitions are made from which."""
+"""Which partitions are made from which, by the time that they cover."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,9 @@ from ops.status.facts import Asset, Key, Materialization, Newest
 
 
 class Lineage:
-    """Which partitions are made from which, by the time that they cover.
+    """Unpartitioned assets are upstream of unpartitioned assets only: new zones make no day stale.
 
-    Unpartitioned assets are upstream of unpartitioned assets only: new zones make no day stale. This is a rule of this
-    project, not of Dagster's.
+    This is a rule of this project, not of Dagster's.
     """
 
     def __init__(self, assets: Iterable[Asset], newest: Newest) -> None:

@@ -58,17 +58,13 @@ select json_build_object(
 
 
 class PostgresError(OpsError):
-    """Postgres does not answer; the message is one line."""
+    """The message is one line."""
 
 
 def ask(container: str) -> tuple[Storage, Events | Unknown]:
     """Asks in one session, through the socket in Postgres's own container.
 
-    The event log is unknown where the server has none yet.
-
-    Raises:
-        CommandError: the container does not answer.
-        PostgresError: the server does not answer.
+    The event log is unknown where the server has none yet. Raises CommandError or PostgresError if either is silent.
     """
     psql = f"psql -U postgres -d postgres -qtA -v ON_ERROR_STOP=1 -v failed_runs={FAILED_RUNS}"
     limits = ("--env", "PGCONNECT_TIMEOUT=5", "--env", "PGOPTIONS=-c statement_timeout=15s")

@@ -168,7 +168,7 @@ def _data(statuses: Iterable[AssetStatus]) -> Iterator[RenderableType]:
     for status in statuses:
         asset = status.asset
         states = [(state, status.count(state), tuple(status.ranges(state))) for state in STATES]
-        grouped.setdefault((asset.location, asset.cadence, status.is_source, *states), []).append(status)
+        grouped.setdefault((asset.location, asset.cadence, not asset.parents, *states), []).append(status)
     for members in grouped.values():
         first = members[0]
         cadence = f"{first.asset.cadence}, " if first.asset.kind else ""
@@ -178,7 +178,7 @@ def _data(statuses: Iterable[AssetStatus]) -> Iterator[RenderableType]:
         for state in STATES:
             if number := first.count(state):
                 ranges = f"{format_ranges(first.ranges(state), MOST_RANGES)} ({number})" if first.asset.kind else ""
-                word = (SOURCE_WORDS if first.is_source else WORDS).get(state, state)
+                word = (WORDS if first.asset.parents else SOURCE_WORDS).get(state, state)
                 table.add_row(text(word, COLOURS.get(state, "yellow")), text(ranges, most=1000))
         yield Padding(table, (0, 0, 0, 2))
 

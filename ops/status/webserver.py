@@ -5,6 +5,7 @@ where the webserver does not answer, or answers with an error.
 """
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from ops.command import first_line
@@ -63,7 +64,6 @@ query {{
 
 
 def workspace(webserver: Webserver) -> Workspace:
-    """The code locations, their sensors and schedules, and the newest runs of their jobs."""
     entries = webserver.ask(WORKSPACE)["workspaceOrError"]["locationEntries"]
     last_runs = {
         (entry["name"], job["name"]): job["runs"][0]["runId"]
@@ -80,20 +80,11 @@ def workspace(webserver: Webserver) -> Workspace:
 
 
 def daemons(webserver: Webserver) -> tuple[Daemon, ...]:
-    """The daemon's threads that the instance needs."""
-    return tuple(
-        Daemon(
-            daemon["daemonType"],
-            daemon["lastHeartbeatTime"],
-            tuple(first_line(error["message"]) for error in daemon["lastHeartbeatErrors"]),
-        )
-        for daemon in webserver.ask(DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
-        if daemon["required"]
-    )
+    found = webserver.ask(DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+    return tuple(map(_daemon, filter(itemgetter("required"), found)))
 
 
 def assets(webserver: Webserver) -> tuple[Asset, ...]:
-    """The assets of all locations and the states of their partitions."""
     return tuple(map(_asset, webserver.ask(ASSETS)["assetNodes"]))
 
 
@@ -115,7 +106,6 @@ def checks(webserver: Webserver) -> tuple[Check, ...]:
 
 
 def runs(webserver: Webserver) -> Runs:
-    """The unfinished runs, the newest failed ones, and the newest backfills."""
     answer = webserver.ask(RUNS)
     return Runs(
         unfinished=tuple(map(_run, answer["unfinished"]["results"])),
@@ -135,6 +125,11 @@ def _keys(keys: Iterable[Mapping[str, Any]] | None) -> tuple[str, ...]:
 def _repositories(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     loaded: Mapping[str, Any] = entry["locationOrLoadError"] or {}
     return list(loaded.get("repositories", ()))
+
+
+def _daemon(daemon: Mapping[str, Any]) -> Daemon:
+    errors = tuple(first_line(error["message"]) for error in daemon["lastHeartbeatErrors"])
+    return Daemon(daemon["daemonType"], daemon["lastHeartbeatTime"], errors)
 
 
 def _location(entry: Mapping[str, Any]) -> Location:
@@ -186,7 +181,6 @@ def _asset(node: Mapping[str, Any]) -> Asset:
 
 
 def _partition_states(node: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
-    """The partition keys by Dagster's state."""
     statuses, keys = node["assetPartitionStatuses"], node["partitionKeys"]
     if statuses["__typename"] != "TimePartitionStatuses":
         return dict(statuses)
