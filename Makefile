@@ -171,7 +171,7 @@ test-ci: ## Run both, as CI does
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy without the others; lint checks format, lint and types.
 test-%_location: install-dev
-	$(ops) check-location --python $*_location/.venv/bin/python --tests-only $*_location
+	$(ops) check-location --python $*_location/.venv/bin/python $*_location
 test-cross: install-dev
 	.venv/bin/pytest -m 'not drill' $(CROSS)
 # Every stack has a name of its own, none the beginning of another one.

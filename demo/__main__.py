@@ -8,7 +8,7 @@ import psycopg2
 import typer
 
 from demo.postgres import STATE, running
-from ops.errors import OpsError
+from ops.command import OpsError
 
 app = typer.Typer(
     help="Runs the pipeline without Docker, on an embedded Postgres.",

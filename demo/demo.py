@@ -22,9 +22,8 @@ from dagster import DagsterEventType, DagsterInstance
 from demo.postgres import REPORTS, STATE, running
 from demo.range_run import FAILED
 from demo.summary import measure, render
-from ops.command import ROOT
+from ops.command import ROOT, OpsError
 from ops.contract.workspace import check_settings, describe_workspace
-from ops.errors import OpsError
 
 SAMPLE = STATE / "sample"
 LOGS = STATE / "logs"

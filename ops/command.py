@@ -1,4 +1,4 @@
-"""Runs commands on this machine: docker, through its CLI, and git."""
+"""Runs commands on this machine: docker, through its CLI, and git. With the base of the errors of this package."""
 
 import json
 import os
@@ -7,9 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from ops.errors import OpsError
-
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class OpsError(Exception):
+    """A command did not do what was asked for. The message says why, what state is left, and the next step.
+
+    Every function of this package may raise it; docstrings name the subclasses and the cases that a caller handles.
+    """
+
+
+class Interrupted(BaseException):
+    """A signal asks this process to end."""
 
 
 class CommandError(OpsError):
@@ -29,12 +38,7 @@ def run(
 ) -> str:
     """Runs a command in the project's folder and returns what it prints, unless ``stdout`` is a file that gets it.
 
-    Args:
-        env: variables added to those of this process.
-        timeout: seconds after which it is killed.
-
-    Raises:
-        CommandError: it is not installed, it failed, or it took too long.
+    ``env`` is added to this process's environment. Raises CommandError if it fails or takes over ``timeout`` seconds.
     """
     given: dict[str, Any] = {"input": stdin.encode()} if isinstance(stdin, str) else {"stdin": stdin}
     try:

@@ -6,8 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ops.command import ROOT, run
-from ops.errors import OpsError
+from ops.command import ROOT, OpsError, run
 
 Ask = Callable[[str], "list[str]"]
 DATABASES = ("dagster", "warehouse")

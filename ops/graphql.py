@@ -7,8 +7,7 @@ from typing import Any
 
 import requests
 
-from ops.command import CommandError, first_line, run
-from ops.errors import OpsError
+from ops.command import CommandError, OpsError, first_line, run
 
 # After a restart of Postgres the webserver answers with an error once for each connection that it kept open.
 ATTEMPTS = 6
@@ -32,10 +31,7 @@ class Webserver:
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Sends a query or a mutation and returns its ``data``; a query is sent again where the answer is an error.
 
-        Request ``__typename`` and ``message`` of a result that may be a PythonError.
-
-        Raises:
-            WebserverError: the webserver does not answer, answers with an error, or a result is a PythonError.
+        Raises WebserverError, also for a result that is a PythonError if the query requests ``__typename``.
         """
         body = json.dumps({"query": query, "variables": variables})
         for _ in range(0 if query.lstrip().startswith("mutation") else ATTEMPTS - 1):

@@ -9,8 +9,7 @@ from typing import Annotated
 from typer import Argument
 
 from ops import compose
-from ops.command import ROOT
-from ops.errors import OpsError
+from ops.command import ROOT, OpsError
 
 # Arguments of the commands.
 LocationArgument = Annotated[str, Argument(metavar="LOCATION", help="Name of the location, such as dbt_location.")]
@@ -69,11 +68,7 @@ class Location:
 
 
 def read_location(name: str, tag: str) -> Location:
-    """Reads from the compose files what compose would run for a location at this tag.
-
-    Raises:
-        LocationError: there is no such location, or compose would not use the tag.
-    """
+    """Reads from the compose files what compose would run for a location at this tag."""
     check_exists("LOCATION", name)
     if not re.fullmatch(r"\w[\w.-]{0,120}", tag, re.ASCII):
         raise LocationError(f"TAG={tag!r} is no tag of an image. Use letters, digits, '.', '_' and '-'.")

@@ -11,8 +11,7 @@ from pathlib import Path
 from ops import compose
 from ops.backup import manifest
 from ops.backup.dumps import dump
-from ops.command import ROOT, CommandError, run
-from ops.errors import OpsError
+from ops.command import ROOT, CommandError, OpsError, run
 
 _PARTIAL = ".partial"
 
@@ -42,7 +41,6 @@ def backup() -> None:
                 _pack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], partial / f"{volume}.tar")
             content = manifest.Manifest(
                 created=time.strftime("%Y-%m-%dT%H:%M:%SZ", created),
-                project=stack["name"],
                 commit=_commit(),
                 dagster=_dagster_release(stack["services"]["migrate"]["image"]),
                 postgres=compose.query("postgres", "show server_version")[0],

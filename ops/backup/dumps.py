@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.command import ROOT, log
+from ops.command import ROOT, OpsError, log
 from ops.compose import DATABASES, Ask, in_postgres, session
-from ops.errors import OpsError
 
 ATTEMPTS = 5
 # A load takes longer than this from its launch to its commit, since its container must start first.
@@ -37,7 +36,7 @@ def dump(folder: Path) -> dict[str, Any]:
     unfinished in the history, so it is launched again after a restore, and a repeated run leaves the same tables. A
     single snapshot would not avoid this, since commit and event are separate transactions.
 
-    Returns ``schema``, ``in_flight``, ``roles`` and ``seconds_between`` of the manifest.
+    Returns ``schema`` and ``roles`` of the manifest.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -72,13 +71,10 @@ def _attempt(folder: Path) -> dict[str, Any]:
         roles = {role for ask in snapshots.values() for role in ask(_ROLES)}
         return {
             "schema": instance("select version_num from alembic_version")[0],
-            "in_flight": int(instance(_IN_FLIGHT)[0]),
             "roles": sorted(roles),
-            "seconds_between": round(seconds_between, 3),
         }
 
 
-_IN_FLIGHT = "select count(*) from runs where status not in ('SUCCESS', 'FAILURE', 'CANCELED')"
 _ROLES = """
 select distinct r.rolname
 from pg_shdepend as d join pg_roles as r on r.oid = d.refobjid

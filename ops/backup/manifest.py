@@ -3,12 +3,12 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ops.command import OpsError
 from ops.compose import DATABASES
-from ops.errors import OpsError
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -19,14 +19,11 @@ class Manifest:
     """The content of a backup."""
 
     created: str  # when the snapshots were taken, UTC, ISO 8601
-    project: str  # of compose
     commit: str  # of the checkout that took it; empty outside git
     dagster: str  # the release that last migrated the instance
     postgres: str  # version of the server
     schema: str  # revision of the instance's schema
-    in_flight: int  # unfinished runs in the history
     roles: list[str]  # that own objects or have rights in the databases
-    seconds_between: float  # from the instance's snapshot to the warehouse's
     volumes: list[str]  # whose files are in <volume>.tar
     files: dict[str, dict[str, Any]]  # size in bytes and SHA-256 of each
 
@@ -53,7 +50,7 @@ def read(backup: Path) -> tuple[Path, Manifest]:
         content = json.loads((folder / NAME).read_text())
         if content.pop("format") != FORMAT:
             raise OpsError(f"{folder / NAME}: not of format {FORMAT}. Restore it with the checkout that wrote it.")
-        manifest = Manifest(**content)
+        manifest = Manifest(**{field.name: content[field.name] for field in fields(Manifest)})
     except FileNotFoundError:
         missing = f"{folder}: no backup there, {NAME} is missing."
         raise OpsError(f"{missing} Give BACKUP=<folder that make backup printed>.") from None

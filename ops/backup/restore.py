@@ -7,9 +7,8 @@ from typer import Argument, Option
 
 from ops import compose
 from ops.backup import manifest
-from ops.command import CommandError, log, run
+from ops.command import CommandError, OpsError, log, run
 from ops.compose import DATABASES, in_postgres, query, run_in
-from ops.errors import OpsError
 
 _RESTORING = "{}_restoring"
 _REPLACED = "{}_replaced"

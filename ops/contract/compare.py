@@ -54,11 +54,8 @@ def _unmet(need: Asset, owner: Asset) -> Iterable[str]:
 def new_breaches(location: str, now: Sequence[Asset], new: Sequence[Asset], unknown: Iterable[str]) -> list[str]:
     """Returns a sentence for each breach that replacing a location would cause, without those that exist already.
 
-    Args:
-        location: the location that is to be replaced.
-        now: the assets of all locations that are loaded now.
-        new: the assets that this location would have.
-        unknown: the locations that are not loaded, so that their assets are not known.
+    ``now`` are the assets of all loaded locations, ``new`` those that this location would have; ``unknown`` are the
+    locations that are not loaded.
     """
     others = [asset for asset in now if asset["location"] != location]
     after = [*others, *new]

@@ -4,9 +4,8 @@ import json
 import subprocess
 from collections.abc import Iterable, Mapping
 
-from ops.command import ROOT
+from ops.command import ROOT, OpsError
 from ops.contract.compare import Asset, breaches
-from ops.errors import OpsError
 from ops.locations import DATA_LOCATIONS, LocationError
 from ops.table import print_table
 

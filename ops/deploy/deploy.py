@@ -16,16 +16,15 @@ from typing import Annotated, Any
 from typer import Option
 
 from ops import compose
-from ops.command import inspect, log, run, show
+from ops.command import Interrupted, OpsError, inspect, log, run, show
 from ops.contract import served
 from ops.contract.compare import Asset, new_breaches
 from ops.deploy import records as history
-from ops.deploy.image import TrialError, build, restore_tag, source_tag, start_seconds, try_image, wait_for_health
+from ops.deploy.image import build, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
 from ops.deploy.prune import prune
 from ops.deploy.records import Record, Version
 from ops.env_file import env_file, set_variable
-from ops.errors import Interrupted, OpsError
 from ops.locations import Location, LocationArgument, check_exists, read_location, tag_variable
 
 Force = Annotated[bool, Option("--force", help="Deploy although the contract with another location breaks.")]
@@ -84,7 +83,7 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
             restore_tag(location.image, target)
         image = inspect("image", location.image)
         if image is None:
-            raise TrialError(f"There is no image {location.image} any more. Check its commit out and deploy that.")
+            raise OpsError(f"There is no image {location.image} any more. Check its commit out and deploy that.")
         record = dataclasses.replace(record, version=Version(location.tag, image["Id"]))
         log(f"{location.image}: trying it in containers of its own")
         known = served.read_entries()
@@ -118,7 +117,7 @@ def _compare(location: Location, known: dict[str, served.Entry], assets: list[As
     new = new_breaches(location.name, served.describe_served(known), assets, unknown)
     notes = [f"not compared with {name}, which does not load" for name in unknown if name != location.name]
     if new and not force:
-        raise TrialError("\n  ".join(["It would break the contract between the locations:", *new]))
+        raise OpsError("\n  ".join(["It would break the contract between the locations:", *new]))
     notes += [f"forced: {breach}" for breach in new]
     for note in notes:
         log(note)
@@ -135,7 +134,7 @@ def _replace(location: Location, keys: set[str] | None) -> None:
     run("docker", "compose", "create", "--no-recreate", "--no-build", location.name, env=location.tag_setting)
     container = _container(location.name)
     if container is None:
-        raise TrialError(f"compose created no container of {location.name}")
+        raise OpsError(f"compose created no container of {location.name}")
     run("docker", "start", container["Id"])
     wait_for_health(container["Id"])
     log(f"{location.image}: serving {time.monotonic() - began:.1f} s after the replacement began")
@@ -216,8 +215,15 @@ def _who() -> str:
 @contextmanager
 def _locked(location: Location) -> Iterator[Ledger]:
     start_seconds()  # a wrong value is reported before anything is done
-    with locked(location.project, location.name, location.toolbox, _who()) as ledger, _interruptible():
+    with locked(location.project, location.name, location.toolbox, _who()) as ledger:
+        # The signals that end a CI job become an exception, so that an unfinished deploy is cleaned up.
+        for number in _SIGNALS:
+            signal.signal(number, _interrupt)
         yield ledger
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(f"interrupted by {signal.Signals(number).name}")
 
 
 @contextmanager
@@ -228,18 +234,3 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turns the signals that end a CI job into an exception, so that an unfinished deploy is cleaned up."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(f"interrupted by {signal.Signals(number).name}")
-
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -6,11 +6,10 @@ from typing import Annotated
 from typer import Argument
 
 from ops import compose
-from ops.command import inspect
+from ops.command import OpsError, inspect
 from ops.deploy.ledger import read_all
 from ops.deploy.records import DEPLOYED, REPLACING, Record, attempts, good
 from ops.env_file import env_file, set_variable
-from ops.errors import OpsError
 from ops.locations import LOCATIONS, tag_variable
 from ops.table import print_table
 

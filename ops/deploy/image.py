@@ -5,15 +5,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-from ops.command import ROOT, CommandError, inspect, last_lines, log, run, show
+from ops.command import ROOT, CommandError, OpsError, inspect, last_lines, log, run, show
 from ops.contract.compare import Asset
 from ops.deploy.records import Version
-from ops.errors import OpsError
 from ops.locations import PORT, Location
 
 # Checks the health inside the container ten times a second: Docker's own health check runs only every ten seconds, and
@@ -38,28 +35,20 @@ while True:
 """
 
 
-class TagError(OpsError):
-    """The content of a location's folder cannot be named by a commit."""
-
-
-class TrialError(OpsError):
-    """An image failed a check; the message says which one and why."""
-
-
 def source_tag(name: str, root: Path = ROOT) -> str:
     """Names the content of a location's folder by the last commit that changed it.
 
     So a commit of another team makes no new version of this location. With uncommitted changes, ``-dirty-``
-    and a digest of its files follow. Raises TagError if the folder is not in a git clone, or not committed.
+    and a digest of its files follow. Fails if the folder is not in a git clone, or not committed.
     """
     git = ("git", "-C", str(root))
     try:
         commit = run(*git, "log", "-1", "--format=%h", "--abbrev=10", "--", name).strip()
         changed = run(*git, "status", "--porcelain", "--untracked-files=all", "--", name)
     except CommandError as error:
-        raise TagError(f"git cannot say which version of {name} this is. Give TAG=, an image's. {error}") from error
+        raise OpsError(f"git cannot say which version of {name} this is. Give TAG=, an image's. {error}") from error
     if not commit:
-        raise TagError(f"{name} is in no commit yet, so its image would have no name. Commit it, or give TAG=.")
+        raise OpsError(f"{name} is in no commit yet, so its image would have no name. Commit it, or give TAG=.")
     return f"{commit}-dirty-{_digest(name, root, git)}" if changed else commit
 
 
@@ -92,7 +81,7 @@ def restore_tag(image: str, version: Version) -> None:
 def try_image(location: Location) -> list[Asset]:
     """Checks that an image's definitions load, its own tests pass, and its code server becomes healthy.
 
-    Returns its assets, as described by contract/describe.py; raises TrialError if a check fails.
+    Returns its assets, as described by contract/describe.py; fails if a check does.
     """
     with ThreadPoolExecutor(3) as checks:
         described = checks.submit(_describe, location)
@@ -110,7 +99,7 @@ def _describe(location: Location) -> list[Asset]:
     try:
         printed = run(*start, "python", "-", location.name, stdin=script)
     except CommandError as error:
-        raise TrialError(f"The definitions in {location.image} do not load: {error}") from error
+        raise OpsError(f"The definitions in {location.image} do not load: {error}") from error
     assets: list[Asset] = json.loads(printed.splitlines()[-1])
     return assets
 
@@ -123,15 +112,23 @@ def _run_tests(location: Location) -> None:
     try:
         run("docker", "run", "--rm", "--pull", "never", "--network", "none", location.tests_image)
     except CommandError as error:
-        raise TrialError(f"The tests that ship with {location.image} fail: {error}") from error
+        raise OpsError(f"The tests that ship with {location.image} fail: {error}") from error
 
 
 def _serve_for_a_moment(location: Location) -> None:
     name = f"{location.project}-{location.name}-trial"
-    with _removed(name):
-        start = ("docker", "run", "--detach", "--init", "--name", name, "--label", f"project={location.project}")
+    _remove(name)  # left by a deploy that was killed
+    start = ("docker", "run", "--detach", "--init", "--name", name, "--label", f"project={location.project}")
+    try:
         run(*start, *_isolated(location), location.image)
         wait_for_health(name)
+    finally:
+        _remove(name)
+
+
+def _remove(container: str) -> None:
+    if inspect("container", container):
+        run("docker", "rm", "--force", "--volumes", container)
 
 
 def start_seconds() -> int:
@@ -143,7 +140,7 @@ def start_seconds() -> int:
 
 
 def wait_for_health(container: str) -> None:
-    """Waits until a container's code server is healthy; raises TrialError with the end of its output if it fails."""
+    """Waits until a container's code server is healthy; an error has the end of its output."""
     seconds = start_seconds()
     try:
         run("docker", "exec", container, "python", "-c", _WAIT_FOR_HEALTH, str(PORT), str(seconds))
@@ -153,9 +150,9 @@ def wait_for_health(container: str) -> None:
         logs = run("sh", "-c", 'docker logs --tail 40 "$0" 2>&1', container) if described else ""
         printed = last_lines(logs) or "nothing"
         if not described or not described["State"]["Running"] or described["RestartCount"]:
-            raise TrialError(f"The code server ended instead of serving: {printed}") from error
+            raise OpsError(f"The code server ended instead of serving: {printed}") from error
         said = last_lines(str(error), 1)
-        raise TrialError(
+        raise OpsError(
             f"The code server was not healthy within DEPLOY_START_SECONDS={seconds} ({said}). It printed: {printed}"
         ) from error
 
@@ -165,15 +162,3 @@ def _isolated(location: Location) -> list[str]:
     # By value, not by name: docker itself reads some variables, such as DOCKER_HOST, from its own environment.
     variables = [option for setting in location.environment.items() for option in ("--env", "=".join(setting))]
     return ["--pull", "never", "--network", "none", *variables]
-
-
-@contextmanager
-def _removed(name: str) -> Iterator[None]:
-    remove = ("docker", "rm", "--force", "--volumes", name)
-    if inspect("container", name):
-        run(*remove)  # left by a deploy that was killed
-    try:
-        yield
-    finally:
-        if inspect("container", name):
-            run(*remove)

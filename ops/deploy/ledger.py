@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ops.command import ROOT, inspect, run
+from ops.command import ROOT, OpsError, inspect, run
 from ops.deploy.records import Record, from_lines, to_line
-from ops.errors import OpsError
 
 # Where the volume is mounted. docker-compose.yml does not declare the volume, so only `make destroy` removes it.
 FOLDER = "/deployments"

@@ -14,13 +14,12 @@ from ops.locations import NameArgument, check_exists
 
 def check_location(
     name: NameArgument,
-    python: Annotated[Path | None, Option(help="Python of an environment with the location's dev.lock.")] = None,
-    tests_only: Annotated[bool, Option("--tests-only", help="Skip format, lint and types.")] = False,
+    python: Annotated[Path | None, Option(help="Run the tests only, with this Python; it has dev.lock.")] = None,
 ) -> None:
     """Check and test one location in a copy without the others."""
     with tempfile.TemporaryDirectory(prefix="alone-") as folder:
         copy_alone(name, Path(folder))
-        _check(Path(folder), name, python, tests_only)
+        _check(Path(folder), name, python)
 
 
 def copy_alone(name: str, folder: Path) -> None:
@@ -34,17 +33,15 @@ def copy_alone(name: str, folder: Path) -> None:
             shutil.copy(ROOT / path, folder / path)
 
 
-def _check(folder: Path, name: str, python: Path | None, tests_only: bool) -> None:
+def _check(folder: Path, name: str, python: Path | None) -> None:
     location = folder / name
+    tools = (python or location / ".venv/bin/python").absolute().parent
     if python is None:
-        python = location / ".venv/bin/python"
         _run(folder, sys.executable, "-m", "venv", f"{location}/.venv")
-        install = (f"{python}", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+        install = (f"{tools}/pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
         for lock in ("requirements.lock", "dev.lock"):
             _run(location, *install, "--require-hashes", "--requirement", lock)
         _run(location, *install, "--no-build-isolation", "--no-index", "--editable", ".")
-    tools = python.absolute().parent
-    if not tests_only:
         _run(folder, f"{tools}/ruff", "format", "--check", ".")
         _run(folder, f"{tools}/ruff", "check", ".")
         own = [path for path in ("src", "tests") if (location / path).is_dir()]

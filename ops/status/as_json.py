@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.status.asset_status import STATES, AssetStatus
 from ops.status.facts import Facts, Unknown
 from ops.status.failures import Failure
 from ops.status.judge import Judgement
+from ops.status.partitions import STATES, AssetStatus
 
 TIMES = {"since", "last_tick", "beat", "created", "started", "ended"}
 

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ops import compose
-from ops.command import CommandError
-from ops.errors import OpsError
+from ops.command import CommandError, OpsError
 from ops.graphql import Webserver
 from ops.status import docker, postgres, webserver
 from ops.status.facts import Facts, Unknown

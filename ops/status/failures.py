@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.status.asset_status import BUILT, FAILED, STALE, AssetStatus, covered
 from ops.status.facts import Key, Newest, Run
-from ops.status.ranges import Range, format_ranges, ranges
+from ops.status.partitions import BUILT, FAILED, STALE, AssetStatus, Range, covered, format_ranges, ranges
 
 # How long after the end of a lost run the daemon may take to retry it; it looks every half minute.
 RETRY_SECONDS = 300

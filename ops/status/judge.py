@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ops.status.asset_status import STALE, WAITING, AssetStatus, asset_statuses
 from ops.status.facts import (
     BACKFILL_FAILED,
     Backfill,
@@ -23,7 +22,7 @@ from ops.status.facts import (
 )
 from ops.status.failures import Failure, unresolved
 from ops.status.overdue import Overdue, overdue
-from ops.status.ranges import format_ranges
+from ops.status.partitions import STALE, WAITING, AssetStatus, asset_statuses, format_ranges
 
 # A thread of the daemon sends a heartbeat every half minute, less often while it is busy; Dagster calls it dead after
 # half an hour.

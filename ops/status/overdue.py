@@ -3,10 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.status.asset_status import BUILT, MISSING, STALE, AssetStatus
 from ops.status.facts import BACKFILL_IN_PROGRESS, Backfill, Key, Newest
-from ops.status.lineage import Lineage
-from ops.status.ranges import Range, ranges
+from ops.status.partitions import BUILT, MISSING, STALE, AssetStatus, Lineage, Range, ranges
 
 
 @dataclass(frozen=True)

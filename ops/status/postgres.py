@@ -8,8 +8,7 @@ the largest id, as in ``get_latest_storage_id_by_partition``, which the monthly 
 import json
 from typing import Any
 
-from ops.command import first_line, run
-from ops.errors import OpsError
+from ops.command import OpsError, first_line, run
 from ops.status.facts import Events, Materialization, Role, Storage, Unknown
 from ops.status.webserver import FAILED_RUNS
 

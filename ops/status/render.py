@@ -12,7 +12,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ops.status.asset_status import BUILT, FAILED, MISSING, RUNNING, STATES, AssetStatus
 from ops.status.facts import (
     BACKFILL_IN_PROGRESS,
     Check,
@@ -28,7 +27,7 @@ from ops.status.facts import (
 )
 from ops.status.failures import Failure
 from ops.status.judge import BEAT_SECONDS, FULL, Judgement, Problem, duration, is_full, service_problem, share
-from ops.status.ranges import format_ranges
+from ops.status.partitions import BUILT, FAILED, MISSING, RUNNING, STATES, AssetStatus, format_ranges
 
 T = TypeVar("T")
 

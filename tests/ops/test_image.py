@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.deploy.image import TagError, source_tag
+from ops.command import OpsError
+from ops.deploy.image import source_tag
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -67,10 +68,10 @@ def test_what_git_ignores_is_no_change(repository: Path) -> None:
 def test_a_folder_without_a_commit_is_refused_with_the_way_out(repository: Path) -> None:
     (repository / "new").mkdir()
     (repository / "new/code.py").write_text("1")
-    with pytest.raises(TagError, match="new is in no commit yet, so its image would have no name"):
+    with pytest.raises(OpsError, match="new is in no commit yet, so its image would have no name"):
         source_tag("new", repository)
 
 
 def test_where_there_is_no_clone_a_tag_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(TagError, match="git cannot say which version of mine this is"):
+    with pytest.raises(OpsError, match="git cannot say which version of mine this is"):
         source_tag("mine", tmp_path)

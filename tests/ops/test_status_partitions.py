@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-from ops.status.asset_status import asset_statuses
 from ops.status.facts import Asset, Run
-from ops.status.lineage import Lineage
-from ops.status.ranges import format_ranges, ranges
+from ops.status.partitions import Lineage, asset_statuses, format_ranges, ranges
 from tests.ops.stack_facts import DAILY, DAYS, MONTHS, NOW, REPORT, TRIPS, ZONES, failed_run, newest
 
 MODEL = Asset("stg_zones", "dbt_location", parents=("taxi_zones",))
