@@ -81,8 +81,6 @@ def read_location(name: str, tag: str) -> Location:
     used = {"image": service.get("image"), "DAGSTER_CURRENT_IMAGE": environment.get("DAGSTER_CURRENT_IMAGE")}
     for where, found in used.items():
         if found != wanted:
-            raise LocationError(
-                f"{name}/compose.yaml: {where} is {found}, and must be {wanted}. "
-                f"Write {name}:${{{tag_variable(name)}:-local}}."
-            )
+            right = f"{name}:${{{tag_variable(name)}:-local}}"
+            raise LocationError(f"{name}/compose.yaml: {where} is {found}, and must be {wanted}. Write {right}.")
     return Location(name, config["name"], wanted, environment, config["services"]["webserver"]["image"])

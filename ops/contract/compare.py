@@ -18,9 +18,8 @@ def breaches(assets: Iterable[Asset]) -> list[str]:
     for asset in assets:
         if asset["materializable"] and owners.setdefault(asset["key"], asset) is not asset:
             both = f"{owners[asset['key']]['location']} and {asset['location']}"
-            found.append(
-                f"{asset['key']}: both {both} materialize it; one of them must declare it as an external AssetSpec."
-            )
+            step = "one of them must declare it as an external AssetSpec"
+            found.append(f"{asset['key']}: both {both} materialize it; {step}.")
     for need in assets:
         if need["materializable"]:
             continue

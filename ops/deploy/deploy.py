@@ -184,10 +184,9 @@ def _remember(location: Location) -> None:
     try:
         set_variable(env_file(), variable, location.tag)
     except OSError as error:
-        raise OpsError(
-            f"{location.image} is deployed, but {env_file()} could not be written ({error}). Write "
-            f"{variable}={location.tag} there, or the next `docker compose up` goes back."
-        ) from error
+        what = f"{location.image} is deployed, but {env_file()} could not be written ({error})."
+        step = f"Write {variable}={location.tag} there, or the next `docker compose up` goes back."
+        raise OpsError(f"{what} {step}") from error
     if os.environ.get(variable, location.tag) != location.tag:
         log(f"{variable}={os.environ[variable]} in this environment overrides {env_file().name}; unset it")
 

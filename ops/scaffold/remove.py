@@ -45,9 +45,8 @@ def remove_location(
     try:
         run("docker", "info")
     except CommandError:
-        raise LocationError(
-            "There is no Docker engine (docker info fails), and the stack may have this location's data."
-        ) from None
+        why = "There is no Docker engine (docker info fails), and the stack may have this location's data."
+        raise LocationError(why) from None
     if _has_role(name) and not drop_data:
         # With their sizes.
         tables = "".join(f"\n  {table}" for table in compose.query("warehouse", _TABLES % name)) or "\n  no table yet"
@@ -93,10 +92,8 @@ def _has_role(name: str) -> bool:
     try:
         return name in compose.query("warehouse", "select rolname from pg_roles")
     except CommandError as error:
-        raise LocationError(
-            f"{name}: whether it has data is unknown, since Postgres does not run. "
-            f"Start it: docker compose up --detach --wait postgres. {error}"
-        ) from error
+        why = f"{name}: whether it has data is unknown, since Postgres does not run."
+        raise LocationError(f"{why} Start it: docker compose up --detach --wait postgres. {error}") from error
 
 
 def _check_unused(name: str) -> None:

@@ -60,10 +60,8 @@ def check_new(name: str, root: Path = ROOT) -> None:
         for path in sorted(root.glob("*_location/warehouse.sql"))
         for owned in re.findall(r"create schema if not exists (\w+)", path.read_text())
     }
-    if schema in owned:
-        raise LocationError(
-            f"NAME={name}: its schema {schema} is made in {owned[schema]} already. Choose another name."
-        )
+    if where := owned.get(schema):
+        raise LocationError(f"NAME={name}: its schema {schema} is made in {where} already. Choose another name.")
     if schema.startswith("pg_") or schema in _RESERVED.split():
         raise LocationError(f"NAME={name}: a schema cannot be called {schema}. Choose another name.")
 

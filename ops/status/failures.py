@@ -1,9 +1,9 @@
 """The failed runs whose partitions were not built since."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ops.status.facts import Key, Newest, Run
+from ops.status.facts import Events, Facts, Key, Newest, Run, Runs, Workspace, known
 from ops.status.partitions import BUILT, FAILED, STALE, AssetStatus, Range, covered, format_ranges, ranges
 
 # How long after the end of a lost run the daemon may take to retry it; it looks every half minute.
@@ -27,24 +27,18 @@ class Failure:
         return f"{what} {format_ranges(self.ranges)}".strip()
 
 
-def unresolved(
-    failed: Iterable[Run],
-    statuses: Sequence[AssetStatus],
-    newest: Newest,
-    reasons: Mapping[str, str],
-    last_runs: Mapping[tuple[str, str], str],
-    now: float,
-) -> list[Failure]:
+def unresolved(facts: Facts, statuses: Sequence[AssetStatus], newest: Newest) -> list[Failure]:
     """The failed runs whose partitions have neither been built since nor are being built, newest first.
 
     A run that failed after it had built its partitions, as on an asset check, is unresolved until they are built again.
-    A partition on which several runs failed counts for the newest of them. ``last_runs`` has the newest run of each job
-    that is no asset job, by location and job.
+    A partition on which several runs failed counts for the newest of them.
     """
+    reasons = known(facts.events, Events({}, {})).reasons
+    last_runs = known(facts.workspace, Workspace()).last_runs or {}
     left = {status.asset.key: {key for key, state in status.states.items() if state == FAILED} for status in statuses}
     order = {status.asset.key: status.asset.keys for status in statuses}
     failures = []
-    for run in failed:
+    for run in known(facts.runs, Runs()).failed:
         affected: dict[str, Sequence[Key]] = {}
         for status in statuses:
             asset = status.asset.key
@@ -63,7 +57,7 @@ def unresolved(
                     assets=tuple(affected),
                     ranges=tuple(ranges(keys_in_order, every_key.__contains__)),
                     reason=reasons.get(run.id, ""),
-                    retrying=run.will_retry and now - (run.ended or run.created) < RETRY_SECONDS,
+                    retrying=run.will_retry and facts.time - (run.ended or run.created) < RETRY_SECONDS,
                 )
             )
     for status in statuses:

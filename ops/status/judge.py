@@ -3,23 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ops.status.facts import (
-    BACKFILL_FAILED,
-    Backfill,
-    Check,
-    Daemon,
-    Events,
-    Facts,
-    Newest,
-    Role,
-    Run,
-    Runs,
-    Service,
-    Storage,
-    Unknown,
-    Workspace,
-    known,
-)
+from ops.status.facts import BACKFILL_FAILED, Events, Facts, Newest, Role, Runs, Service, Unknown, Workspace, known
 from ops.status.failures import Failure, unresolved
 from ops.status.overdue import Overdue, overdue
 from ops.status.partitions import STALE, WAITING, AssetStatus, asset_statuses, format_ranges
@@ -67,11 +51,10 @@ def judge(facts: Facts) -> Judgement:
     """
     runs = known(facts.runs, Runs())
     newest = facts.events.newest if isinstance(facts.events, Events) else None
-    reasons = known(facts.events, Events({}, {})).reasons
     workspace = known(facts.workspace, Workspace())
     statuses = asset_statuses(known(facts.assets, ()), runs.unfinished, runs.failed, newest)
     newest = newest or {}
-    failures = unresolved(runs.failed, statuses, newest, reasons, workspace.last_runs or {}, facts.time)
+    failures = unresolved(facts, statuses, newest)
 
     problems = list(_services(facts))
     if not any(problem.kind in ("engine", "stack") for problem in problems):
@@ -80,19 +63,17 @@ def judge(facts: Facts) -> Judgement:
         starting = {service.name for service in services if service.health == "starting"}
         problems += _unknown(facts, down, starting)
         problems += _locations(workspace, down)
-        daemons = _daemons(known(facts.daemons, ()), facts.time, down, starting)
-        automation = [*daemons, *_instigators(workspace, down)]
+        automation = [*_daemons(facts, down, starting), *_instigators(workspace, down)]
         problems += automation
         problems += _failures(failures)
-        problems += _backfills(runs.backfills, newest)
+        problems += _backfills(runs, newest)
         if not automation and not down & WORKERS:
             automated = {one.location for one in workspace.instigators if one.builds_assets and one.running}
             found = overdue(statuses, newest, automated, runs.backfills)
             problems += _overdue([one for one in found if one.location not in down], facts.time)
-        problems += _checks(known(facts.checks, ()), failures)
-        problems += _queue(runs.unfinished, facts.time, down)
-        if not isinstance(facts.storage, Unknown):
-            problems += _storage(facts.storage)
+        problems += _checks(facts, failures)
+        problems += _queue(runs, facts.time, down)
+        problems += _storage(facts)
     return Judgement(tuple(statuses), tuple(failures), tuple(problems))
 
 
@@ -165,9 +146,10 @@ def _locations(workspace: Workspace, down: set[str]) -> Iterator[Problem]:
             yield Problem("location", f"{location.name} is not loaded: {location.error}", _logs(location.name))
 
 
-def _daemons(daemons: Sequence[Daemon], now: float, down: set[str], starting: set[str]) -> Iterator[Problem]:
+def _daemons(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Problem]:
     if "daemon" in down:
         return
+    daemons, now = known(facts.daemons, ()), facts.time
     next_step = "docker compose restart daemon"
     silent = {one.name: now - one.beat for one in daemons if one.beat is not None and now - one.beat > BEAT_SECONDS}
     never = [one.name for one in daemons if one.beat is None]
@@ -197,11 +179,11 @@ def _failures(failures: Iterable[Failure]) -> Iterator[Problem]:
             yield Problem("run", f"{failure.label} failed", "see its run above, then launch it again")
 
 
-def _backfills(backfills: Iterable[Backfill], newest: Newest) -> Iterator[Problem]:
+def _backfills(runs: Runs, newest: Newest) -> Iterator[Problem]:
     built: dict[str, float] = {}
     for (asset, _), materialization in newest.items():
         built[asset] = max(built.get(asset, 0.0), materialization.time)
-    for backfill in backfills:
+    for backfill in runs.backfills:
         end = backfill.ended or backfill.created
         if backfill.status == BACKFILL_FAILED and any(built.get(asset, 0.0) < end for asset in backfill.assets):
             what = f"the backfill {backfill.id} of {', '.join(backfill.assets)} failed: {backfill.error}"
@@ -219,18 +201,18 @@ def _overdue(found: Iterable[Overdue], now: float) -> Iterator[Problem]:
         yield Problem(one.state, f"{what}: {state} {why}", "materialize these partitions")
 
 
-def _checks(checks: Iterable[Check], failures: Sequence[Failure]) -> Iterator[Problem]:
+def _checks(facts: Facts, failures: Sequence[Failure]) -> Iterator[Problem]:
     named = {failure.run.id for failure in failures if failure.run}
-    for check in checks:
+    for check in known(facts.checks, ()):
         if check.is_error and check.run_id not in named:
             what = f"check {check.name} of {check.asset} failed"
             reason = f": {check.description}" if check.description else ""
             yield Problem("check", what + reason, "see the asset's page, Checks")
 
 
-def _queue(unfinished: Sequence[Run], now: float, down: set[str]) -> Iterator[Problem]:
-    waiting = [run.created for run in unfinished if run.status in WAITING]
-    if not waiting or len(waiting) < len(unfinished) or "daemon" in down:
+def _queue(runs: Runs, now: float, down: set[str]) -> Iterator[Problem]:
+    waiting = [run.created for run in runs.unfinished if run.status in WAITING]
+    if not waiting or len(waiting) < len(runs.unfinished) or "daemon" in down:
         return
     oldest = now - min(waiting)
     if oldest > QUEUE_SECONDS:
@@ -246,7 +228,10 @@ def is_full(role: Role) -> bool:
     return role.limit is not None and share(role.used, role.limit) >= FULL
 
 
-def _storage(storage: Storage) -> Iterator[Problem]:
+def _storage(facts: Facts) -> Iterator[Problem]:
+    storage = facts.storage
+    if isinstance(storage, Unknown):
+        return
     used = share(storage.disk_used, storage.disk_used + storage.disk_free)
     if used >= FULL:
         yield Problem("disk", f"the disk is {used:.0%} full", "docker system df shows what uses the space")

@@ -12,19 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ops.status.facts import (
-    BACKFILL_IN_PROGRESS,
-    Check,
-    Daemon,
-    Facts,
-    Instigator,
-    Location,
-    Run,
-    Runs,
-    Service,
-    Storage,
-    Unknown,
-)
+from ops.status.facts import BACKFILL_IN_PROGRESS, Check, Daemon, Facts, Run, Runs, Service, Storage, Unknown, Workspace
 from ops.status.failures import Failure
 from ops.status.judge import BEAT_SECONDS, FULL, Judgement, Problem, duration, is_full, service_problem, share
 from ops.status.partitions import BUILT, FAILED, MISSING, RUNNING, STATES, AssetStatus, format_ranges
@@ -92,13 +80,13 @@ def _blocks(facts: Facts, judgement: Judgement) -> list[tuple[str, Unknown | Gro
     now, workspace = facts.time, facts.workspace
     return [
         ("Services", block(facts.services, lambda services: _services(services, now))),
-        ("Code locations", block(workspace, lambda found: _locations(found.locations, now))),
+        ("Code locations", block(workspace, lambda found: _locations(found, now))),
         ("Daemon", block(facts.daemons, lambda daemons: _daemons(daemons, now))),
         ("Data", block(facts.assets, lambda _: _data(judgement.statuses))),
         ("Runs", block(facts.runs, lambda runs: _runs(runs, now))),
         ("Unresolved failures", block(facts.runs, lambda _: _failures(judgement.failures, facts.url, now))),
         ("Asset checks", block(facts.checks, _checks)),
-        ("Sensors and schedules", block(workspace, lambda found: _instigators(found.instigators, now))),
+        ("Sensors and schedules", block(workspace, lambda found: _instigators(found, now))),
         ("Disk and connections", block(facts.storage, _storage)),
     ]
 
@@ -137,9 +125,9 @@ def _services(services: Iterable[Service], now: float) -> Iterator[RenderableTyp
     yield from _table(rows)
 
 
-def _locations(locations: Iterable[Location], now: float) -> Iterator[RenderableType]:
+def _locations(workspace: Workspace, now: float) -> Iterator[RenderableType]:
     rows = []
-    for location in locations:
+    for location in workspace.locations:
         state, colour = ("loading", "yellow") if location.loading else ("loaded", "green")
         detail = f"since {_when(location.since, now)}"
         if location.error is not None:
@@ -230,11 +218,11 @@ def _checks(checks: Sequence[Check]) -> Iterator[RenderableType]:
     yield from _more(errors)
 
 
-def _instigators(instigators: Sequence[Instigator], now: float) -> Iterator[RenderableType]:
-    if not instigators:
+def _instigators(workspace: Workspace, now: float) -> Iterator[RenderableType]:
+    if not workspace.instigators:
         yield text("none")
     rows = []
-    for one in instigators:
+    for one in workspace.instigators:
         state, colour = ("running", "green") if one.running else ("stopped", "red" if one.runs_by_default else "yellow")
         tick = f"last tick {_when(one.last_tick, now)}: {(one.last_status or '').lower()}" if one.last_tick else ""
         detail = "  ".join(filter(None, [tick, one.error]))
