@@ -61,8 +61,6 @@ def read(backup: Path) -> tuple[Path, Manifest]:
         if not (folder / name).is_file() or name not in manifest.files:
             raise OpsError(f"{folder / name} is missing. Use another backup.")
         if describe(folder / name) != manifest.files[name]:
-            raise OpsError(
-                f"{folder / name} is not what the backup wrote: its size or SHA-256 differs from {NAME}. Nothing was "
-                "changed. Use another backup, or another copy of this one."
-            )
+            damage = f"{folder / name} is not what the backup wrote: its size or SHA-256 differs from {NAME}."
+            raise OpsError(f"{damage} Nothing was changed. Use another backup, or another copy of this one.")
     return folder, manifest

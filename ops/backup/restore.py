@@ -86,10 +86,8 @@ def _refuse_unless_empty(project: str) -> None:
         if count != "0":
             there.append(f"{count} tables and views in the warehouse ({size})")
     if there:
-        raise OpsError(
-            f"The stack {project} is not empty: {', '.join(there)}. A restore replaces all of it, and nothing was "
-            "changed yet. Keep it with make backup, then give FORCE=1 too."
-        )
+        full = f"The stack {project} is not empty: {', '.join(there)}. A restore replaces all of it, and nothing was"
+        raise OpsError(f"{full} changed yet. Keep it with make backup, then give FORCE=1 too.")
 
 
 def _refuse_unless_migratable(content: manifest.Manifest) -> None:
@@ -102,10 +100,8 @@ def _refuse_unless_migratable(content: manifest.Manifest) -> None:
         )
     here = query("postgres", "show server_version_num")[0]
     if int(here) // 10000 < int(content.postgres.split(".")[0]):
-        raise OpsError(
-            f"The backup is of Postgres {content.postgres}, newer than this stack's. Nothing was changed. Restore it "
-            "into a stack whose Postgres is at least as new."
-        )
+        newer = f"The backup is of Postgres {content.postgres}, newer than this stack's. Nothing was changed."
+        raise OpsError(f"{newer} Restore it into a stack whose Postgres is at least as new.")
 
 
 def _refuse_unless_roles_exist(content: manifest.Manifest) -> None:

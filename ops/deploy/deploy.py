@@ -192,7 +192,6 @@ def _remember(location: Location) -> None:
 
 
 def _running(name: str) -> Version | None:
-    """The version of a location's container, which may have ended."""
     container = _container(name)
     return Version(container["Config"]["Image"].rpartition(":")[2], container["Image"]) if container else None
 

@@ -151,10 +151,8 @@ def wait_for_health(container: str) -> None:
         printed = last_lines(logs) or "nothing"
         if not described or not described["State"]["Running"] or described["RestartCount"]:
             raise OpsError(f"The code server ended instead of serving: {printed}") from error
-        said = last_lines(str(error), 1)
-        raise OpsError(
-            f"The code server was not healthy within DEPLOY_START_SECONDS={seconds} ({said}). It printed: {printed}"
-        ) from error
+        late = f"The code server was not healthy within DEPLOY_START_SECONDS={seconds} ({last_lines(str(error), 1)})."
+        raise OpsError(f"{late} It printed: {printed}") from error
 
 
 def _isolated(location: Location) -> list[str]:

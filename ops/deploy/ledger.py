@@ -91,7 +91,5 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
 def _held(container: str, location: str) -> str:
     holder = inspect("container", container) or {"Config": {"Labels": {}}, "Created": "?"}
     by = holder["Config"]["Labels"].get("deployed-by", "someone")
-    return (
-        f"{location} is being deployed by {by} since {holder['Created'][:19]} UTC. Try again when that has ended; "
-        f"if that machine is gone for good: docker rm --force {container}"
-    )
+    step = f"Try again when that has ended; if that machine is gone for good: docker rm --force {container}"
+    return f"{location} is being deployed by {by} since {holder['Created'][:19]} UTC. {step}"

@@ -48,7 +48,6 @@ def remove_location(
         why = "There is no Docker engine (docker info fails), and the stack may have this location's data."
         raise LocationError(why) from None
     if _has_role(name) and not drop_data:
-        # With their sizes.
         tables = "".join(f"\n  {table}" for table in compose.query("warehouse", _TABLES % name)) or "\n  no table yet"
         raise LocationError(
             f"{name} has a role and a schema in the warehouse, which would be dropped with all tables:{tables}\n"
@@ -57,8 +56,7 @@ def remove_location(
     config = compose.config()
     platform = config["services"]["webserver"]["image"]
     # Without an image of the platform, there never was a stack.
-    stack = inspect("image", platform) is not None
-    if stack:
+    if stack := inspect("image", platform):
         _check_unused(name)
         with locked(config["name"], name, platform, getpass.getuser()) as ledger:
             _withdraw(name, ledger, config)

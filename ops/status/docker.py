@@ -9,7 +9,6 @@ from ops.command import CommandError, run
 from ops.status.facts import Service
 
 LABEL = "com.docker.compose"
-WEBSERVER_PORT = "3000/tcp"
 SECONDS = 20
 
 
@@ -52,7 +51,7 @@ def webserver_url(found: Iterable[Mapping[str, Any]]) -> str | None:
     """Where the webserver is published, as Docker has it; None where it is not."""
     for container in found:
         if _name(container) == "webserver":
-            for binding in container["NetworkSettings"]["Ports"].get(WEBSERVER_PORT) or ():
+            for binding in container["NetworkSettings"]["Ports"].get("3000/tcp") or ():
                 return f"http://127.0.0.1:{binding['HostPort']}"
     return None
 

@@ -50,16 +50,9 @@ def unresolved(facts: Facts, statuses: Sequence[AssetStatus], newest: Newest) ->
         if affected or is_last_of_job:
             every_key = {key for keys in affected.values() for key in keys}
             keys_in_order = order[next(iter(affected))] if affected else ()
-            failures.append(
-                Failure(
-                    run=run,
-                    location=run.location,
-                    assets=tuple(affected),
-                    ranges=tuple(ranges(keys_in_order, every_key.__contains__)),
-                    reason=reasons.get(run.id, ""),
-                    retrying=run.will_retry and facts.time - (run.ended or run.created) < RETRY_SECONDS,
-                )
-            )
+            found = tuple(ranges(keys_in_order, every_key.__contains__))
+            retrying = run.will_retry and facts.time - (run.ended or run.created) < RETRY_SECONDS
+            failures.append(Failure(run, run.location, tuple(affected), found, reasons.get(run.id, ""), retrying))
     for status in statuses:
         asset = status.asset.key
         if left[asset]:

@@ -69,7 +69,7 @@ def judge(facts: Facts) -> Judgement:
         problems += _backfills(runs, newest)
         if not automation and not down & WORKERS:
             automated = {one.location for one in workspace.instigators if one.builds_assets and one.running}
-            found = overdue(statuses, newest, automated, runs.backfills)
+            found = overdue(statuses, newest, automated, runs)
             problems += _overdue([one for one in found if one.location not in down], facts.time)
         problems += _checks(facts, failures)
         problems += _queue(runs, facts.time, down)

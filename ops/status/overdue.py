@@ -1,9 +1,9 @@
 """What should be built and is not being built."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.status.facts import BACKFILL_IN_PROGRESS, Backfill, Key, Newest
+from ops.status.facts import BACKFILL_IN_PROGRESS, Key, Newest, Runs
 from ops.status.partitions import BUILT, MISSING, STALE, AssetStatus, Lineage, Range, ranges
 
 
@@ -19,9 +19,7 @@ class Overdue:
     automated: bool
 
 
-def overdue(
-    statuses: Sequence[AssetStatus], newest: Newest, automated: set[str], backfills: Iterable[Backfill]
-) -> list[Overdue]:
+def overdue(statuses: Sequence[AssetStatus], newest: Newest, automated: set[str], runs: Runs) -> list[Overdue]:
     """The partitions that are stale, or missing with everything upstream built, and that nothing is building.
 
     Missing partitions count only in ``automated`` locations: elsewhere nobody asked for them. A backfill in progress
@@ -29,8 +27,8 @@ def overdue(
     """
     states = {(status.asset.key, key): state for status in statuses for key, state in status.states.items()}
     lineage = Lineage([status.asset for status in statuses], newest)
-    in_backfill = {asset for one in backfills if one.status == BACKFILL_IN_PROGRESS for asset in one.assets}
-    grouped: dict[tuple[str, str, tuple[Range, ...]], list[tuple[str, float]]] = {}
+    in_backfill = {asset for one in runs.backfills if one.status == BACKFILL_IN_PROGRESS for asset in one.assets}
+    grouped: dict[tuple[str, str, tuple[Range, ...]], dict[str, float]] = {}
     for status in statuses:
         asset = status.asset
         if asset.key in in_backfill or not asset.materializable:
@@ -45,16 +43,9 @@ def overdue(
             }
             if since:
                 group = (asset.location, state, tuple(ranges(asset.keys, since.__contains__)))
-                grouped.setdefault(group, []).append((asset.key, min(since.values())))
+                grouped.setdefault(group, {})[asset.key] = min(since.values())
     return [
-        Overdue(
-            location=location,
-            assets=tuple(key for key, _ in members),
-            state=state,
-            ranges=its_ranges,
-            since=min(since for _, since in members),
-            automated=location in automated,
-        )
+        Overdue(location, tuple(members), state, its_ranges, min(members.values()), location in automated)
         for (location, state, its_ranges), members in grouped.items()
     ]
 
@@ -65,7 +56,7 @@ def _can_be_built(states: Mapping[tuple[str, Key], str], lineage: Lineage, asset
     for parent in lineage.parents(asset, key):
         state = states.get(parent, MISSING)
         in_same_run = lineage.assets[parent[0]].cadence == cadence and any(lineage.parents(*parent))
-        if state == BUILT or (in_same_run and state in (STALE, MISSING) and _can_be_built(states, lineage, *parent)):
-            continue
-        return False
+        can_follow = in_same_run and state in (STALE, MISSING) and _can_be_built(states, lineage, *parent)
+        if state != BUILT and not can_follow:
+            return False
     return True

@@ -4,8 +4,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from graphlib import TopologicalSorter
 from itertools import groupby
+from operator import attrgetter
 
 from ops.status.facts import Asset, Key, Materialization, Newest, Run
 
@@ -137,8 +138,11 @@ def asset_statuses(
     unknown.
     """
     lineage = Lineage(assets, newest or {})
-    depths = _depths(assets)
-    ordered = sorted(assets, key=lambda asset: (asset.kind is None, depths[asset.key], asset.key))
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for asset in sorted(assets, key=attrgetter("key")):
+        sorter.add(asset.key, *(parent for parent in asset.parents if parent != asset.key))
+    order = [*sorter.static_order()]
+    ordered = sorted(assets, key=lambda asset: (asset.kind is None, order.index(asset.key)))
     statuses = [_status(asset, lineage, unfinished, failed, newest) for asset in ordered]
     # An asset that another system makes and nobody has reported is neither there nor missing.
     return [status for status in statuses if status.asset.materializable or set(status.states.values()) - {MISSING}]
@@ -170,13 +174,3 @@ def _status(
         else:
             states[key] = STALE if built and source and source.id > built.id else BUILT
     return AssetStatus(asset, states)
-
-
-def _depths(assets: Sequence[Asset]) -> Mapping[str, int]:
-    parents = {asset.key: asset.parents for asset in assets}
-
-    @cache
-    def depth(key: str) -> int:
-        return max((depth(parent) + 1 for parent in parents.get(key, ()) if parent != key), default=0)
-
-    return {key: depth(key) for key in parents}
