@@ -126,13 +126,8 @@ class _Download:
         self.backoff = wait_exponential_jitter(multiplier=0.5, max=self.limits.longest_wait_seconds)
 
     def run(self, known: FileVersion | None) -> FetchedFile:
-        retrying = Retrying(
-            retry=retry_if_exception_type(SourceBusy),
-            wait=self._wait,
-            stop=self._stop,
-            before_sleep=self._before_sleep,
-            reraise=True,
-        )
+        busy = retry_if_exception_type(SourceBusy)
+        retrying = Retrying(retry=busy, wait=self._wait, stop=self._stop, before_sleep=self._log_wait, reraise=True)
         with requests.Session() as session:
             try:
                 return retrying(self._attempt, session, known)
@@ -159,7 +154,7 @@ class _Download:
             or time.monotonic() + wait > self.deadline
         )
 
-    def _before_sleep(self, state: RetryCallState) -> None:
+    def _log_wait(self, state: RetryCallState) -> None:
         assert state.outcome is not None
         assert state.next_action is not None
         self.log(f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.1f} s")

@@ -41,7 +41,8 @@ class Ledger(Generic[Row]):
         self._name = name
         self._row = row
         self._definitions = definitions
-        self._columns = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(row))
+        self._names = [field.name for field in fields(row)]
+        self._columns = sql.SQL(", ").join(map(sql.Identifier, self._names))
         self.table = sql.Identifier("raw_taxis", name)
 
     def create(self, cursor: Cursor) -> None:
@@ -59,8 +60,7 @@ class Ledger(Generic[Row]):
             return []
         statement = sql.SQL("select {} from {} where {}").format(self._columns, self.table, sql.SQL(where))
         cursor.execute(statement, parameters)
-        names = [field.name for field in fields(self._row)]
-        return [self._row(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+        return [self._row(**dict(zip(self._names, row, strict=True))) for row in cursor.fetchall()]
 
     def replace(self, cursor: Cursor, rows: list[Row], where: str = "true", parameters: Any = None) -> None:
         """Replaces rows; called in the transaction that replaces the data."""

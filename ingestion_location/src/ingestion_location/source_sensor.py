@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import dagster as dg
 import psycopg2
@@ -23,13 +23,11 @@ VERSION = "ingestion_location/version"
 # Sensors that are off can still be started by hand.
 DEFAULT_STATUS = dg.DefaultSensorStatus.RUNNING if _settings.taxi_automation == "on" else dg.DefaultSensorStatus.STOPPED
 
-UNFINISHED = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
+# Arguments of the decorator of both sensors.
+OPTIONS: dict[str, Any] = {"minimum_interval_seconds": INTERVAL_SECONDS, "default_status": DEFAULT_STATUS}
+
+FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED]
 
 T = TypeVar("T")
 
@@ -98,15 +96,16 @@ class EarlierRequest:
 
 
 class Loads:
-    """The unfinished runs of an asset, whoever launched them, and those that a sensor requested before."""
+    """The loads of an asset: those that are unfinished, whoever launched them, and those that the sensor requests."""
 
     def __init__(self, context: dg.SensorEvaluationContext, asset: str) -> None:
+        self._asset = dg.AssetKey(asset)
         self._instance = context.instance
         self._sensor = context.sensor_name
         self._unfinished = {
             run.tags.get("dagster/partition")
-            for run in self._instance.get_runs(filters=dg.RunsFilter(statuses=list(UNFINISHED)))
-            if dg.AssetKey(asset) in (run.asset_selection or ())
+            for run in self._instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
+            if self._asset in (run.asset_selection or ())
         }
 
     def is_loading(self, partition: str | None) -> bool:
@@ -124,21 +123,15 @@ class Loads:
         transient = is_transient_failure(last.dagster_run)
         return EarlierRequest(last.dagster_run.status, attempts, last.update_timestamp + wait if transient else None)
 
+    def request(self, version: str, earlier: EarlierRequest | None, partition: str | None = None) -> dg.RunRequest:
+        """Requests a run that loads a version of the asset's files.
 
-def request_load(
-    asset: str, version: str, earlier: EarlierRequest | None, partition: str | None = None
-) -> dg.RunRequest:
-    """Requests a run that loads a version of an asset's files.
-
-    Dagster launches one run per run key, here version and attempt: a version is requested again only after a transient
-    failure. The asset is named, although it is the sensor's only one, so that the run has an asset selection.
-    """
-    return dg.RunRequest(
-        run_key=f"{version} {earlier.attempts + 1}" if earlier else version,
-        partition_key=partition,
-        asset_selection=[dg.AssetKey(asset)],
-        tags={VERSION: version},
-    )
+        Dagster launches one run per run key, here version and attempt: a version is requested again only after a
+        transient failure. The asset is named, although it is the sensor's only one, so that the run has a selection.
+        """
+        key = f"{version} {earlier.attempts + 1}" if earlier else version
+        tags = {VERSION: version}
+        return dg.RunRequest(run_key=key, partition_key=partition, asset_selection=[self._asset], tags=tags)
 
 
 def read_ledger(warehouse: Warehouse, read: Callable[[Cursor], T]) -> T:
@@ -152,9 +145,3 @@ def read_ledger(warehouse: Warehouse, read: Callable[[Cursor], T]) -> T:
             f"The ledger in the warehouse {warehouse.host}:{warehouse.port} cannot be read ({reason}). "
             "Nothing was requested. Check WAREHOUSE_HOST and the server; the next tick tries again."
         ) from error
-
-
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """Names for a sentence: 2023-01, 2023-02, 2023-03 and 9 more."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -54,11 +54,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             keepalives_interval=10,
             keepalives_count=3,
         )
-        try:
-            with connection:
-                yield connection
-        finally:
-            connection.close()
+        with contextlib.closing(connection), connection:
+            yield connection
 
     def is_away(self, error: psycopg2.Error) -> bool:
         """Whether the server could not be reached or the connection was lost, so that another run may succeed."""

@@ -11,15 +11,7 @@ from ingestion_location.defs.trips import ledger
 from ingestion_location.partitions import monthly_partition
 from ingestion_location.source import TlcSource
 from ingestion_location.source_errors import SourceError
-from ingestion_location.source_sensor import (
-    DEFAULT_STATUS,
-    INTERVAL_SECONDS,
-    Loads,
-    SensorState,
-    listed,
-    read_ledger,
-    request_load,
-)
+from ingestion_location.source_sensor import OPTIONS, Loads, SensorState, read_ledger
 from ingestion_location.warehouse import Warehouse
 
 # Runs requested per tick: a first start on ten years fills the queue by and by, not with 120 runs at once.
@@ -75,13 +67,19 @@ def look_for_months(
                 found[str(earlier)].append(name)
             else:
                 found["published and requested" if kind == "waiting" else "changed and requested"].append(name)
-                requests.append(request_load("taxi_trips", published.version, earlier, f"{month}"))
+                requests.append(loads.request(published.version, earlier, f"{month}"))
     sentence = ", ".join(
         [f"{len(lists['loaded'])} of {len(months)} months loaded"]
-        + [f"{len(names)} {what} ({listed(sorted(names))})" for what, names in found.items()]
+        + [f"{len(names)} {what} ({_listed(sorted(names))})" for what, names in found.items()]
     )
     state = state.after_error(refusal, sentence, after, now) if refusal else SensorState(found=sentence, after=after)
     return state.result(sorted(requests, key=lambda request: str(request.partition_key)))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a sentence: 2023-01, 2023-02, 2023-03 and 9 more."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def in_turn(months: Sequence[date], after: str | None, most: int) -> list[date]:
@@ -92,8 +90,7 @@ def in_turn(months: Sequence[date], after: str | None, most: int) -> list[date]:
 
 @dg.sensor(
     target=dg.AssetSelection.assets("taxi_trips"),
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=DEFAULT_STATUS,
+    **OPTIONS,
     description="Loads the months that the source has and the warehouse lacks, or has from another file.",
 )
 def new_trip_files(context: dg.SensorEvaluationContext, tlc: TlcSource, warehouse: Warehouse) -> dg.SensorResult:

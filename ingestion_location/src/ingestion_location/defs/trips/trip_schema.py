@@ -94,9 +94,6 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 ARROW_SCHEMA = pa.schema([pa.field(column.name, column.arrow) for column in COLUMNS])
-
-
-_TIMES = tuple(column.name for column in COLUMNS if column.postgres == "timestamp")
 # Postgres can store other times, but its clients cannot read them.
 EARLIEST, LATEST = datetime.min, datetime.max
 

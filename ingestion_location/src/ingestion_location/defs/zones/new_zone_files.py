@@ -7,14 +7,7 @@ import dagster as dg
 from ingestion_location.defs.zones.zones_table import ZONE_FILES
 from ingestion_location.source import TlcSource
 from ingestion_location.source_errors import SourceError
-from ingestion_location.source_sensor import (
-    DEFAULT_STATUS,
-    INTERVAL_SECONDS,
-    Loads,
-    SensorState,
-    read_ledger,
-    request_load,
-)
+from ingestion_location.source_sensor import OPTIONS, Loads, SensorState, read_ledger
 from ingestion_location.warehouse import Warehouse
 
 
@@ -48,14 +41,13 @@ def look_for_zones(
     earlier = loads.earlier_request(version)
     if earlier is not None and not earlier.is_due(now):
         return SensorState(found=f"{loaded}, {earlier}: {names}").result()
-    request = request_load("taxi_zones", version, earlier)
+    request = loads.request(version, earlier)
     return SensorState(found=f"{loaded}, published and requested ({names})").result([request])
 
 
 @dg.sensor(
     target=dg.AssetSelection.assets("taxi_zones"),
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=DEFAULT_STATUS,
+    **OPTIONS,
     description="Loads the zones when the source has another lookup or other shapes than the warehouse.",
 )
 def new_zone_files(context: dg.SensorEvaluationContext, tlc: TlcSource, warehouse: Warehouse) -> dg.SensorResult:
