@@ -83,7 +83,7 @@ def test_the_folder_of_the_reports_and_its_url_can_be_set(monkeypatch: pytest.Mo
     assert read_settings().reports_url == "https://reports.example/taxi"
 
 
-@pytest.mark.parametrize(("value", "on"), [("on", True), ("off", False), ("", True)])
-def test_automation_is_on_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, on: bool) -> None:
+@pytest.mark.parametrize(("value", "switch"), [("on", "on"), ("off", "off"), ("", "on")])
+def test_automation_is_on_unless_it_is_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, switch: str) -> None:
     monkeypatch.setenv("TAXI_AUTOMATION", value)
-    assert read_settings().taxi_automation is on
+    assert read_settings().taxi_automation == switch

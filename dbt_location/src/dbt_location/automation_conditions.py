@@ -61,51 +61,40 @@ REBUILT = (
     .with_label("something that it is made from was built since")
 )
 
+
+def _build(label: str, updated: Condition, *unless: Condition) -> Condition:
+    """Build what is missing or outdated once all that it is made from is there and nothing of it is being built."""
+    outdated = (updated | _not_tried(MISSING | REBUILT)).with_label("it is missing or outdated")
+    condition = outdated & UPSTREAM_THERE & ~UPSTREAM_MISSING & ~UPSTREAM_IN_PROGRESS & ~IN_PROGRESS
+    for hindrance in unless:
+        condition &= ~hindrance
+    return condition.with_label(label)
+
+
 # What has no partitions.
-build_when_upstream_is_loaded: Condition = (
-    (
-        _newer(AC.any_deps_match(AC.newly_updated()).allow(LOADED), "what it is made from was loaded")
-        | _not_tried(MISSING | REBUILT)
-    ).with_label("it is missing or outdated")
-    & UPSTREAM_THERE
-    & ~UPSTREAM_MISSING
-    & ~UPSTREAM_IN_PROGRESS
-    & ~IN_PROGRESS
-).with_label("build when what it is made from is loaded")
+build_when_upstream_is_loaded = _build(
+    "build when what it is made from is loaded",
+    _newer(AC.any_deps_match(AC.newly_updated()).allow(LOADED), "what it is made from was loaded"),
+)
 
 # A day of the month that was loaded, whichever models lie between the two: so a month that is loaded again has all
 # models of its days built in one run, those that failed before too.
-build_when_month_is_loaded: Condition = (
-    (
-        _newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded") | _not_tried(MISSING | REBUILT)
-    ).with_label("it is missing or outdated")
-    & UPSTREAM_THERE
-    & ~UPSTREAM_MISSING
-    & ~UPSTREAM_IN_PROGRESS
-    & ~IN_PROGRESS
-).with_label("build when its month is loaded")
+build_when_month_is_loaded = _build(
+    "build when its month is loaded",
+    _newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded"),
+)
 
 # A month that is made from days waits until all of them are there and as new as the month's trips. Its days may come in
 # several runs, and a month built between two of them would be half old, half new. A run never has days and months; the
 # monthly models and what is made from them are built together, in one run.
+_DAY_BUILT = AC.any_deps_match(AC.newly_updated()).ignore(ZONES)
+_TABLE_BUILT = AC.any_deps_match(AC.will_be_requested()).with_label("a table that it shows is built in the same run")
+_DAY_FAILED = AC.any_deps_match(AC.execution_failed() & ~AC.will_be_requested()).ignore(ZONES)
 _OLD = AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated())
-_WITH_ITS_TABLES = AC.any_deps_match(AC.will_be_requested()).with_label(
-    "a table that it shows is built in the same run"
+_DAY_OLD = AC.any_deps_match(_OLD & ~AC.will_be_requested()).ignore(ZONES)
+build_when_days_are_current = _build(
+    "build when all of its days are current",
+    _newer(_DAY_BUILT, "one of its days was built") | _TABLE_BUILT,
+    _DAY_FAILED.with_label("the last run of one of its days failed"),
+    _DAY_OLD.with_label("one of its days is older than the load of its month"),
 )
-build_when_days_are_current: Condition = (
-    (
-        _newer(AC.any_deps_match(AC.newly_updated()).ignore(ZONES), "one of its days was built")
-        | _not_tried(MISSING | REBUILT)
-        | _WITH_ITS_TABLES
-    ).with_label("it is missing or outdated")
-    & UPSTREAM_THERE
-    & ~UPSTREAM_MISSING
-    & ~UPSTREAM_IN_PROGRESS
-    & ~AC.any_deps_match(AC.execution_failed() & ~AC.will_be_requested())
-    .ignore(ZONES)
-    .with_label("the last run of one of its days failed")
-    & ~AC.any_deps_match(_OLD & ~AC.will_be_requested())
-    .ignore(ZONES)
-    .with_label("one of its days is older than the load of its month")
-    & ~IN_PROGRESS
-).with_label("build when all of its days are current")

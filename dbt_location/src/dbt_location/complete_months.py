@@ -11,13 +11,12 @@ DAYS = "location_metrics"
 
 
 def ranges(days: Iterable[date]) -> str:
-    """Days, in order, as text in which consecutive ones are a range: ``2023-01-01 to 2023-01-05, 2023-01-09``."""
+    """Days, in order, as text with consecutive ones as a range: ``2023-01-01 to 2023-01-05, 2023-01-09``."""
     found: list[tuple[date, date]] = []
     for day in days:
-        if found and day == found[-1][1] + timedelta(days=1):
-            found[-1] = (found[-1][0], day)
-        else:
-            found.append((day, day))
+        follows = found and day == found[-1][1] + timedelta(days=1)
+        first = found.pop()[0] if follows else day
+        found.append((first, day))
     return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in found)
 
 
@@ -30,7 +29,7 @@ def gaps(
         asset: name of the asset.
         partitions: the partitions that are needed.
         built: per partition key of the asset, when it was last built: larger is later.
-        source: what it is made from, as a message names it.
+        source: what it is made from, for the message.
         newest: when the newest part of that came, by the same clock; None where nothing is known.
     """
     missing = [day for day in partitions if f"{day}" not in built]
@@ -44,14 +43,9 @@ def gaps(
 
 
 def month_gaps(instance: dg.DagsterInstance, month: date, tables: Sequence[str] = ()) -> list[str]:
-    """What a month lacks to be whole, by what the instance has on record.
+    """What a month (its first day) lacks to be whole, by the instance's record.
 
-    It asks the instance once for the trips, once for the days and once per table, whatever the number of days.
-
-    Args:
-        instance: where the runs are recorded.
-        month: first day of the month.
-        tables: monthly models that have to be built since the days were.
+    The monthly models ``tables`` have to be built since the days were.
     """
     days = [month + timedelta(days=day) for day in range((next_month(month) - month).days)]
     built = _latest(instance, DAYS, days)
@@ -69,13 +63,9 @@ def is_whole(instance: dg.DagsterInstance, month: date) -> bool:
 def require_whole_month(context: dg.AssetExecutionContext, *tables: str) -> tuple[date, date]:
     """The month of a run, first day and day after the last, once it is sure that it is whole.
 
-    Args:
-        context: the run.
-        tables: the monthly models that the asset reads.
-
     Raises:
-        dagster.Failure: a day is missing, or older than the last load of its trips, or a table is older than the days,
-            or the run is of several months; nothing is changed yet.
+        dagster.Failure: a day is missing, or older than the last load of its trips, or one of the monthly models
+            ``tables`` is older than the days, or the run is of several months; nothing is changed yet.
     """
     start, end = (bound.date() for bound in context.partition_time_window)
     if end != next_month(start):

@@ -7,7 +7,7 @@ dbt-core.
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from importlib import metadata
 from typing import Any
 
@@ -38,17 +38,9 @@ __all__ = ["DagsterDbtTranslator", "DbtCliInvocation", "DbtCliResource", "DbtPro
 def select_unique_ids(
     select: str, exclude: str, selector: str, project: DbtProject | None, manifest_json: Mapping[str, Any]
 ) -> Set[str]:
-    """Unique ids of the nodes that a selection names, in place of dagster-dbt's function of this name.
-
-    Args:
-        select: dbt's ``--select``.
-        exclude: dbt's ``--exclude``, or empty.
-        selector: name of a selector of selectors.yml, or empty.
-        project: the dbt project.
-        manifest_json: dbt's manifest.
-    """
+    """Unique ids of the nodes that a selection names, in place of dagster-dbt's function of this name."""
     chosen = _nodes(select, manifest_json)
-    excluded = _nodes(exclude, manifest_json) if exclude else frozenset[str]()
+    excluded = _nodes(exclude, manifest_json) if exclude else set[str]()
     if selector or chosen is None or excluded is None:
         # This tells dagster-dbt that dbt-core can be imported: only its module that evaluates selections, no other.
         utils.DBT_PYTHON_VERSION = version.parse(metadata.version("dbt-core"))  # type: ignore[attr-defined]
@@ -58,30 +50,22 @@ def select_unique_ids(
 
 def _nodes(selection: str, manifest: Mapping[str, Any]) -> Set[str] | None:
     """The nodes of ``fqn:*``, of one source with all that depends on it, or of one tag; None for another selection."""
-    nodes = manifest["nodes"]
+    nodes, children = manifest["nodes"], manifest["child_map"]
     method, _, value = selection.partition(":")
     if selection == "fqn:*":
         return set(nodes)
-    if method == "source" and value.endswith("+"):
-        source = f"source.{manifest['metadata']['project_name']}.{value.removesuffix('+')}"
-        return _descendants(source, manifest["child_map"]) & set(nodes) if source in manifest["sources"] else None
     if method == "tag" and value.isidentifier():
         tagged = [id for id, node in nodes.items() if value in node["tags"]]
-        return {*tagged, *_tests_of(tagged, manifest)}
+        tests = [child for id in tagged for child in children[id] if child.startswith("test.")]
+        return {*tagged, *tests}
+    source = f"source.{manifest['metadata']['project_name']}.{value.removesuffix('+')}"
+    if method == "source" and value.endswith("+") and source in manifest["sources"]:
+        found = [source]
+        # The list grows while the loop walks over it.
+        for id in found:
+            found += [child for child in children[id] if child not in found]
+        return set(nodes).intersection(found)
     return None
-
-
-def _descendants(node: str, children: Mapping[str, Iterable[str]]) -> Set[str]:
-    found, todo = set[str](), [node]
-    while todo:
-        new = set(children[todo.pop()]) - found
-        found |= new
-        todo += new
-    return found
-
-
-def _tests_of(nodes: Iterable[str], manifest: Mapping[str, Any]) -> Iterable[str]:
-    return (child for node in nodes for child in manifest["child_map"][node] if child.startswith("test."))
 
 
 for _module in (asset_utils, dbt_manifest_asset_selection):

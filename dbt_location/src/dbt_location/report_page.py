@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,28 +15,19 @@ from dbt_location.pictures.chart import AMBER, BLUE, REPORT_DPI, data_url, lines
 from dbt_location.pictures.choropleth import Zone, zone_chart
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, Template
+    from jinja2 import Template
+    from matplotlib.figure import Figure
 
-TEMPLATES = Path(__file__).parent / "templates"
 TOP_ZONES = 10
 MISSING = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
 class Month:
-    """What a report shows: rows of the metrics' tables for the month, and some of the month before.
+    """What a report shows: the month ``[start, end)``, and some of the month before, from its first day ``before``.
 
-    Args:
-        start: first day of the month.
-        end: day after the last.
-        before: first day of the month before.
-        numbers: row of ``monthly_totals``.
-        numbers_before: the same of the month before; None where that is not built.
-        by_day: rows of ``manhattan_stats``, worked out anew.
-        flows: rows of ``borough_flows``.
-        pickups: rows of ``zone_pickups``.
-        pickups_before: the same of the month before.
-        zones: all zones, with their shapes.
+    ``numbers`` are rows of ``monthly_totals``, None where the month before is not built; ``by_day`` are rows of
+    ``manhattan_stats``, ``flows`` of ``borough_flows``, ``pickups`` of ``zone_pickups``.
     """
 
     start: date
@@ -65,19 +55,11 @@ class Measure(NamedTuple):
     part: "Measure | None" = None
 
 
+PER_DAY = Measure("per day", lambda month, days: month.trips / days, "{:,.0f}")
+PER_TRIP = Measure("per trip", lambda month, days: month.revenue / month.trips if month.trips else None, "${:,.2f}")
 MEASURES = (
-    Measure(
-        "Trips",
-        lambda month, days: month.trips,
-        "{:,.0f}",
-        part=Measure("per day", lambda month, days: month.trips / days, "{:,.0f}"),
-    ),
-    Measure(
-        "Revenue",
-        lambda month, days: month.revenue,
-        "${:,.0f}",
-        part=Measure("per trip", lambda month, days: month.revenue / month.trips if month.trips else None, "${:,.2f}"),
-    ),
+    Measure("Trips", lambda month, days: month.trips, "{:,.0f}", part=PER_DAY),
+    Measure("Revenue", lambda month, days: month.revenue, "${:,.0f}", part=PER_TRIP),
     Measure("Average duration", lambda month, days: month.average_duration, "{:.1f} min", "{:+.1f} min"),
     Measure("Trips over 30 minutes", lambda month, days: month.pct_over_30_min, "{:.1%}", "points"),
     Measure("Picked up in Manhattan", lambda month, days: month.manhattan_share, "{:.1%}", "points"),
@@ -99,14 +81,14 @@ def render_month(month: Month) -> str:
         measures=[_measured(measure, month) for measure in MEASURES],
         colours=(BLUE, AMBER),
         charts=[
-            {"title": panel.title, "picture": data_url(png(lines_by_day(days, [panel]), REPORT_DPI))}
+            {"title": panel.title, "picture": _picture(lines_by_day(days, [panel]))}
             for panel in panels(month.by_day)
             if days
         ],
         by_day=[_day(row) for row in month.by_day],
         map_title=title,
-        map_wide=data_url(png(zone_chart(title, "pickups", month.zones, titled=False), REPORT_DPI)),
-        map_narrow=data_url(png(zone_chart(title, "pickups", month.zones, narrow=True, titled=False), REPORT_DPI)),
+        map_wide=_picture(zone_chart(title, "pickups", month.zones, titled=False)),
+        map_narrow=_picture(zone_chart(title, "pickups", month.zones, narrow=True, titled=False)),
         zones=_busiest(month),
         boroughs=order,
         flows=_flow_rows(month, order),
@@ -114,11 +96,7 @@ def render_month(month: Month) -> str:
 
 
 def render_index(file_names: Sequence[str]) -> str:
-    """The page that lists the reports.
-
-    Args:
-        file_names: names of the reports' files, ``YYYY-MM.html``, in the order to show them in.
-    """
+    """The page that lists the reports, given the names of their files, ``YYYY-MM.html``, in the order to show."""
     months = [
         {"file_name": name, "year": name[:4], "name": f"{date.fromisoformat(f'{name[:7]}-01'):%B %Y}"}
         for name in file_names
@@ -127,22 +105,15 @@ def render_index(file_names: Sequence[str]) -> str:
     return _template("index.html.j2").render(years=years)
 
 
-@cache
-def _environment() -> "Environment":
+def _template(name: str) -> "Template":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(name)
 
 
-def _template(name: str) -> "Template":
-    return _environment().get_template(name)
+def _picture(figure: "Figure") -> str:
+    return data_url(png(figure, REPORT_DPI))
 
 
 def _text(number: Any, form: str) -> str:
@@ -180,9 +151,9 @@ def _measured(measure: Measure, month: Month) -> dict[str, Any]:
 
 def _day(row: Any) -> dict[str, Any]:
     forms = {"trips": "{:,.0f}", "revenue": "${:,.0f}", "average_duration": "{:.1f}", "pct_over_30_min": "{:.1%}"}
-    numbers = [
-        _text(getattr(row, f"{whose}{column}"), form) for column, form in forms.items() for whose in ("", "city_")
-    ]
+    numbers = []
+    for column, form in forms.items():
+        numbers += [_text(getattr(row, column), form), _text(getattr(row, f"city_{column}"), form)]
     return {"day": f"{row.date_of_business:%a %d}", "numbers": numbers}
 
 

@@ -4,12 +4,11 @@ import dagster as dg
 
 from dbt_location.settings import read_settings
 
+_on = read_settings().taxi_automation == "on"
 automatic_builds = dg.AutomationConditionSensorDefinition(
     "automatic_builds",
     target=dg.AssetSelection.all(),
-    default_status=dg.DefaultSensorStatus.RUNNING
-    if read_settings().taxi_automation
-    else dg.DefaultSensorStatus.STOPPED,
+    default_status=dg.DefaultSensorStatus.RUNNING if _on else dg.DefaultSensorStatus.STOPPED,
     # A tick costs a few queries; the interval is a part of the wait from a month's load to the build of its days.
     minimum_interval_seconds=10,
     description="Builds the days of every month that was loaded, and what is made from them.",

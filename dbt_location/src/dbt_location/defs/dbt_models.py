@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
@@ -30,6 +30,8 @@ BUILD = ("build", "--exclude-resource-type", "unit_test")
 # One dbt run at a time: two would create the same views and temporary tables.
 POOL = "dbt"
 
+_assets_of = partial(dbt_assets, manifest=manifest(), project=analytics_project, pool=POOL)
+
 
 def window_options(start: date, end: date) -> list[str]:
     """dbt's options for the window ``[start, end)``; unlike ``--vars``, they do not make it parse the project again."""
@@ -40,15 +42,12 @@ def window_options(start: date, end: date) -> list[str]:
 def get_dbt_partitioned_models() -> dg.AssetsDefinition:
     """The models by day; one run builds any range of days, as one window."""
 
-    @dbt_assets(
-        manifest=manifest(),
-        project=analytics_project,
+    @_assets_of(
         select=PARTITIONED,
         exclude=MONTHLY,
         partitions_def=daily_partition,
         backfill_policy=BACKFILL_POLICY,
         dagster_dbt_translator=AnalyticsTranslator(build_when_month_is_loaded),
-        pool=POOL,
     )
     def dbt_partitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
         args = [*BUILD, *window_options(*context.partition_time_window)]
@@ -61,14 +60,11 @@ def get_dbt_partitioned_models() -> dg.AssetsDefinition:
 def get_dbt_monthly_models() -> dg.AssetsDefinition:
     """The models by month; a run builds one month."""
 
-    @dbt_assets(
-        manifest=manifest(),
-        project=analytics_project,
+    @_assets_of(
         select=MONTHLY,
         partitions_def=monthly_partition,
         backfill_policy=MONTHLY_BACKFILL_POLICY,
         dagster_dbt_translator=AnalyticsTranslator(build_when_days_are_current),
-        pool=POOL,
     )
     def dbt_monthly_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
         start, end = require_whole_month(context)
@@ -86,13 +82,7 @@ def get_dbt_monthly_models() -> dg.AssetsDefinition:
 def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
     """The models that have no day."""
 
-    @dbt_assets(
-        manifest=manifest(),
-        project=analytics_project,
-        exclude=PARTITIONED,
-        dagster_dbt_translator=AnalyticsTranslator(build_when_upstream_is_loaded),
-        pool=POOL,
-    )
+    @_assets_of(exclude=PARTITIONED, dagster_dbt_translator=AnalyticsTranslator(build_when_upstream_is_loaded))
     def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
         yield from stream(dbt.cli([*BUILD], context=context), partitions=1)
 

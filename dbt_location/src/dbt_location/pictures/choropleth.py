@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbt_location.pictures.chart import BLUE, FAINT, INK, canvas, heading, plain_axes
@@ -66,19 +66,16 @@ def zone_chart(title: str, unit: str, zones: Sequence[Zone], *, narrow: bool = F
 def _map(title: str, unit: str, zones: Sequence[Zone], narrow: bool) -> "Figure":
     from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
-    paths = [_path(json.loads(zone.geometry or "")) for zone in zones]
+    placed = [(zone, _path(json.loads(zone.geometry or ""))) for zone in zones]
     numbers = [zone.number for zone in zones if zone.number] or [1]
     # Logarithmic, for a few zones usually have thousands of times the pickups of most.
     norm = LogNorm if max(numbers) >= 10 * min(numbers) else Normalize
-    scale = {
-        "norm": norm(min(numbers), max(numbers)),
-        "cmap": LinearSegmentedColormap.from_list("zones", COLOURS),
-    }
-    city = list(range(len(zones)))
-    manhattan = [index for index in city if zones[index].borough == "Manhattan"]
-    named = [("Manhattan", manhattan), ("New York City", city)]
+    colours = LinearSegmentedColormap.from_list("zones", COLOURS)
+    scale = {"norm": norm(min(numbers), max(numbers)), "cmap": colours}
+    manhattan = [(zone, path) for zone, path in placed if zone.borough == "Manhattan"]
+    named = [("Manhattan", manhattan), ("New York City", placed)]
     parts = [(name, part) for name, part in (reversed(named) if narrow else named) if part]
-    bounds = [_bounds([paths[index] for index in part]) for _, part in parts]
+    bounds = [_bounds(path for _, path in part) for _, part in parts]
     width, boxes, height = _arrange([each.width_by_height for each in bounds], narrow)
     top = TITLE if title else MARGIN
     total = BAR + height + top
@@ -88,7 +85,7 @@ def _map(title: str, unit: str, zones: Sequence[Zone], narrow: bool) -> "Figure"
     for (name, part), extent, (x, y, w, h) in zip(parts, bounds, boxes, strict=True):
         axes = figure.add_axes((x / width, (BAR + y) / total, w / width, h / total))
         axes.text(0, 1, name, transform=axes.transAxes, va="bottom", fontsize=9, color=INK)
-        shapes = _draw(axes, [paths[index] for index in part], [zones[index] for index in part], extent, scale)
+        shapes = _draw(axes, part, extent, scale)
     bar_axes = figure.add_axes((0.5 - 1.9 / width, (BAR - 0.25) / total, 3.8 / width, 0.12 / total))
     bar = figure.colorbar(shapes, cax=bar_axes, orientation="horizontal", format="{x:,.0f}")
     bar.ax.tick_params(labelsize=8, colors=INK, which="both")
@@ -106,16 +103,11 @@ def _arrange(shapes: Sequence[float], narrow: bool) -> tuple[float, list[tuple[f
     if narrow:
         # Each as wide as there is room, unless it would be much higher than that.
         heights = [min((NARROW - 2 * MARGIN) / shape, 1.3 * NARROW) for shape in shapes]
-        boxes = [
-            (
-                (NARROW - shape * height) / 2,
-                sum(heights[row + 1 :]) + NAME * (len(shapes) - 1 - row),
-                shape * height,
-                height,
-            )
-            for row, (shape, height) in enumerate(zip(shapes, heights, strict=True))
-        ]
-        return NARROW, boxes, sum(heights) + NAME * len(shapes)
+        boxes, bottom = [], 0.0
+        for shape, height in zip(reversed(shapes), reversed(heights), strict=True):
+            boxes.insert(0, ((NARROW - shape * height) / 2, bottom, shape * height, height))
+            bottom += height + NAME
+        return NARROW, boxes, bottom
     height = (WIDTH - MARGIN * (len(shapes) + 1)) / sum(shapes)
     lefts = [MARGIN * (index + 1) + height * sum(shapes[:index]) for index in range(len(shapes))]
     boxes = [(left, 0.0, shape * height, height) for left, shape in zip(lefts, shapes, strict=True)]
@@ -123,7 +115,7 @@ def _arrange(shapes: Sequence[float], narrow: bool) -> tuple[float, list[tuple[f
 
 
 def _draw(
-    axes: "Axes", paths: Sequence["Path"], zones: Sequence[Zone], extent: _Bounds, scale: dict[str, Any]
+    axes: "Axes", placed: Sequence[tuple[Zone, "Path"]], extent: _Bounds, scale: dict[str, Any]
 ) -> "PatchCollection":
     """Draws zones into axes that they fill."""
     from matplotlib.collections import PatchCollection
@@ -134,25 +126,19 @@ def _draw(
     axes.set_xlim(extent.west, extent.east)
     axes.set_ylim(extent.south, extent.north)
     axes.set_aspect(extent.stretch)
-    used = [(path, zone.number) for path, zone in zip(paths, zones, strict=True) if zone.number]
-    unused = [PathPatch(path) for path, zone in zip(paths, zones, strict=True) if not zone.number]
+    unused = [PathPatch(path) for zone, path in placed if not zone.number]
     axes.add_collection(PatchCollection(unused, facecolor="none", edgecolor=INK, linewidth=0.4))
-    shapes = PatchCollection([PathPatch(path) for path, _ in used], edgecolor=INK, linewidth=0.3, **scale)
-    shapes.set_array([number for _, number in used])
+    used = [PathPatch(path) for zone, path in placed if zone.number]
+    shapes = PatchCollection(used, edgecolor=INK, linewidth=0.3, **scale)
+    shapes.set_array([zone.number for zone, _ in placed if zone.number])
     axes.add_collection(shapes)
-    for path, zone in zip(paths, zones, strict=True):
+    style = {"ha": "center", "va": "top", "fontsize": 8, "fontweight": "bold", "color": "white"}
+    edge = [withStroke(linewidth=2.2, foreground="#222a")]
+    for zone, path in placed:
         if zone.is_airport:
             box = path.get_extents()
-            axes.annotate(
-                zone.name.removesuffix(" Airport"),
-                ((box.x0 + box.x1) / 2, box.y0),
-                ha="center",
-                va="top",
-                fontsize=8,
-                fontweight="bold",
-                color="white",
-                path_effects=[withStroke(linewidth=2.2, foreground="#222a")],
-            )
+            below = ((box.x0 + box.x1) / 2, box.y0)
+            axes.annotate(zone.name.removesuffix(" Airport"), below, path_effects=edge, **style)
     return shapes
 
 
@@ -165,14 +151,10 @@ def _path(geometry: dict[str, Any]) -> "Path":
     return Path.make_compound_path(*(Path(ring, closed=True) for ring in rings))
 
 
-def _bounds(paths: Sequence["Path"]) -> _Bounds:
-    boxes = [path.get_extents() for path in paths]
-    return _Bounds(
-        min(box.x0 for box in boxes),
-        min(box.y0 for box in boxes),
-        max(box.x1 for box in boxes),
-        max(box.y1 for box in boxes),
-    )
+def _bounds(paths: Iterable["Path"]) -> _Bounds:
+    from matplotlib.transforms import Bbox
+
+    return _Bounds(*Bbox.union([path.get_extents() for path in paths]).extents)
 
 
 def _bars(title: str, unit: str, zones: Sequence[Zone], width: float) -> "Figure":

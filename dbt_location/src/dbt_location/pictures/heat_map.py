@@ -15,14 +15,7 @@ COLOURS = ("#7f8aa1", "#5474cf", "#2440a8")
 def heat_map(
     title: str, rows: Sequence[str], columns: Sequence[str], numbers: Mapping[tuple[str, str], int]
 ) -> "Figure":
-    """Draws a number per row and column.
-
-    Args:
-        title: what is shown, and which way to read it.
-        rows: names, top down; at least one.
-        columns: names, left to right; at least one.
-        numbers: per row and column; a pair that is not there is none.
-    """
+    """Draws a number per row, top down, and column; at least one of each. A pair that is not there has no number."""
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
     from matplotlib.patches import Rectangle
 
@@ -40,16 +33,9 @@ def heat_map(
             number = numbers.get((row, column), 0)
             if number:
                 axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, color=colour(scale(number)), linewidth=0))
-            axes.text(
-                x,
-                y,
-                f"{number:,}" if number else "\N{EN DASH}",
-                ha="center",
-                va="center",
-                fontsize=9,
-                color="white" if number else INK,
-                fontweight="bold" if number else "normal",
-            )
+            text = f"{number:,}" if number else "\N{EN DASH}"
+            style = {"color": "white", "fontweight": "bold"} if number else {"color": INK}
+            axes.text(x, y, text, ha="center", va="center", fontsize=9, **style)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xticks(range(len(columns)), columns)

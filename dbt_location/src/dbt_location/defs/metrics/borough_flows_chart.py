@@ -5,9 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from dbt_location.automation_conditions import build_when_days_are_current
 from dbt_location.complete_months import require_whole_month
-from dbt_location.partitions import MONTHLY_BACKFILL_POLICY, monthly_partition
+from dbt_location.monthly_asset import monthly_asset
 from dbt_location.pictures.chart import markdown
 from dbt_location.pictures.heat_map import heat_map
 from dbt_location.warehouse import Warehouse, rows_of
@@ -23,16 +22,7 @@ def boroughs_of(rows: Sequence[Any]) -> list[str]:
     return [*(borough for borough in BOROUGHS if borough in there), *sorted(there - set(BOROUGHS))]
 
 
-@dg.asset(
-    deps=["borough_flows"],
-    partitions_def=monthly_partition,
-    backfill_policy=MONTHLY_BACKFILL_POLICY,
-    automation_condition=build_when_days_are_current,
-    group_name="metrics",
-    kinds={"matplotlib"},
-    owners=["team:analytics"],
-    tags={"layer": "metrics"},
-)
+@monthly_asset(deps=["borough_flows"], kinds={"matplotlib"})
 def borough_flows_chart(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """The heat map of a month's trips from borough to borough. Grain: one month."""
     start, _ = require_whole_month(context, "borough_flows")

@@ -2,12 +2,11 @@
 
 import dagster as dg
 
-from dbt_location.automation_conditions import build_when_days_are_current
 from dbt_location.complete_months import is_whole, month_before, require_whole_month
 from dbt_location.defs.metrics.borough_flows_chart import FLOWS
 from dbt_location.defs.metrics.manhattan_stats import read_days
 from dbt_location.defs.metrics.zone_map import PICKUPS, read_zones
-from dbt_location.partitions import MONTHLY_BACKFILL_POLICY, monthly_partition
+from dbt_location.monthly_asset import monthly_asset
 from dbt_location.report_folder import Reports, ReportsError
 from dbt_location.report_page import Month, render_index, render_month
 from dbt_location.warehouse import Warehouse, rows_of
@@ -19,16 +18,7 @@ LOCK = "lock table metrics.monthly_totals in share row exclusive mode"
 TOTALS = "select * from metrics.monthly_totals where month = %(month)s"
 
 
-@dg.asset(
-    deps=[*TABLES, "location_metrics", "stg_zones"],
-    partitions_def=monthly_partition,
-    backfill_policy=MONTHLY_BACKFILL_POLICY,
-    automation_condition=build_when_days_are_current,
-    group_name="metrics",
-    kinds={"html"},
-    owners=["team:analytics"],
-    tags={"layer": "metrics"},
-)
+@monthly_asset(deps=[*TABLES, "location_metrics", "stg_zones"], kinds={"html"})
 def monthly_report(
     context: dg.AssetExecutionContext, warehouse: Warehouse, reports: Reports
 ) -> dg.MaterializeResult[None]:

@@ -6,9 +6,8 @@ from typing import Any
 import dagster as dg
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
-from dbt_location.automation_conditions import build_when_days_are_current
 from dbt_location.complete_months import require_whole_month
-from dbt_location.partitions import MONTHLY_BACKFILL_POLICY, monthly_partition
+from dbt_location.monthly_asset import monthly_asset
 from dbt_location.pictures.chart import markdown
 from dbt_location.pictures.choropleth import Zone, zone_chart
 from dbt_location.warehouse import Warehouse, rows_of
@@ -39,16 +38,7 @@ def map_title(month: str, rows: Sequence[Any]) -> str:
     return title
 
 
-@dg.asset(
-    deps=["zone_pickups", "stg_zones"],
-    partitions_def=monthly_partition,
-    backfill_policy=MONTHLY_BACKFILL_POLICY,
-    automation_condition=build_when_days_are_current,
-    group_name="metrics",
-    kinds={"matplotlib"},
-    owners=["team:analytics"],
-    tags={"layer": "metrics"},
-)
+@monthly_asset(deps=["zone_pickups", "stg_zones"], kinds={"matplotlib"})
 def zone_map(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """The map of a month's pickups per taxi zone. Grain: one month."""
     start, _ = require_whole_month(context, "zone_pickups")
