@@ -38,7 +38,6 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
             a server that trusts its socket.
 
     Raises:
-        psycopg2.Error: the server refused a statement.
         ConnectionLimitError: a role has no connection limit, or the limits exceed what the server has.
     """
     roles = [INSTANCE_ROLE, *location_roles()]

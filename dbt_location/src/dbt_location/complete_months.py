@@ -23,14 +23,10 @@ def ranges(days: Iterable[date]) -> str:
 def gaps(
     asset: str, partitions: Sequence[date], built: Mapping[str, int], source: str, newest: int | None
 ) -> list[str]:
-    """What an asset's partitions lack to be current; nothing where they are.
+    """What an asset's partitions lack to be newer than what they are made from; nothing where they are.
 
-    Args:
-        asset: name of the asset.
-        partitions: the partitions that are needed.
-        built: per partition key of the asset, when it was last built: larger is later.
-        source: what it is made from, for the message.
-        newest: when the newest part of that came, by the same clock; None where nothing is known.
+    ``built`` is, per partition key, when it was last built (larger is later); ``newest``, by the same clock, when the
+    newest part of ``source`` came, None where nothing is known.
     """
     missing = [day for day in partitions if f"{day}" not in built]
     stale = [day for day in partitions if newest is not None and built.get(f"{day}", newest) < newest]

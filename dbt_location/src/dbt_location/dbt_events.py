@@ -27,12 +27,7 @@ def stream(invocation: DbtCliInvocation, partitions: int) -> Iterator[Any]:
     history; with ``fetch_column_metadata`` beside it the CPU seconds of a day's run, dbt's own not counted, went from 4
     to 10.
 
-    Args:
-        invocation: a dbt command that was started.
-        partitions: number of partitions that it builds; of one, the rows are the partition's row count.
-
-    Raises:
-        dagster_dbt.DagsterDbtCliRuntimeError: dbt failed.
+    If dbt builds one partition, the rows are the partition's row count.
     """
     for message in invocation.stream_raw_events():
         rows = rows_written(message.raw_event)

@@ -21,10 +21,7 @@ daily_partition = dg.DailyPartitionsDefinition(start_date=_start, end_date=_end)
 monthly_partition = dg.MonthlyPartitionsDefinition(start_date=_start, end_date=_end)
 
 # What a dbt source may call its partitions by (`meta.dagster.partitions` in the sources file).
-SOURCE_PARTITIONS: dict[str, dg.PartitionsDefinition[str]] = {
-    "daily": daily_partition,
-    "monthly": monthly_partition,
-}
+SOURCE_PARTITIONS = {"daily": daily_partition, "monthly": monthly_partition}
 
 # Most days that one run builds: a year. Dagster plans one event per day and asset, one by one, before a run's first
 # step, so ten years in one run would plan 14,600 of them before anything is built, and any failure would lose them all.
@@ -41,10 +38,6 @@ def backfill_policy(start: date, end: date | None) -> dg.BackfillPolicy:
 
     A range that fits into one run as a whole needs no limit, and only without one can
     ``dagster asset materialize --partition-range`` build it: that command refuses every policy but single_run.
-
-    Args:
-        start: first day of the configured range.
-        end: day after the range, or None for an open end.
     """
     if end is not None and (end - start).days <= MAX_DAYS_PER_RUN:
         return dg.BackfillPolicy.single_run()

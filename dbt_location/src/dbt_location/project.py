@@ -36,32 +36,12 @@ class AnalyticsDbt(DbtCliResource):
 
 @cache
 def manifest() -> Mapping[str, Any]:
-    """The parsed dbt project.
-
-    The image brings it along; in a clone that has none yet, or one from before a change, dbt parses the project first.
-
-    Raises:
-        dagster_dbt.DagsterDbtError: dbt cannot parse the project.
-    """
-    if _is_stale(analytics_project.manifest_path):
+    """The parsed dbt project. The image contains it; in a clone, dbt parses the project first if a file has changed."""
+    path, folder = analytics_project.manifest_path, Path(analytics_project.project_dir)
+    parsed = path.stat().st_mtime if path.exists() else 0
+    files = [*folder.glob("*.yml"), *folder.glob("models/**/*.*"), *folder.glob("macros/*"), *folder.glob("tests/*/*")]
+    if any(file.stat().st_mtime > parsed for file in files):
         # Not by the project's own preparer, whose dbt command would load dbt into this process.
-        parse = AnalyticsDbt(project_dir=str(analytics_project.project_dir)).cli(
-            ["parse", "--quiet"], target_path=analytics_project.target_path
-        )
-        parse.wait()
-    return dict(json.loads(analytics_project.manifest_path.read_text()))
-
-
-def _is_stale(manifest_path: Path) -> bool:
-    """Whether the manifest is missing, or older than a file that it was made from."""
-    if not manifest_path.exists():
-        return True
-    made = manifest_path.stat().st_mtime
-    folder = Path(analytics_project.project_dir)
-    files = [
-        *folder.glob("*.yml"),
-        *folder.glob("models/**/*.*"),
-        *folder.glob("macros/**/*.*"),
-        *folder.glob("tests/**/*.*"),
-    ]
-    return any(file.stat().st_mtime > made for file in files)
+        dbt = AnalyticsDbt(project_dir=str(folder))
+        dbt.cli(["parse", "--quiet"], target_path=analytics_project.target_path).wait()
+    return dict(json.loads(path.read_text()))

@@ -24,16 +24,13 @@ class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
     def publish(self, name: str, page: str, index: Callable[[Sequence[str]], str]) -> Path:
         """Writes a page, and the index of all pages that are there then, newest first.
 
-        Readers see the old page or the new one, never a part. Whatever runs at once take turns, so each one's index
-        lists its own page and those of all before it.
+        Readers see the old page or the new one, never a part. Runs at once take turns, so each one's index lists its
+        own page and those of all before it.
 
         Args:
             name: name of the file, ``YYYY-MM.html``.
             page: its HTML.
             index: makes the HTML of the index from the names of all pages.
-
-        Returns:
-            The page's path.
 
         Raises:
             ReportsError: the folder cannot be written to.
@@ -57,7 +54,7 @@ class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 def _replace(path: Path, text: str) -> None:
     """Writes a file beside this one and puts it in its place once it is whole and on the disk."""
-    # One name, not a new one each time: what a killed run left is overwritten. The lock keeps others away.
+    # Always the same name, so that what a killed run left is overwritten. The lock keeps others away.
     part = path.with_name(f".{path.name}.part")
     with part.open("w", encoding="utf-8") as file:
         file.write(text)

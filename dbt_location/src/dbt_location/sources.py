@@ -9,11 +9,7 @@ from dbt_location.partitions import SOURCE_PARTITIONS
 
 
 def source_asset_key(source: Mapping[str, Any]) -> dg.AssetKey:
-    """The key of the asset that a dbt source is, from ``meta.dagster.asset_key`` in the sources file.
-
-    Raises:
-        ValueError: the source has no such entry.
-    """
+    """The key of the asset that a dbt source is, from ``meta.dagster.asset_key`` in the sources file."""
     try:
         return dg.AssetKey(source["config"]["meta"]["dagster"]["asset_key"])
     except KeyError:
@@ -24,11 +20,7 @@ def source_asset_key(source: Mapping[str, Any]) -> dg.AssetKey:
 
 
 def source_assets(manifest: Mapping[str, Any]) -> Iterator[dg.AssetSpec]:
-    """Yields one external asset per dbt source: its key, the partitions and the columns that this location counts on.
-
-    Raises:
-        ValueError: a source names no asset, or partitions that do not exist.
-    """
+    """Yields one external asset per dbt source: its key, the partitions and the columns that this location needs."""
     for source in manifest["sources"].values():
         partitions = source["config"]["meta"].get("dagster", {}).get("partitions")
         if partitions is not None and partitions not in SOURCE_PARTITIONS:
@@ -36,17 +28,14 @@ def source_assets(manifest: Mapping[str, Any]) -> Iterator[dg.AssetSpec]:
                 f"The dbt source {source['source_name']}.{source['name']} has partitions {partitions!r}. "
                 f"Write one of {', '.join(SOURCE_PARTITIONS)}, or leave the entry out."
             )
+        columns = [
+            dg.TableColumn(column["name"], column["data_type"], column["description"])
+            for column in source["columns"].values()
+        ]
         yield dg.AssetSpec(
             key=source_asset_key(source),
             description=source["description"],
             group_name=source["source_name"],
             partitions_def=SOURCE_PARTITIONS[partitions] if partitions else None,
-            metadata={
-                "dagster/column_schema": dg.TableSchema(
-                    columns=[
-                        dg.TableColumn(column["name"], column["data_type"], column["description"])
-                        for column in source["columns"].values()
-                    ]
-                )
-            },
+            metadata={"dagster/column_schema": dg.TableSchema(columns=columns)},
         )

@@ -12,11 +12,7 @@ from psycopg2.extras import NamedTupleCursor
 
 
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Where the warehouse is and who connects.
-
-    An empty password leaves the choice to libpq, which reads the file that PGPASSFILE names: so a container carries a
-    mounted file, not a secret in its environment.
-    """
+    """Where the warehouse is and who connects; with an empty password, libpq reads the file that PGPASSFILE names."""
 
     host: str
     port: int
@@ -59,7 +55,6 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 def rows_of(connection: Connection, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
     """Runs a statement and returns its rows, in which a column is an attribute."""
-    # Any: the names of the attributes are the statement's.
     cursor: Any
     with connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
         cursor.execute(statement, parameters)

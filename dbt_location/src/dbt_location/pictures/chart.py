@@ -69,13 +69,7 @@ def markdown(title: str, figure: "Figure") -> str:
 
 
 def lines_by_day(days: Sequence[date], panels: Sequence[Panel], *, legend: bool = False) -> "Figure":
-    """Draws charts of one value per day and line, two beside one another; the first line is in front.
-
-    Args:
-        days: the days, in order; at least one.
-        panels: what to draw, left to right and down.
-        legend: whether to say which line is which.
-    """
+    """Draws charts of one value per day (in order, at least one) and line, two in a row; the first line is in front."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, DayLocator, date2num
 
     columns = min(2, len(panels))
@@ -86,16 +80,10 @@ def lines_by_day(days: Sequence[date], panels: Sequence[Panel], *, legend: bool 
         plain_axes(axes)
         axes.set_title(panel.title, loc="left", fontsize=10, color=INK, fontweight="bold")
         for order, (name, values) in enumerate(panel.lines.items()):
-            axes.plot(
-                date2num(days),
-                [float("nan") if value is None else float(value) for value in values],
-                color=(BLUE, AMBER)[order],
-                linewidth=1.6,
-                marker="o" if len(days) <= 31 else "",
-                markersize=2.4,
-                label=name,
-                zorder=3 - order,
-            )
+            heights = [float("nan") if value is None else float(value) for value in values]
+            marker = "o" if len(days) <= 31 else ""
+            (line,) = axes.plot(date2num(days), heights, marker=marker, markersize=2.4, linewidth=1.6)
+            line.set(color=(BLUE, AMBER)[order], label=name, zorder=3 - order)
         axes.set_xlim(date2num(days[0]) - 0.5, date2num(days[-1]) + 0.5)
         axes.margins(y=0.1)
         axes.set_ylim(bottom=0)

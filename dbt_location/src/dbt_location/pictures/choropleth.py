@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dbt_location.pictures.chart import BLUE, FAINT, INK, canvas, heading, plain_axes
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.collections import PatchCollection
     from matplotlib.figure import Figure
     from matplotlib.path import Path
+    from matplotlib.transforms import Bbox
 
 # From dark to bright with more hue than lightness: each end stands out from a white page and from a black one.
 COLOURS = ("#4a55a8", "#3f84bd", "#3fae9d", "#86c25a", "#e3b23c", "#e8743b", "#d6403f")
@@ -27,24 +28,6 @@ class Zone(NamedTuple):
     is_airport: bool
     number: int
     geometry: str | None
-
-
-class _Bounds(NamedTuple):
-    """Degrees, and the height of the map on the page for one of width."""
-
-    west: float
-    south: float
-    east: float
-    north: float
-
-    @property
-    def stretch(self) -> float:
-        """How many degrees of longitude are as long as one of latitude."""
-        return 1 / math.cos(math.radians((self.south + self.north) / 2))
-
-    @property
-    def width_by_height(self) -> float:
-        return (self.east - self.west) / self.stretch / (self.north - self.south)
 
 
 def zone_chart(title: str, unit: str, zones: Sequence[Zone], *, narrow: bool = False, titled: bool = True) -> "Figure":
@@ -65,6 +48,7 @@ def zone_chart(title: str, unit: str, zones: Sequence[Zone], *, narrow: bool = F
 
 def _map(title: str, unit: str, zones: Sequence[Zone], narrow: bool) -> "Figure":
     from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+    from matplotlib.transforms import Bbox
 
     placed = [(zone, _path(json.loads(zone.geometry or ""))) for zone in zones]
     numbers = [zone.number for zone in zones if zone.number] or [1]
@@ -75,8 +59,8 @@ def _map(title: str, unit: str, zones: Sequence[Zone], narrow: bool) -> "Figure"
     manhattan = [(zone, path) for zone, path in placed if zone.borough == "Manhattan"]
     named = [("Manhattan", manhattan), ("New York City", placed)]
     parts = [(name, part) for name, part in (reversed(named) if narrow else named) if part]
-    bounds = [_bounds(path for _, path in part) for _, part in parts]
-    width, boxes, height = _arrange([each.width_by_height for each in bounds], narrow)
+    bounds = [Bbox.union([path.get_extents() for _, path in part]) for _, part in parts]
+    width, boxes, height = _arrange([box.width / _stretch(box) / box.height for box in bounds], narrow)
     top = TITLE if title else MARGIN
     total = BAR + height + top
     figure = canvas(width, total)
@@ -103,7 +87,8 @@ def _arrange(shapes: Sequence[float], narrow: bool) -> tuple[float, list[tuple[f
     if narrow:
         # Each as wide as there is room, unless it would be much higher than that.
         heights = [min((NARROW - 2 * MARGIN) / shape, 1.3 * NARROW) for shape in shapes]
-        boxes, bottom = [], 0.0
+        boxes: list[tuple[float, float, float, float]] = []
+        bottom = 0.0
         for shape, height in zip(reversed(shapes), reversed(heights), strict=True):
             boxes.insert(0, ((NARROW - shape * height) / 2, bottom, shape * height, height))
             bottom += height + NAME
@@ -115,7 +100,7 @@ def _arrange(shapes: Sequence[float], narrow: bool) -> tuple[float, list[tuple[f
 
 
 def _draw(
-    axes: "Axes", placed: Sequence[tuple[Zone, "Path"]], extent: _Bounds, scale: dict[str, Any]
+    axes: "Axes", placed: Sequence[tuple[Zone, "Path"]], extent: "Bbox", scale: dict[str, Any]
 ) -> "PatchCollection":
     """Draws zones into axes that they fill."""
     from matplotlib.collections import PatchCollection
@@ -123,16 +108,16 @@ def _draw(
     from matplotlib.patheffects import withStroke
 
     axes.set_axis_off()
-    axes.set_xlim(extent.west, extent.east)
-    axes.set_ylim(extent.south, extent.north)
-    axes.set_aspect(extent.stretch)
+    axes.set_xlim(extent.x0, extent.x1)
+    axes.set_ylim(extent.y0, extent.y1)
+    axes.set_aspect(_stretch(extent))
     unused = [PathPatch(path) for zone, path in placed if not zone.number]
     axes.add_collection(PatchCollection(unused, facecolor="none", edgecolor=INK, linewidth=0.4))
     used = [PathPatch(path) for zone, path in placed if zone.number]
     shapes = PatchCollection(used, edgecolor=INK, linewidth=0.3, **scale)
     shapes.set_array([zone.number for zone, _ in placed if zone.number])
     axes.add_collection(shapes)
-    style = {"ha": "center", "va": "top", "fontsize": 8, "fontweight": "bold", "color": "white"}
+    style: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8, "fontweight": "bold", "color": "white"}
     edge = [withStroke(linewidth=2.2, foreground="#222a")]
     for zone, path in placed:
         if zone.is_airport:
@@ -151,10 +136,9 @@ def _path(geometry: dict[str, Any]) -> "Path":
     return Path.make_compound_path(*(Path(ring, closed=True) for ring in rings))
 
 
-def _bounds(paths: Iterable["Path"]) -> _Bounds:
-    from matplotlib.transforms import Bbox
-
-    return _Bounds(*Bbox.union([path.get_extents() for path in paths]).extents)
+def _stretch(degrees: "Bbox") -> float:
+    """How many degrees of longitude are as long as one of latitude."""
+    return 1 / math.cos(math.radians((degrees.y0 + degrees.y1) / 2))
 
 
 def _bars(title: str, unit: str, zones: Sequence[Zone], width: float) -> "Figure":

@@ -1,7 +1,7 @@
 """A table of numbers in which the colour says how large."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dbt_location.pictures.chart import INK, canvas, heading, plain_axes
 
@@ -34,7 +34,7 @@ def heat_map(
             if number:
                 axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, color=colour(scale(number)), linewidth=0))
             text = f"{number:,}" if number else "\N{EN DASH}"
-            style = {"color": "white", "fontweight": "bold"} if number else {"color": INK}
+            style: dict[str, Any] = {"color": "white", "fontweight": "bold"} if number else {"color": INK}
             axes.text(x, y, text, ha="center", va="center", fontsize=9, **style)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)

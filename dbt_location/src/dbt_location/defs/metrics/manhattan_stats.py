@@ -80,24 +80,16 @@ def read_days(connection: Connection, start: date, end: date) -> list[Any]:
 
 
 def replace_days(warehouse: Warehouse, start: date, end: date) -> tuple[list[Any], int]:
-    """Replaces the rows of the days ``[start, end)`` by what the mart says.
+    """Replaces the rows of the days ``[start, end)``; returns them, in order, and how many rows the whole table has.
 
     Any order, repetition or overlap of builds leaves the same table: a build replaces its whole window by what the mart
-    says about it, and builds take turns from before they read until they commit. A build that dies leaves what was
-    there.
-
-    Returns:
-        The rows of these days, in order, and how many rows the whole table has.
-
-    Raises:
-        dagster.Failure: the mart is not built, or not with these columns.
-        psycopg2.Error: no connection, or a statement failed.
+    says about it, and builds take turns from before they read until they commit. A build that dies changes nothing.
     """
     with warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(CREATE)
     with warehouse.transaction() as connection:
+        window = {"start": start, "end": end}
         with connection.cursor() as cursor:
-            window = {"start": start, "end": end}
             cursor.execute(LOCK)
             cursor.execute(DELETE, window)
         rows = sorted(rows_of(connection, INSERT, window))
