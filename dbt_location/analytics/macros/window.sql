@@ -54,18 +54,38 @@
     Not dbt's own `microbatch`: dbt-postgres merges by unique key there, so rows whose trips vanished at the source would
     stay; and it runs a query per day, where this is one per window. -#}
 {% macro get_incremental_window_sql(arg_dict) %}
-    {%- set columns = get_quoted_csv(arg_dict["dest_columns"] | map(attribute="name")) -%}
-    delete from {{ arg_dict["target_relation"] }}
+    {{ replace_window(arg_dict["target_relation"], "select * from " ~ arg_dict["temp_relation"]) }}
+{% endmacro %}
+
+
+{#- The first build of a table. dbt looks for the table before the build waits in lock_model, so another first build may
+    have created it since: then this one replaces its window there, as any later build does. -#}
+{% macro postgres__get_create_table_as_sql(temporary, relation, sql) %}
+    {%- if temporary -%} {{ return(create_table_as(temporary, relation, sql)) }} {%- endif -%}
+    create table if not exists {{ relation }}
+    {{ get_assert_columns_equivalent(sql) }}
+    {{ get_table_columns_and_constraints() }};
+    {{ replace_window(relation, sql) }}
+{% endmacro %}
+
+
+{% macro replace_window(relation, sql) %}
+    {%- set columns = get_quoted_csv(model.columns) -%}
+    delete from {{ relation }}
     where {{ in_window(config.meta_require("window_column")) }};
 
-    insert into {{ arg_dict["target_relation"] }} ({{ columns }})
+    insert into {{ relation }} ({{ columns }})
     select {{ columns }}
-    from {{ arg_dict["temp_relation"] }}
+    from ({{ sql }}) as built
 {% endmacro %}
 
 
 {#- Lets builds of one model take turns from before they read until they commit, so that one that read earlier cannot
-    overwrite one that read later. -#}
+    overwrite one that read later. A view that dbt did not find, and another first build has created since, is dropped,
+    because dbt creates it in any case. -#}
 {% macro lock_model() -%}
-    select pg_advisory_xact_lock(hashtextextended('{{ this.schema }}.{{ this.identifier }}', 0))
+    select pg_advisory_xact_lock(hashtextextended('{{ this.schema }}.{{ this.identifier }}', 0));
+    {%- if model.config.materialized == 'view' and not load_cached_relation(this) %}
+    drop view if exists {{ this }};
+    {%- endif -%}
 {%- endmacro %}

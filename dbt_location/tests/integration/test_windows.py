@@ -1,13 +1,18 @@
 """A build replaces its window and nothing else, so any order, repetition or overlap leaves the same tables."""
 
-import os
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
+from integration.conftest import ANALYTICS
 
 MODELS = ("daily_metrics", "location_metrics")
 NOONS = [f"2023-01-0{day} 12:00" for day in (1, 2, 3, 4)]
@@ -118,30 +123,57 @@ def test_a_month_that_lost_its_trips_loses_its_rows_and_the_others_stay(add_trip
     assert query("select month, trips from metrics.monthly_totals where trips > 0") == [(date(2023, 2, 1), 1)]
 
 
+@pytest.fixture
+def start_build(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts a build of a window in a process of its own."""
+
+    def start(first: str, end: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [
+            str(Path(sys.executable).with_name("dbt")),
+            "build",
+            "--exclude-resource-type",
+            "unit_test",
+            *options,
+        ]
+        command += ["--project-dir", str(ANALYTICS), "--profiles-dir", str(ANALYTICS)]
+        command += ["--event-time-start", first, "--event-time-end", end]
+        folder = tempfile.mkdtemp(dir=tmp_path)
+        return subprocess.Popen([*command, "--target-path", folder, "--log-path", folder])
+
+    return start
+
+
 @pytest.mark.drill
 def test_two_builds_of_one_window_at_once_leave_one_right_table(
-    add_trips: Any, build: Any, table: Any, tmp_path: Path
+    add_trips: Any, build: Any, table: Any, start_build: Any
 ) -> None:
     add_trips(*NOONS)
     build("2023-01-01", "2023-01-05")
-    analytics = Path(__file__).parents[2] / "analytics"
-    command = [str(Path(sys.executable).with_name("dbt")), "build", "--exclude-resource-type", "unit_test"]
-    command += ["--exclude", "tag:monthly"]
-    command += [
-        "--project-dir",
-        str(analytics),
-        "--profiles-dir",
-        str(analytics),
-        "--event-time-start",
-        "2023-01-01",
-        "--event-time-end",
-        "2023-01-05",
-    ]
-    at_once = [
-        subprocess.Popen(
-            [*command, "--target-path", str(tmp_path / name), "--log-path", str(tmp_path / name)], env=os.environ
-        )
-        for name in ("one", "two")
-    ]
+    at_once = [start_build("2023-01-01", "2023-01-05", "--exclude", "tag:monthly") for _ in range(2)]
     assert [process.wait(timeout=120) for process in at_once] == [0, 0]
     assert days(table) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("model", "waits_in"),
+    [("daily_metrics", "analytics.stg_trips"), ("monthly_totals", "metrics.monthly_totals")],
+)
+def test_two_first_builds_at_once_leave_one_table_with_the_windows_of_both(
+    add_trips: Any, build: Any, query: Any, server: str, start_build: Any, model: str, waits_in: str
+) -> None:
+    add_trips("2023-01-31 12:00", "2023-02-01 12:00")
+    if model == "monthly_totals":
+        build("2023-01-01", "2023-03-01")
+    upstream = ["--select", model, *(["stg_trips"] if model == "daily_metrics" else [])]
+    with closing(psycopg2.connect(host=server, user="postgres", dbname="warehouse")) as other:
+        with other.cursor() as cursor:
+            cursor.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [waits_in])
+        windows = [("2023-01-01", "2023-02-01"), ("2023-02-01", "2023-03-01")]
+        at_once = [start_build(*window, *upstream) for window in windows]
+        # Both wait once both have looked for the table.
+        while query("select count(*) from pg_locks where locktype = 'advisory' and not granted") != [(2,)]:
+            assert [process.poll() for process in at_once] == [None, None]
+            time.sleep(0.1)
+    assert [process.wait(timeout=120) for process in at_once] == [0, 0]
+    schema, column = ("metrics", "month") if model == "monthly_totals" else ("analytics", "date_of_business")
+    assert query(f"select to_char({column}, 'MM') from {schema}.{model} order by 1") == [("01",), ("02",)]
