@@ -107,23 +107,6 @@ def test_windows_in_any_order_and_twice_leave_what_one_build_leaves(query: Any, 
     assert piecemeal == query(rows)
 
 
-def test_a_table_from_before_the_citys_columns_gets_them_and_keeps_its_rows(query: Any, warehouse: Warehouse) -> None:
-    query(
-        """
-        create table metrics.manhattan_stats (
-            date_of_business date primary key, trips bigint not null, revenue numeric not null, average_duration numeric
-        );
-        alter table metrics.manhattan_stats owner to dbt_location;
-        insert into metrics.manhattan_stats values ('2023-01-02', 1, 7, null)
-        """
-    )
-    replace(warehouse, FIRST, SECOND)
-    assert query("select date_of_business, trips, city_trips from metrics.manhattan_stats order by 1") == [
-        (FIRST, 3, 12),
-        (SECOND, 1, None),
-    ]
-
-
 def test_first_builds_at_once_leave_one_table_with_all_their_rows(query: Any, warehouse: Warehouse) -> None:
     together = threading.Barrier(4)
 

@@ -16,7 +16,7 @@ from dbt_location.pictures.chart import Panel, lines_by_day, markdown
 from dbt_location.warehouse import Warehouse, rows_of
 
 REQUIRED = dg.TableColumnConstraints(nullable=False)
-# The city's columns and the share may be null: those of days that were built before these columns existed.
+# The city's columns and the share may be null: those of days that version 1 built before these columns existed.
 COLUMNS = (
     dg.TableColumn("date_of_business", "date", "New York calendar day of the pickup.", REQUIRED),
     dg.TableColumn("trips", "bigint", "Trips picked up in Manhattan.", REQUIRED),
@@ -30,22 +30,13 @@ COLUMNS = (
 )
 
 # Two first builds at once would both find the table missing: with the lock, the second looks after the first made it.
-# The columns are added only where one is missing, for that makes readers wait.
 CREATE = """
 select pg_advisory_xact_lock(hashtextextended('metrics.manhattan_stats', 0));
 create table if not exists metrics.manhattan_stats (
-    date_of_business date primary key, trips bigint not null, revenue numeric not null, average_duration numeric
-);
-do $$ begin
-    if (select count(*) < 9 from pg_attribute where attrelid = 'metrics.manhattan_stats'::regclass and attnum > 0) then
-        alter table metrics.manhattan_stats
-            add column if not exists pct_over_30_min numeric,
-            add column if not exists city_trips bigint,
-            add column if not exists city_revenue numeric,
-            add column if not exists city_average_duration numeric,
-            add column if not exists city_pct_over_30_min numeric;
-    end if;
-end $$
+    date_of_business date primary key, trips bigint not null, revenue numeric not null, average_duration numeric,
+    pct_over_30_min numeric, city_trips bigint, city_revenue numeric, city_average_duration numeric,
+    city_pct_over_30_min numeric
+)
 """
 # As the first statement, so that everything is read as of a moment after the wait. Readers of the table do not wait.
 LOCK = "lock table metrics.manhattan_stats in share row exclusive mode"
