@@ -17,7 +17,7 @@ def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def defaults() -> dict[str, object]:
     return {
-        "housekeeping": True,
+        "housekeeping": "on",
         "reap_interval_seconds": 60,
         "reap_succeeded_after_seconds": 300,
         "reap_failed_after_seconds": 86_400,
@@ -44,7 +44,7 @@ def test_a_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("NOTIFY_WEBHOOK_URL", "https://example.com/hook/")
     settings = read_settings()
     assert (settings.housekeeping, settings.reap_failed_after_seconds, settings.notify_webhook_url) == (
-        False,
+        "off",
         0,
         "https://example.com/hook/",
     )

@@ -18,12 +18,7 @@ def prune_compute_logs(instance: DagsterInstance, ended_before: float, *, dry_ru
 
     Folders that are not named by a run's id, such as those of sensors, stay. If the compute logs are not local files,
     nothing is deleted. Whether a folder goes depends on the run's row, which stays, so repeating an interrupted call
-    completes it.
-
-    Args:
-        instance: the instance.
-        ended_before: seconds since the epoch.
-        dry_run: count, and delete nothing.
+    completes it. ``ended_before`` is in seconds since the epoch; ``dry_run`` counts, and deletes nothing.
 
     Returns:
         Number of folders, and the size of their files in bytes.

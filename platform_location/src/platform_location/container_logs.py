@@ -5,6 +5,7 @@ before the first step) is only in Docker's log of the container, and is deleted 
 """
 
 import re
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
@@ -28,11 +29,7 @@ def stored_containers(instance: DagsterInstance, run_id: str) -> set[str]:
 
 
 def store_output(instance: DagsterInstance, run: dg.DagsterRun, container: RunContainer, docker: Docker) -> None:
-    """Stores the end of a container's output with its run. If Docker cannot read the log, the event says so.
-
-    Raises:
-        DockerError: Docker does not answer, or the container is gone.
-    """
+    """Stores the end of a container's output with its run. If Docker cannot read the log, the event says so."""
     try:
         output = printable(docker.tail(container.id, LINES))
     except DockerError as error:
@@ -44,19 +41,17 @@ def store_output(instance: DagsterInstance, run: dg.DagsterRun, container: RunCo
         ending += ", killed by the kernel: out of memory"
     elif container.state == "created":
         ending = f"never started: {container.error or 'Docker gives no reason'}"
-    instance.report_engine_event(
-        f"The run's container ended ({ending}). The end of its output, also from outside of steps, is stored here.",
-        dagster_run=run,
-        engine_event_data=EngineEventData(
-            {
-                "last output": dg.MetadataValue.md(fenced(output)),
-                "exit code": container.exit_code,
-                "out of memory": container.oom_killed,
-                "ended": dg.MetadataValue.timestamp(container.ended_at),
-                CONTAINER: container.id,
-            }
-        ),
+    metadata: dict[str, Any] = {
+        "last output": dg.MetadataValue.md(fenced(output)),
+        "exit code": container.exit_code,
+        "out of memory": container.oom_killed,
+        "ended": dg.MetadataValue.timestamp(container.ended_at),
+        CONTAINER: container.id,
+    }
+    message = (
+        f"The run's container ended ({ending}). The end of its output, also from outside of steps, is stored here."
     )
+    instance.report_engine_event(message, run, EngineEventData(metadata))
 
 
 def printable(output: bytes) -> str:

@@ -28,11 +28,7 @@ class DockerError(RuntimeError):
 
 
 class Docker:
-    """An engine, given its address, tcp://HOST:PORT.
-
-    Raises:
-        DockerError: the address is missing or is not one.
-    """
+    """An engine, given its address, tcp://HOST:PORT."""
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)

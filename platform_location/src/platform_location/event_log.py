@@ -76,9 +76,6 @@ def prune_events(
 
     Returns:
         Per type what was deleted, or would be; types without such events are left out.
-
-    Raises:
-        StorageError: the history is not in one Postgres.
     """
     storage = _storage(instance)
     found = []

@@ -55,14 +55,7 @@ class RunFailure:
 
 
 def describe(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogEntry, dagster_url: str) -> RunFailure:
-    """Describes a failed run.
-
-    Args:
-        instance: the instance.
-        run: the run.
-        failure: the event of its failure.
-        dagster_url: address of the UI, without a trailing slash.
-    """
+    """Describes a failed run, given the event of its failure and the address of the UI without a trailing slash."""
     step, reason = _reason(instance, run, failure)
     origin = run.remote_job_origin
     tags: Mapping[str, str] = run.tags
@@ -84,17 +77,15 @@ def describe(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLog
 
 
 def _assets(instance: DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
-    """Returns the assets that were selected, or those that the run planned if a whole job was launched."""
+    """The assets that were selected, or those that the run planned if a whole job was launched."""
     if run.asset_selection:
         return set(run.asset_selection)
-    planned = instance.event_log_storage.get_asset_partitions_for_run(
-        run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-    )
-    return set(planned)
+    planned = DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    return set(instance.event_log_storage.get_asset_partitions_for_run(run.run_id, of_type=planned))
 
 
 def _reason(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogEntry) -> tuple[str | None, str]:
-    """Returns the step that failed first and its error, or None and the error of the whole run if no step failed."""
+    """The step that failed first and its error, or None and the error of the whole run if no step failed."""
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE, limit=1).records
     if records:
         event = records[0].event_log_entry.get_dagster_event()

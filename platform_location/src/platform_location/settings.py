@@ -4,20 +4,21 @@ As a command it only checks them: python -m platform_location.settings
 """
 
 import sys
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DAY_SECONDS = 86_400
 YEAR_SECONDS = 366 * DAY_SECONDS
-# Per number its unit, and the least and the most that it can be.
-NUMBERS = {
-    "reap_interval_seconds": ("seconds", 10, 3600),
-    "reap_succeeded_after_seconds": ("seconds", 0, YEAR_SECONDS),
-    "reap_failed_after_seconds": ("seconds", 0, YEAR_SECONDS),
-    "history_days": ("days", 1, 3660),
+# What is wrong with a value that does not have its type, and the next step.
+MESSAGES = {
+    "housekeeping": "is neither on nor off. Set it to one of them.",
+    "reap_interval_seconds": "is not a number of seconds from 10 to 3600. Usually it is 60.",
+    "reap_succeeded_after_seconds": f"is not a number of seconds from 0 to {YEAR_SECONDS}. Usually it is 300.",
+    "reap_failed_after_seconds": f"is not a number of seconds from 0 to {YEAR_SECONDS}. Usually it is {DAY_SECONDS}.",
+    "history_days": "is not a number of days from 1 to 3660. Usually it is 30.",
 }
 
 
@@ -26,10 +27,10 @@ class SettingError(ValueError):
 
 
 class Settings(BaseSettings):
-    """The settings, each named like its variable in lower case; unset or empty is the default.
+    """The environment's values; a variable that is not set, or empty, has its default.
 
     Attributes:
-        housekeeping: ``on`` starts the reaper and the nightly pruning with the location, ``off`` does not.
+        housekeeping: whether the reaper and the nightly pruning start with the location.
         reap_interval_seconds: seconds between two ticks of the reaper.
         reap_succeeded_after_seconds: seconds from the end of the container of a run that succeeded to its removal.
         reap_failed_after_seconds: the same for every other run that has ended.
@@ -41,37 +42,18 @@ class Settings(BaseSettings):
     # Pydantic's own message repeats the input, and a webhook's URL often is a secret.
     model_config = SettingsConfigDict(validate_default=False, hide_input_in_errors=True)
 
-    housekeeping: bool = True
-    reap_interval_seconds: int = 60
-    reap_succeeded_after_seconds: int = 300
-    reap_failed_after_seconds: int = DAY_SECONDS
-    history_days: int = 30
+    housekeeping: Literal["on", "off"] = "on"
+    reap_interval_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
+    reap_succeeded_after_seconds: Annotated[int, Field(ge=0, le=YEAR_SECONDS)] = 300
+    reap_failed_after_seconds: Annotated[int, Field(ge=0, le=YEAR_SECONDS)] = DAY_SECONDS
+    history_days: Annotated[int, Field(ge=1, le=3660)] = 30
     notify_webhook_url: str | None = None
     dagster_url: str = "http://127.0.0.1:3000"
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_empty_ones_out(cls, given: dict[str, str]) -> dict[str, str]:
-        return {name: value.strip() for name, value in given.items() if value.strip()}
-
-    @field_validator("housekeeping", mode="before")
-    @classmethod
-    def _check_switch(cls, value: str) -> bool:
-        if value not in ("on", "off"):
-            raise ValueError(f"HOUSEKEEPING={value!r} is neither on nor off. Set it to one of them.")
-        return value == "on"
-
-    @field_validator(*NUMBERS, mode="before")
-    @classmethod
-    def _check_number(cls, value: str, info: ValidationInfo) -> int:
-        name = info.field_name or ""
-        unit, least, most = NUMBERS[name]
-        if not value.isascii() or not value.isdecimal() or not least <= int(value) <= most:
-            raise ValueError(
-                f"{name.upper()}={value!r} is not a number of {unit} from {least} to {most}. "
-                f"Usually it is {cls.model_fields[name].default}."
-            )
-        return int(value)
+    def _empty_is_not_set(cls, values: dict[str, str]) -> dict[str, str]:
+        return {name: value.strip() for name, value in values.items() if value.strip()}
 
     @field_validator("notify_webhook_url", "dagster_url", mode="before")
     @classmethod
@@ -95,9 +77,15 @@ def read_settings() -> Settings:
     """
     try:
         return Settings()
-    except ValidationError as error:
-        messages: list[Any] = [problem["ctx"]["error"] for problem in error.errors()]
-        raise SettingError("\n".join(map(str, messages))) from None
+    except ValidationError as invalid:
+        raise SettingError("\n".join(map(_message, invalid.errors()))) from None
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    name = error["loc"][0]
+    return f"{name.upper()}={error['input']!r} {MESSAGES[name]}"
 
 
 if __name__ == "__main__":

@@ -22,18 +22,11 @@ class Notifier(Protocol):
     """Who is notified of failed runs. Another way to notify, by mail or pager, is another class with this method."""
 
     def notify(self, failure: RunFailure) -> None:
-        """Delivers one notification.
-
-        Raises:
-            DeliveryError: it was not delivered. The caller tries again.
-        """
+        """Delivers one notification, or raises DeliveryError, and the caller tries again."""
 
 
 class JsonWebhook:
-    """Posts each notification as a JSON object; a status of 200 to 299 is delivery. Redirects are not followed.
-
-    ``timeout`` is in seconds, for each step of a delivery.
-    """
+    """Posts each notification as a JSON object; a status of 200 to 299 is delivery. Redirects are not followed."""
 
     def __init__(self, url: str, *, timeout: float = 5.0) -> None:
         self._url = url
@@ -44,11 +37,6 @@ class JsonWebhook:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def notify(self, failure: RunFailure) -> None:
-        """Posts the notification.
-
-        Raises:
-            DeliveryError: the receiver does not answer, or refuses it.
-        """
         body = json.dumps(failure.message()).encode()
         request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"}, method="POST")
         try:

@@ -27,11 +27,10 @@ DECISION_SECONDS = 60
 
 @dataclass(frozen=True)
 class State:
-    """What the sensor remembers; stored as its cursor, JSON that a person can read.
+    """What the sensor remembers, stored as its cursor, in JSON.
 
-    Attributes:
-        after: id of the last event that was looked at.
-        waiting: ids of the runs whose notification is still to be delivered, the oldest failure first.
+    ``after`` is the id of the last event that was looked at; ``waiting`` are the ids of the runs whose notification is
+    still to be delivered, the oldest failure first.
     """
 
     after: int
@@ -73,15 +72,8 @@ def notify(
     At least once: a notification is forgotten only after the receiver took it. It arrives again only if the tick died
     before the state was stored, or if the answer was lost. There is one per run, however often its failure is
     recorded. A receiver that does not answer costs a tick one attempt; one that refuses a notification does not hold up
-    the others. After a day of attempts a notification is given up, which the tick says.
-
-    Args:
-        instance: the instance.
-        notifier: whom to notify; None is nobody.
-        state: from the last tick.
-        dagster_url: address of the UI, without a trailing slash.
-        now: seconds since the epoch.
-        budget: seconds that this may take.
+    the others. After a day of attempts a notification is given up, which the tick says. ``now`` is in seconds since the
+    epoch, ``budget`` in seconds.
     """
     deadline = time.monotonic() + budget
     changes = dg.RunStatusChangeRecordsFilter(DagsterEventType.RUN_FAILURE, after_storage_id=state.after)
@@ -110,10 +102,10 @@ def notify(
             notifier.notify(describe(instance, run, failure, dagster_url))
             result.delivered.append(run)
         except DeliveryError as error:
-            if now - failure.timestamp > GIVE_UP_SECONDS:
-                result.problems.append((run, f"{error}; given up after a day of attempts"))
-            else:
-                result.problems.append((run, f"{error}; the next tick tries again"))
+            given_up = now - failure.timestamp > GIVE_UP_SECONDS
+            next_step = "given up after a day of attempts" if given_up else "the next tick tries again"
+            result.problems.append((run, f"{error}; {next_step}"))
+            if not given_up:
                 waiting.append(run_id)
             stopped = error.unreachable
         stopped = stopped or time.monotonic() > deadline

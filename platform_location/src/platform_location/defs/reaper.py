@@ -40,13 +40,10 @@ def reap(
         settings: after how many seconds a container is removed.
         now: with a time zone.
         known: ids of containers whose output is known to be stored, which saves the search.
-        budget: seconds that this may take; the containers that were created first come first.
+        budget: seconds that this may take; the oldest containers come first.
 
     Returns:
         What was found and done, in words; and the ids of the containers whose output is stored now.
-
-    Raises:
-        DockerError: Docker does not answer.
     """
     deadline = time.monotonic() + budget
     listed = sorted(docker.containers([f"project={project}", RUN_ID]), key=lambda container: container["Created"])
@@ -83,7 +80,7 @@ def reap(
 
 @dg.sensor(
     minimum_interval_seconds=SETTINGS.reap_interval_seconds,
-    default_status=dg.DefaultSensorStatus.RUNNING if SETTINGS.housekeeping else dg.DefaultSensorStatus.STOPPED,
+    default_status=dg.DefaultSensorStatus.RUNNING if SETTINGS.housekeeping == "on" else dg.DefaultSensorStatus.STOPPED,
     description=(
         "Removes the containers of ended runs: of those that succeeded after "
         f"{SETTINGS.reap_succeeded_after_seconds} s, of all others after {SETTINGS.reap_failed_after_seconds} s. "

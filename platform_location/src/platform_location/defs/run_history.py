@@ -60,6 +60,8 @@ nightly_pruning = dg.ScheduleDefinition(
     job=prune_run_history,
     cron_schedule="30 4 * * *",
     execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING if SETTINGS.housekeeping else dg.DefaultScheduleStatus.STOPPED,
+    default_status=dg.DefaultScheduleStatus.RUNNING
+    if SETTINGS.housekeeping == "on"
+    else dg.DefaultScheduleStatus.STOPPED,
     description="Prunes the history at 04:30 UTC.",
 )
