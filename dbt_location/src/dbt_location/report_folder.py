@@ -25,12 +25,7 @@ class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Writes a page, and the index of all pages that are there then, newest first.
 
         Readers see the old page or the new one, never a part. Runs at once take turns, so each one's index lists its
-        own page and those of all before it.
-
-        Args:
-            name: name of the file, ``YYYY-MM.html``.
-            page: its HTML.
-            index: makes the HTML of the index from the names of all pages.
+        own page and those of all before it. ``index`` makes the HTML of the index from the names of all pages.
 
         Raises:
             ReportsError: the folder cannot be written to.

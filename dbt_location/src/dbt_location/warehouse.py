@@ -24,11 +24,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def transaction(self) -> Iterator[Connection]:
         """Yields a connection whose work is committed as one transaction, or rolled back on any error.
 
-        Everything that is read through it is of one moment, that of the first statement which reads.
-
-        Raises:
-            dagster.Failure: a table or a column that a statement names does not exist.
-            psycopg2.Error: no connection, or a statement failed.
+        Everything that is read through it is of one moment, that of the first statement that reads.
         """
         connection = psycopg2.connect(
             host=self.host,

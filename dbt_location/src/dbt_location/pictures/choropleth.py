@@ -33,12 +33,8 @@ class Zone(NamedTuple):
 def zone_chart(title: str, unit: str, zones: Sequence[Zone], *, narrow: bool = False, titled: bool = True) -> "Figure":
     """Draws the zones on the map, Manhattan larger, or the busiest as bars where no zone has a shape: it says so then.
 
-    Args:
-        title: what is shown.
-        unit: what the number of a zone counts.
-        zones: all zones.
-        narrow: whether Manhattan is below the city, for a phone, instead of beside it.
-        titled: whether the title is in the picture, not on the page around; that of the bars always is.
+    ``unit`` is what the number of a zone counts. If ``narrow``, Manhattan is below the city, for a phone, instead of
+    beside it. If not ``titled``, the page around has the title of the map.
     """
     placed = [zone for zone in zones if zone.geometry]
     if not placed:
