@@ -205,10 +205,9 @@ lint-types: install-dev
 	MYPYPATH=platform_location/tests .venv/bin/mypy ops demo services benchmarks/runs.py tests
 lint-types-%_location: install-dev
 	cd $*_location && MYPYPATH=src:tests:.. .venv/bin/mypy --config-file ../pyproject.toml src tests
-# After those of the locations, whose caches they use.
-lint-types-benchmarks: $(LOCATIONS:%=lint-types-%)
-	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks --exclude '(history|runs)\.py'
-	cd platform_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks/history.py
+# After those of ingestion_location, whose cache they use.
+lint-types-benchmarks: lint-types-ingestion_location
+	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks --exclude runs.py
 lint-sql: install-dev
 	DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
 		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
@@ -229,16 +228,14 @@ benchmarks/.venv/.run: benchmarks/requirements.lock ingestion_location/requireme
 		--no-deps --no-build-isolation --no-index --editable ingestion_location
 	@touch $@
 
-.PHONY: bench bench-ingest bench-windows bench-runs bench-history
-bench: bench-ingest bench-windows bench-runs bench-history ## Run all measurements, into benchmarks/results.json
+.PHONY: bench bench-ingest bench-windows bench-runs
+bench: bench-ingest bench-windows bench-runs ## Run all measurements, into benchmarks/results.json
 bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
 	benchmarks/.venv/bin/python -m benchmarks.ingest
 bench-windows: benchmarks/.venv/.run dbt_location/.venv/.run ## Measure a window of days (run nothing else meanwhile)
 	benchmarks/.venv/bin/python -m benchmarks.windows
 bench-runs: install-dev ## Measure runs on the live stack, from the request to the end (run nothing else meanwhile)
 	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.runs
-bench-history: platform_location/.venv/.dev ## Measure the instance's database after 1,000 runs, pruned and not
-	platform_location/.venv/bin/python -m benchmarks.history
 
 # --- locks -----------------------------------------------------------------------------------------------------------
 

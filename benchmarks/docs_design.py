@@ -7,8 +7,9 @@ itself are left out; they would only cost more.
 """
 
 import time
-from datetime import date
+from datetime import date, timedelta
 
+from benchmarks.histories import History
 from benchmarks.server import connect
 
 DAYS = """
@@ -70,19 +71,20 @@ from raw_taxis.trips
 """
 
 
-def load(socket: str, database: str) -> None:
+def load(history: History) -> None:
     """Copies the trips of a warehouse to the design's one table."""
-    with connect(socket, database) as connection, connection.cursor() as cursor:
+    with connect(history.socket, history.name) as connection, connection.cursor() as cursor:
         cursor.execute(TRIPS)
         cursor.execute("vacuum analyze docs.trips")
 
 
-def run(socket: str, database: str, first: date, end: date) -> float:
-    """Runs the models for the window ``[first, end)``, one after another, each in its transaction; seconds."""
-    with connect(socket, database) as connection:
+def run(history: History, first: date, last: date) -> float:
+    """Runs the models for the days from first to last, one after another, each in its transaction; seconds."""
+    window = {"start": first, "end": last + timedelta(days=1)}
+    with connect(history.socket, history.name) as connection:
         connection.autocommit = False
         start = time.perf_counter()
         for model in (STG_TRIPS, LOCATION_METRICS, DAILY_METRICS):
             with connection, connection.cursor() as cursor:
-                cursor.execute(model, {"start": first, "end": end})
+                cursor.execute(model, window)
         return time.perf_counter() - start

@@ -46,14 +46,19 @@ COMMAND = (
     *("asset", "materialize", "--module-name", "ingestion_location.definitions"),
     *("--select", "taxi_trips", "--partition", f"{MONTH}"),
 )
-METHODS = ("limit", "ours", "adbc", "duckdb", "csv", "to_sql")
+OTHERS = ("adbc", "duckdb", "csv", "to_sql")
+NEW_TABLE = (
+    "drop table if exists target; "
+    f"create table target ({', '.join(f'{column.name} {column.postgres}' for column in COLUMNS)})"
+)
+IN_MONTH = f"pickup_datetime is not null and pickup_datetime >= '{START}' and pickup_datetime < '{END}'"
 
 
 class Bench:
-    """One server, one file, and every way to load it."""
+    """One server, one file, and every way to load it; a method named after each way does its work."""
 
     def __init__(self, site: Path, socket: str) -> None:
-        """Connects.
+        """Connects, loads the month once, and prepares what the limit and pandas load.
 
         Args:
             site: folder with the paths of the TLC's site.
@@ -67,75 +72,60 @@ class Bench:
         self.connection = psycopg2.connect(self.uri)
         self.binary = site / "trips.bin"
         self.bare: list[float] = []
+        self.execute("create schema raw_taxis")
+        self.ours()
+        self.execute(f"copy raw_taxis.trips_2023_01 to '{self.binary}' (format binary)")
+        first_batches = pa.Table.from_batches(islice(self.batches(), 4))
+        self.frame: pd.DataFrame = first_batches.slice(0, TO_SQL_ROWS).to_pandas()
 
-    def execute(self, *statements: str) -> None:
-        """Executes statements as one transaction."""
+    def execute(self, statement: str) -> None:
+        """Executes a statement as a transaction."""
         with self.connection, self.connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
+            cursor.execute(statement)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The file's trips in the canonical schema."""
         with self.path.open("rb") as file:
             yield from TripFile(file, str(self.path)).batches()
 
-    def table(self, *, check: bool = False) -> str:
-        """A new, empty table of the trips' columns."""
-        columns = ", ".join(f"{column.name} {column.postgres}" for column in COLUMNS)
-        bounds = f", check (pickup_datetime is not null and pickup_datetime >= '{START}' and pickup_datetime < '{END}')"
-        return f"drop table if exists target; create table target ({columns}{bounds if check else ''})"
-
-    def prepare(self) -> None:
-        """Loads the month once, and writes it as the file that the limit copies."""
-        self.execute("create schema raw_taxis")
-        self.ours()
-        self.execute(f"copy raw_taxis.trips_2023_01 to '{self.binary}' (format binary)")
-
-    def limit(self) -> float:
+    def limit(self) -> None:
         """Table, COPY from a file on the server, index; the seconds of the COPY alone go to ``bare``."""
-        start = time.perf_counter()
         with self.connection, self.connection.cursor() as cursor:
-            cursor.execute(self.table(check=True))
-            copy = time.perf_counter()
+            cursor.execute(f"{NEW_TABLE}; alter table target add check ({IN_MONTH})")
+            start = time.perf_counter()
             cursor.execute(f"copy target from '{self.binary}' (format binary, freeze)")
-            self.bare.append(time.perf_counter() - copy)
+            self.bare.append(time.perf_counter() - start)
             cursor.execute("create index on target using brin (pickup_datetime)")
-        return time.perf_counter() - start
 
-    def ours(self) -> float:
+    def ours(self) -> None:
         """The load of taxi_trips: file, check, index, statistics, swap, ledger, commit."""
-        start = time.perf_counter()
-        loaded = load_month(self.source, self.warehouse, START, END, "benchmark", lambda _: None)
-        seconds = time.perf_counter() - start
-        assert loaded.file.trips == ROWS
-        return seconds
+        load_month(self.source, self.warehouse, START, END, "benchmark", lambda _: None)
 
-    def csv(self) -> float:
+    def csv(self) -> None:
         """CSV, made by pyarrow, streamed by psycopg2."""
-        start = time.perf_counter()
+        without_header = pyarrow.csv.WriteOptions(include_header=False)
         with self.connection, self.connection.cursor() as cursor:
-            cursor.execute(self.table())
-            reader = _Csv(self.batches())
-            columns = ", ".join(reader.names)
-            cursor.copy_expert(f"copy target ({columns}) from stdin (format csv)", reader, size=1 << 20)
-        return time.perf_counter() - start
+            cursor.execute(NEW_TABLE)
+            for batch in self.batches():
+                text = io.BytesIO()
+                pyarrow.csv.write_csv(batch, text, without_header)
+                text.seek(0)
+                columns = ", ".join(batch.schema.names)
+                cursor.copy_expert(f"copy target ({columns}) from stdin (format csv)", text, size=1 << 20)
 
-    def adbc(self) -> float:
+    def adbc(self) -> None:
         """Arrow batches through ADBC."""
-        start = time.perf_counter()
         batches = self.batches()
         first = next(batches)
         reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
-        self.execute(self.table())
+        self.execute(NEW_TABLE)
         with adbc_driver_postgresql.dbapi.connect(self.uri) as connection, connection.cursor() as cursor:
             cursor.adbc_ingest("target", reader, mode="append")
             connection.commit()
-        return time.perf_counter() - start
 
-    def duckdb(self) -> float:
+    def duckdb(self) -> None:
         """DuckDB from parquet to Postgres."""
-        start = time.perf_counter()
-        self.execute(self.table())
+        self.execute(NEW_TABLE)
         with self.path.open("rb") as file:
             names = TripFile(file, str(self.path)).mapping.source_by_name
         columns = ", ".join(names)
@@ -144,61 +134,36 @@ class Bench:
             connection.execute(f"load '{DUCKDB_WRITER}'")
             connection.execute(f"attach 'host={self.socket} user=postgres dbname=postgres' as pg (type postgres)")
             connection.execute(f"insert into pg.target ({columns}) select {values} from read_parquet('{self.path}')")
-        return time.perf_counter() - start
 
-    def to_sql(self) -> float:
-        """pandas.to_sql on a part of the rows, scaled."""
-        part = pa.Table.from_batches(list(islice(self.batches(), 4))).slice(0, TO_SQL_ROWS)
-        start = time.perf_counter()
-        self.execute(self.table())
+    def to_sql(self) -> None:
+        """pandas.to_sql on a part of the rows."""
+        self.execute(NEW_TABLE)
         engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(self.uri))
-        frame: pd.DataFrame = part.to_pandas()
-        frame.to_sql("target", engine, if_exists="append", index=False, method="multi", chunksize=1_000)
+        self.frame.to_sql("target", engine, if_exists="append", index=False, method="multi", chunksize=1_000)
         engine.dispose()
-        return (time.perf_counter() - start) * ROWS / len(frame)
 
     def measure(self, method: str) -> float:
         """Seconds of a method, which has to load every row; without the writes that earlier work left."""
         with server.connect(self.socket, "postgres") as connection:
             connection.cursor().execute("checkpoint")
-        seconds: float = getattr(self, method)()
-        table = "raw_taxis.trips" if method == "ours" else "target"
+        start = time.perf_counter()
+        getattr(self, method)()
+        seconds = time.perf_counter() - start
+        rows = TO_SQL_ROWS if method == "to_sql" else ROWS
         with self.connection, self.connection.cursor() as cursor:
-            cursor.execute(f"select count(*) from {table}")
-            assert cursor.fetchall() == [(TO_SQL_ROWS if method == "to_sql" else ROWS,)], method
-        return seconds
-
-
-class _Csv(io.RawIOBase):
-    """Batches as CSV, for COPY."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        first = next(batches)
-        self.names: list[str] = first.schema.names
-        self._batches = chain([first], batches)
-        self._rest = io.BytesIO()
-
-    def read(self, size: int = -1, /) -> bytes:
-        while not (part := self._rest.read(size)):
-            batch = next(self._batches, None)
-            if batch is None:
-                return b""
-            self._rest = io.BytesIO()
-            pyarrow.csv.write_csv(batch, self._rest, pyarrow.csv.WriteOptions(include_header=False))
-            self._rest.seek(0)
-        return part
+            cursor.execute(f"select count(*) from {'raw_taxis.trips' if method == 'ours' else 'target'}")
+            assert cursor.fetchall() == [(rows,)], method
+        return seconds * ROWS / rows
 
 
 def compare(site: Path, socket: str) -> dict[str, Any]:
     """Measures every method ``ROUNDS`` times, in turns; the medians and their ratios."""
     bench = Bench(site, socket)
-    bench.prepare()
-    seconds = in_turns({method: partial(bench.measure, method) for method in METHODS}, ROUNDS)
+    seconds = in_turns({method: partial(bench.measure, method) for method in ("limit", "ours", *OTHERS)}, ROUNDS)
     bench.connection.close()
     medians = {method: statistics.median(values) for method, values in seconds.items()}
     bare = statistics.median(bench.bare)
     ours = medians["ours"]
-    others = [method for method in METHODS if method not in ("limit", "ours")]
     return {
         "rows": ROWS,
         "rounds": ROUNDS,
@@ -207,11 +172,11 @@ def compare(site: Path, socket: str) -> dict[str, Any]:
         "bare_copy_seconds": round(bare, 2),
         "share_of_limit": round(medians["limit"] / ours, 3),
         "share_of_bare_copy": round(bare / ours, 3),
-        "times_faster_than": {method: round(medians[method] / ours, 1) for method in others},
+        "times_faster_than": {method: round(medians[method] / ours, 1) for method in OTHERS},
     }
 
 
-def peak_mb(site: Path, socket: str) -> float:
+def peak_mb(site: Path, socket: str) -> int:
     """Peak memory of the process of a Dagster run that loads the month, in MB (10^6 bytes)."""
     with tempfile.TemporaryDirectory() as home:
         env = os.environ | {
@@ -223,24 +188,22 @@ def peak_mb(site: Path, socket: str) -> float:
         }
         dagster = str(Path(sys.executable).with_name("dagster"))
         peak = [sys.executable, "-m", "benchmarks.peak", dagster, *COMMAND]
-        return float(subprocess.run(peak, env=env, stdout=subprocess.PIPE, check=True).stdout)
+        return round(float(subprocess.run(peak, env=env, stdout=subprocess.PIPE, check=True).stdout))
 
 
-def main() -> None:
-    with server.running() as (root, socket):
-        site = root / "site"
-        (site / "trip-data").mkdir(parents=True)
-        # The server writes the limit's file here.
-        site.chmod(0o777)
-        path = site / "trip-data/yellow_tripdata_2023-01.parquet"
-        yellow.write_month(path, MONTH, ROWS)
-        figures = compare(site, socket)
-        figures["peak_mb"] = round(peak_mb(site, socket))
-        yellow.write_month(path, MONTH, 6 * ROWS)
-        figures["peak_mb_six_times"] = round(peak_mb(site, socket))
-        figures["machine"] = server.machine(socket)
-    save("ingest", figures)
+def measure(root: Path, socket: str) -> dict[str, Any]:
+    """Compares the methods, and measures the memory for this file and for one six times as long."""
+    path = root / "site/trip-data/yellow_tripdata_2023-01.parquet"
+    path.parent.mkdir(parents=True)
+    site = root / "site"
+    # The server writes the limit's file here.
+    site.chmod(0o777)
+    yellow.write_month(path, MONTH, ROWS)
+    figures = compare(site, socket) | {"peak_mb": peak_mb(site, socket)}
+    yellow.write_month(path, MONTH, 6 * ROWS)
+    return figures | {"peak_mb_six_times": peak_mb(site, socket), "machine": server.machine(socket)}
 
 
 if __name__ == "__main__":
-    main()
+    with server.running() as (root, socket):
+        save("ingest", measure(root, socket))

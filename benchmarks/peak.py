@@ -5,16 +5,12 @@ A process of its own, because Linux counts for a new process what the one that s
 usage: python -m benchmarks.peak COMMAND…
 """
 
-import os
+import resource
 import subprocess
 import sys
-import tempfile
 
 if __name__ == "__main__":
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(sys.argv[1:], stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            output.seek(0)
-            sys.exit(f"{output.read()}\n{' '.join(sys.argv[1:])} failed")
-    print(usage.ru_maxrss * 1024 / 1e6)
+    ended = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if ended.returncode:
+        sys.exit(f"{ended.stdout}\n{' '.join(sys.argv[1:])} failed")
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6)

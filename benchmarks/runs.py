@@ -4,13 +4,14 @@ The stack runs on the sample files under the project name STACK_PROJECT. What is
 same image, network and warehouse.
 """
 
-import json
+import statistics
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from benchmarks.idle import idle
-from benchmarks.measuring import log, medians, save
+from benchmarks.measuring import DAILY_ASSETS, DBT_ASSETS, dbt_build, log, medians, save
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
@@ -18,16 +19,21 @@ ROUNDS = 5
 # Seconds before each backfill: the daemon checks backfills every 30 s, and a request can come at any time in between.
 BACKFILL_PAUSES = (0, 10, 20)
 IDLE_SECONDS = 120
+MEGABYTES = {"KiB": 1024 / 1e6, "MiB": 1024**2 / 1e6, "GiB": 1024**3 / 1e6}
 MONTHS = ("2023-01", "2023-02", "2023-03")
-DBT_ASSETS = ["stg_trips", "daily_metrics", "location_metrics"]
-DAILY_ASSETS = [*DBT_ASSETS, "manhattan_stats"]
 DAYS = [f"{date(2023, 1, 1) + timedelta(days=day)}" for day in range(90)]
 DAY = date(2023, 3, 15)
 # Months that are published at the source while the stack runs.
 LANDING = (date(2023, 4, 1), date(2023, 5, 1), date(2023, 6, 1))
-
-
-# --- runs, phase by phase ---------------------------------------------------------------------------------------------
+LOAD = """
+from datetime import datetime
+from ingestion_location.defs.trips.month_load import load_month
+from ingestion_location.source import TlcSource
+from ingestion_location.warehouse import Warehouse
+load_month(
+    TlcSource.from_env(), Warehouse.from_env(), datetime(2023, 2, 1), datetime(2023, 3, 1), "bench", lambda line: None
+)
+"""
 
 
 def phases(stack: Stack, requested: float, run_id: str) -> dict[str, float]:
@@ -74,43 +80,14 @@ def bare(stack: Stack, location: str, *command: str) -> float:
     return time.perf_counter() - start
 
 
-def dbt_build(stack: Stack, day: date) -> tuple[str, ...]:
-    """The dbt command of a day's run, as the location's own code says it."""
-    script = (
-        "import json; from dbt_location.defs.dbt_models import BUILD, MONTHLY, PARTITIONED;"
-        "print(json.dumps([*BUILD, '--select', PARTITIONED, '--exclude', MONTHLY]))"
-    )
-    build = json.loads(
-        stack.command("docker", "run", "--rm", f"dbt_location:{PROJECT}", "python", "-c", script).splitlines()[-1]
-    )
-    window = ("--event-time-start", f"{day}", "--event-time-end", f"{day + timedelta(days=1)}")
-    project = ("--project-dir", "analytics", "--profiles-dir", "analytics")
-    return ("dbt", *build, *window, *project)
-
-
-LOAD = """
-from datetime import datetime
-from ingestion_location.defs.trips.month_load import load_month
-from ingestion_location.source import TlcSource
-from ingestion_location.warehouse import Warehouse
-load_month(
-    TlcSource.from_env(), Warehouse.from_env(), datetime(2023, 2, 1), datetime(2023, 3, 1), "bench", lambda line: None
-)
-"""
-
-
-def beside_bare(stack: Stack, location: str, assets: list[str], partition: date, *work: str) -> dict[str, Any]:
+def beside_bare(stack: Stack, location: str, assets: list[str], partition: date, work: Sequence[str]) -> dict[str, Any]:
     """A run, and in containers of the same image Dagster's import and the work without Dagster."""
     rounds: list[dict[str, float]] = []
     bares: list[dict[str, float]] = []
     for _ in range(ROUNDS):
         rounds.append(run(stack, location, assets, partition))
-        bares.append(
-            {
-                "import_dagster": bare(stack, location, "python", "-c", "import dagster"),
-                "work": bare(stack, location, *work),
-            }
-        )
+        import_dagster = bare(stack, location, "python", "-c", "import dagster")
+        bares.append({"import_dagster": import_dagster, "work": bare(stack, location, *work)})
         log(f"{location}: {rounds[-1]['success']:.2f} s, bare {bares[-1]}")
     bare_seconds = medians(bares)
     seconds = medians(rounds)
@@ -123,38 +100,31 @@ def beside_bare(stack: Stack, location: str, assets: list[str], partition: date,
     }
 
 
-# --- backfill ---------------------------------------------------------------------------------------------------------
-
-
 def ninety_days(stack: Stack, pause: float) -> dict[str, float]:
     """Requests ninety days as one asset backfill; seconds to each phase, until Dagster reports it as done."""
+    query = """
+        query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
+          status runs(limit: 10) { creationTime startTime endTime } } } }
+    """
     time.sleep(pause)
     requested = time.time()
     backfill = stack.webserver.backfill(DAILY_ASSETS, DAYS)
 
     def look() -> dict[str, Any] | None:
-        data = stack.webserver.ask(
-            """
-            query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
-              status endTimestamp runs(limit: 10) { runId status creationTime startTime endTime } } } }
-            """,
-            id=backfill,
-        )["partitionBackfillOrError"]
+        data: dict[str, Any] = stack.webserver.ask(query, id=backfill)["partitionBackfillOrError"]
         return data if data["status"].startswith("COMPLETED") else None
 
     done = wait_for("the backfill's end", 600, look)
     seen = time.time()
     assert done["status"] == "COMPLETED_SUCCESS", done
     (only,) = done["runs"]
-    return {
-        "run_created": round(only["creationTime"] - requested, 2),
-        "run_started": round(only["startTime"] - requested, 2),
-        "run_ended": round(only["endTime"] - requested, 2),
-        "done": round(seen - requested, 2),
+    times = {
+        "run_created": only["creationTime"],
+        "run_started": only["startTime"],
+        "run_ended": only["endTime"],
+        "done": seen,
     }
-
-
-# --- from landed to built ---------------------------------------------------------------------------------------------
+    return {name: round(time_ - requested, 2) for name, time_ in times.items()}
 
 
 def land(stack: Stack, month: date) -> float:
@@ -185,15 +155,38 @@ def landed_to_built(stack: Stack) -> list[float]:
     stack.destroy()
     stack.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
     stack.up()
-    wait_for(
-        "three months, their days and metrics",
-        600,
-        lambda: stack.webserver.materialized_partitions("monthly_report") == len(MONTHS) or None,
-    )
+
+    def built() -> bool | None:
+        return stack.webserver.materialized_partitions("monthly_report") == len(MONTHS) or None
+
+    wait_for("three months, their days and metrics", 600, built)
     return [land(stack, month) for month in LANDING]
 
 
-# --- all of it --------------------------------------------------------------------------------------------------------
+def idle(stack: Stack) -> dict[str, dict[str, float]]:
+    """Per service, memory in MB (10^6 bytes) and CPU in percent of one core, as means over IDLE_SECONDS.
+
+    Health checks run in the containers, so they count.
+    """
+    label = f"label=com.docker.compose.project={PROJECT}"
+    name = '{{.ID}} {{.Label "com.docker.compose.service"}}'
+    containers = stack.command("docker", "ps", "--filter", label, "--format", name).splitlines()
+    services = dict(line.split() for line in containers)
+    stats = ("docker", "stats", "--no-stream", "--format", "{{.ID}} {{.MemUsage}} {{.CPUPerc}}", *services)
+    memory, cpu = defaultdict(list), defaultdict(list)
+    end = time.monotonic() + IDLE_SECONDS
+    while time.monotonic() < end:
+        for line in stack.command(*stats).splitlines():
+            container, used, _, _, percent = line.split()
+            memory[services[container]].append(float(used[:-3]) * MEGABYTES[used[-3:]])
+            cpu[services[container]].append(float(percent.rstrip("%")))
+    return {
+        service: {
+            "memory_mb": round(statistics.mean(memory[service]), 1),
+            "cpu_percent": round(statistics.mean(cpu[service]), 2),
+        }
+        for service in memory
+    }
 
 
 def measure(stack: Stack) -> dict[str, Any]:
@@ -205,16 +198,16 @@ def measure(stack: Stack) -> dict[str, Any]:
 
     rounds = [ninety_days(stack, pause) for pause in BACKFILL_PAUSES]
     log(f"ninety days: {rounds}")
-    day = beside_bare(stack, "dbt_location", DBT_ASSETS, DAY, *dbt_build(stack, DAY))
-    month = beside_bare(stack, "ingestion_location", ["taxi_trips"], date(2023, 2, 1), "python", "-c", LOAD)
-    landed = landed_to_built(stack)
+    day = beside_bare(stack, "dbt_location", DBT_ASSETS, DAY, ["dbt", *dbt_build(DAY, DAY)])
+    month = beside_bare(stack, "ingestion_location", ["taxi_trips"], date(2023, 2, 1), ["python", "-c", LOAD])
+    landed = [round(seconds, 1) for seconds in landed_to_built(stack)]
     log(f"the idle stack, over {IDLE_SECONDS} s")
     return {
         "day": day,
         "day_over_bare": day["over_bare"],
-        "idle": idle(PROJECT, IDLE_SECONDS),
-        "landed_to_built_all_seconds": [round(seconds, 1) for seconds in landed],
-        "landed_to_built_seconds": max(round(seconds, 1) for seconds in landed),
+        "idle": idle(stack),
+        "landed_to_built_all_seconds": landed,
+        "landed_to_built_seconds": max(landed),
         "month": month,
         "month_over_bare": month["over_bare"],
         "ninety_days": {"rounds": len(BACKFILL_PAUSES), "seconds_since_request": medians(rounds)},
@@ -223,7 +216,7 @@ def measure(stack: Stack) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+if __name__ == "__main__":
     stack = Stack()
     try:
         stack.up()
@@ -231,7 +224,3 @@ def main() -> None:
     finally:
         stack.destroy()
     save("runs", figures)
-
-
-if __name__ == "__main__":
-    main()

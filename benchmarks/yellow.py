@@ -16,19 +16,14 @@ def write_month(path: Path, month: date, rows: int) -> None:
 
     Distributions are those of real files where they cost something: money in cents, nulls in a fortieth of the rows,
     pickups out of order by some minutes.
-
-    Args:
-        path: file to write.
-        month: first day of the month.
-        rows: number of trips.
     """
     draw = np.random.default_rng(rows)
     start = np.datetime64(month, "us")
     seconds = monthrange(month.year, month.month)[1] * 86_400
     writer = None
     for first in range(0, rows, ROW_GROUP):
-        count = min(ROW_GROUP, rows - first)
-        table = _trips(draw, start, seconds, np.arange(first, first + count) / rows)
+        order = np.arange(first, min(first + ROW_GROUP, rows)) / rows
+        table = _trips(draw, start, seconds, order)
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table, row_group_size=ROW_GROUP)
     if writer is not None:
