@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
-from demo.server import start_server
+from demo.postgres import start_server
 
 # Room for the write-ahead log of several loads, and no autovacuum: no checkpoint and no vacuum of earlier work falls
 # into a measurement.

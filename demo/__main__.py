@@ -7,15 +7,12 @@ import sys
 import psycopg2
 import typer
 
+from demo.dev import serve
 from demo.postgres import STATE, running
+from demo.screenshots import take_pictures
 from ops.command import OpsError
 
-app = typer.Typer(
-    help="Runs the pipeline without Docker, on an embedded Postgres.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 # Of another program.
 ANY_ARGUMENTS = {
     "allow_extra_args": True,
@@ -30,17 +27,12 @@ def demo() -> None:
     """Load the months, build the days and the metrics of the months, and print a summary. Skips what is up to date."""
     from demo.demo import main
 
-    try:
-        main()
-    except OpsError as error:
-        sys.exit(f"\nmake demo stopped: {error}")
+    main()
 
 
 @app.command(context_settings=ANY_ARGUMENTS)
 def dev(context: typer.Context) -> None:
     """Serve Dagster's UI on the demo's state. Takes the options of `dagster dev`."""
-    from demo.dev import serve
-
     sys.exit(serve(context.args))
 
 
@@ -64,21 +56,18 @@ def query(statement: str) -> None:
 @app.command()
 def screenshots() -> None:
     """Take the README's pictures, with `python -m demo dev` running."""
-    from demo.screenshots import main
-
-    main()
+    take_pictures()
 
 
 @app.command(context_settings=ANY_ARGUMENTS)
 def run(context: typer.Context) -> None:
     """Run a command in the environment of the embedded Postgres, which both locations find there."""
     with running() as env:
-        code = subprocess.run(context.args, env=env).returncode
-    sys.exit(code)
+        sys.exit(subprocess.run(context.args, env=env).returncode)
 
 
 if __name__ == "__main__":
     try:
         app(prog_name="python -m demo")
     except (OpsError, psycopg2.Error) as error:
-        sys.exit(str(error).strip())
+        sys.exit(str(error).rstrip())

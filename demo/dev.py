@@ -27,15 +27,10 @@ def serve(options: Sequence[str]) -> int:
         # A demo should not download files or launch runs that nobody asked for.
         env = {"TAXI_AUTOMATION": "off", **env}
         # Each location is loaded by its own Python, with its own packages.
-        modules = [
-            {
-                "module_name": f"{location}.definitions",
-                "location_name": location,
-                "executable_path": str(ROOT / location / ".venv/bin/python"),
-                "working_directory": str(ROOT / location),
-            }
-            for location in DATA_LOCATIONS
-        ]
+        modules = []
+        for name in DATA_LOCATIONS:
+            where = {"executable_path": f"{ROOT / name}/.venv/bin/python", "working_directory": f"{ROOT / name}"}
+            modules.append({"module_name": f"{name}.definitions", "location_name": name, **where})
         workspace = STATE / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"python_module": module} for module in modules]}))
         processes: list[subprocess.Popen[bytes]] = []

@@ -19,33 +19,31 @@ FAILED = "\nRun failed: "
 def run(module: str, assets: list[str], partition: str | None = None) -> dg.ExecuteInProcessResult:
     """Runs assets of a module's ``defs``; ``partition`` is None, a key, or FIRST...LAST."""
     first, is_range, last = (partition or "").partition("...")
-    defs: dg.Definitions = importlib.import_module(module).defs
+    job = importlib.import_module(module).defs.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance:
-        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        result: dg.ExecuteInProcessResult = job.execute_in_process(
             asset_selection=[dg.AssetKey(asset) for asset in assets],
             partition_key=None if is_range else partition,
             tags={RANGE_START: first, RANGE_END: last} if is_range else None,
             instance=instance,
             raise_on_error=False,
         )
+    return result
 
 
 def reason(result: dg.ExecuteInProcessResult) -> str:
-    """Returns the message of the first step that failed, or that of the run if no step failed."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            failure = event.step_failure_data
-            if failure.user_failure_data and failure.user_failure_data.description:
-                return failure.user_failure_data.description
-            if failure.error:
-                # Dagster wraps what the step raised.
-                return (failure.error.cause or failure.error).message.strip()
+    """The message of the first step that failed, or that of the run if no step failed."""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        failure = event.step_failure_data
+        if failure.user_failure_data and failure.user_failure_data.description:
+            return failure.user_failure_data.description
+        if failure.error:
+            # Dagster wraps what the step raised.
+            return (failure.error.cause or failure.error).message.strip()
     return result.all_events[-1].message or "no reason was given"
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
-        sys.exit(__doc__)
     ended = run(sys.argv[1], sys.argv[2].split(","), *sys.argv[3:])
     if not ended.success:
         sys.exit(FAILED + reason(ended))

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from urllib.request import urlopen
 
 from demo.postgres import STATE
@@ -20,27 +19,20 @@ def take(picture: str, url: str, width: int, height: int) -> None:
     """Writes docs/images/PICTURE, width and height in pixels: the page after 20 s of its own time."""
     path = ROOT / "docs/images" / picture
     with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
-            [
-                CHROMIUM,
-                *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
-                *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
-                *(f"--user-data-dir={profile}", f"--window-size={width},{height}", "--virtual-time-budget=20000"),
-                *(f"--screenshot={path}", url),
-            ],
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
+        command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
+        command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
+        command += [f"--user-data-dir={profile}", f"--window-size={width},{height}", "--virtual-time-budget=20000"]
+        subprocess.run([*command, f"--screenshot={path}", url], check=True, stderr=subprocess.DEVNULL)
     print(f"Written: {path.relative_to(ROOT)}")
 
 
-def main() -> None:
+def take_pictures() -> None:
     """Takes the lineage and the newest monthly report."""
     try:
         urlopen(f"{DAGSTER}/server_info", timeout=10).close()
     except OSError as error:
         sys.exit(f"{DAGSTER} does not answer ({error}); run make demo, then make dev, in another terminal")
-    reports = sorted(Path(STATE).glob("reports/2*.html"))
+    reports = sorted(STATE.glob("reports/2*.html"))
     if not reports:
         sys.exit(f"No report in {STATE}/reports; run make demo")
     take("lineage.png", f"{DAGSTER}/asset-groups?expanded={GROUPS}", 1960, 1300)

@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture(scope="module")
 def open_folder() -> Iterator[Path]:
-    """A folder that an embedded Postgres can enter, unlike pytest's own; see ``demo.server.temporary_server``."""
+    """A folder that an embedded Postgres can enter, unlike pytest's own; see ``demo.postgres.temporary_server``."""
     with tempfile.TemporaryDirectory(prefix="tests-") as folder:
         yield Path(folder)

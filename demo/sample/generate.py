@@ -51,9 +51,15 @@ PROJECTION = (
     '40.1666666666667],UNIT["US survey foot",0.304800609601219]]'
 )
 
-# Types of the columns up to 2023-01 and from 2023-02, as they changed in the real files.
-FIRST = {"id": pa.int64(), "code": pa.float64(), "text": pa.string(), "ehail": pa.null()}
-LATER = {"id": pa.int32(), "code": pa.int64(), "text": pa.large_string(), "ehail": pa.float64()}
+IDENTIFIERS = ("VendorID", "PULocationID", "DOLocationID")
+CODES = ("RatecodeID", "passenger_count", "payment_type", "trip_type")
+# Types of the columns up to 2023-01 and from 2023-02, as they changed in the real files. The others are 64-bit floats.
+FIRST = {**dict.fromkeys(IDENTIFIERS, pa.int64()), "store_and_fwd_flag": pa.string(), "ehail_fee": pa.null()}
+LATER = {
+    **dict.fromkeys(IDENTIFIERS, pa.int32()),
+    **dict.fromkeys(CODES, pa.int64()),
+    "store_and_fwd_flag": pa.large_string(),
+}
 
 
 def zones() -> Iterator[tuple[int, str, str, str]]:
@@ -100,14 +106,14 @@ def write_shapes(path: Path) -> None:
 
 def trips(month: date, next_month: date, draw: random.Random) -> Iterator[dict[str, object]]:
     """Yields the trips of a month's file, by the lower-case names of its columns without tpep_ or lpep_."""
-    days = (next_month - month).days
-    for day in range(days):
-        date_of_business = datetime.combine(month, datetime.min.time()) + timedelta(days=day)
+    start = datetime(month.year, month.month, 1)
+    for day in range((next_month - month).days):
+        date_of_business = start + timedelta(days=day)
         busy = 0.8 if date_of_business.weekday() >= 5 else 1.0
         for _ in range(int(TRIPS_PER_DAY * (busy + 0.2 * draw.random()))):
             yield from trip(date_of_business + timedelta(seconds=int(86_400 * draw.random())), draw)
     for stray in range(STRAYS):
-        yield from trip(datetime(month.year, month.month, 1) - timedelta(days=1 + stray * 100), draw)
+        yield from trip(start - timedelta(days=1 + stray * 100), draw)
 
 
 def trip(pickup: datetime, draw: random.Random) -> Iterator[dict[str, object]]:
@@ -148,28 +154,18 @@ def trip(pickup: datetime, draw: random.Random) -> Iterator[dict[str, object]]:
 
 def schema(taxi_type: str, types: dict[str, pa.DataType]) -> pa.Schema:
     """The columns of a file, in the TLC's order and spelling."""
-    identifier, code, text = types["id"], types["code"], types["text"]
-    time = "tpep" if taxi_type == "yellow" else "lpep"
-    real = pa.float64()
-    columns: list[tuple[str, pa.DataType]] = [
-        ("VendorID", identifier),
-        (f"{time}_pickup_datetime", pa.timestamp("us")),
-        (f"{time}_dropoff_datetime", pa.timestamp("us")),
-        ("store_and_fwd_flag", text),
-        ("RatecodeID", code),
-        ("PULocationID", identifier),
-        ("DOLocationID", identifier),
-        ("passenger_count", code),
-        *((name, real) for name in ("trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount")),
-        *((name, real) for name in ("improvement_surcharge", "total_amount")),
-        ("payment_type", code),
-        ("congestion_surcharge", real),
+    times = [f"{'tpep' if taxi_type == 'yellow' else 'lpep'}_{end}_datetime" for end in ("pickup", "dropoff")]
+    names = [
+        *("VendorID", *times, "store_and_fwd_flag", "RatecodeID", "PULocationID", "DOLocationID", "passenger_count"),
+        *("trip_distance", "fare_amount", "extra", "mta_tax", "tip_amount", "tolls_amount", "improvement_surcharge"),
+        *("total_amount", "payment_type", "congestion_surcharge"),
     ]
     if taxi_type == "yellow":
-        columns.append(("airport_fee" if types is FIRST else "Airport_fee", real))
+        names.append("airport_fee" if types is FIRST else "Airport_fee")
     else:
-        columns += [("ehail_fee", types["ehail"]), ("trip_type", code)]
-    return pa.schema(columns, metadata={"label": LABEL})
+        names += ["ehail_fee", "trip_type"]
+    types = types | dict.fromkeys(times, pa.timestamp("us"))
+    return pa.schema([(name, types.get(name, pa.float64())) for name in names], metadata={"label": LABEL})
 
 
 def write_month(path: Path, taxi_type: str, month: date, next_month: date) -> None:
@@ -184,14 +180,7 @@ def write_month(path: Path, taxi_type: str, month: date, next_month: date) -> No
 
 
 def generate(folder: Path, taxi_type: str, start: date, end: date) -> None:
-    """Writes the zone lookup, the zones' shapes and the trip files of all months from ``start`` to before ``end``.
-
-    Args:
-        folder: root of the copy of the TLC's site; created if it does not exist.
-        taxi_type: ``yellow`` or ``green``.
-        start: first day of the first month.
-        end: first day after the last month.
-    """
+    """Writes the zone lookup, the zones' shapes and the trip files of all months from ``start`` to before ``end``."""
     (folder / "trip-data").mkdir(parents=True, exist_ok=True)
     (folder / "misc").mkdir(exist_ok=True)
     (folder / "SAMPLE.txt").write_text(LABEL + "\n")
@@ -203,8 +192,7 @@ def generate(folder: Path, taxi_type: str, start: date, end: date) -> None:
     month = start
     while month < end:
         next_month = date(month.year + month.month // 12, month.month % 12 + 1, 1)
-        path = folder / f"trip-data/{taxi_type}_tripdata_{month:%Y-%m}.parquet"
-        write_month(path, taxi_type, month, next_month)
+        write_month(folder / f"trip-data/{taxi_type}_tripdata_{month:%Y-%m}.parquet", taxi_type, month, next_month)
         month = next_month
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from demo.server import temporary_server
+from demo.postgres import temporary_server
 from ops.command import ROOT
 from services.migrate import apply as warehouse
 

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.server import socket_folder, start_server
+from demo.postgres import socket_folder, start_server
 from ops.command import ROOT
 from tests import warehouse_answers
 from tests.independent import RightAnswers

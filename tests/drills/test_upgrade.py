@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from demo.server import temporary_server
+from demo.postgres import temporary_server
 from ops.command import ROOT
 from ops.locations import LOCATIONS
 from services.migrate.apply import apply
