@@ -22,12 +22,10 @@ from services.migrate.apply import apply
 
 @dataclass(frozen=True)
 class History:
-    """A warehouse whose months are loaded.
+    """A warehouse that has the months from the one that begins on ``start`` to the one that ends on ``last``.
 
     Attributes:
         name: database of the warehouse; the instance's is ``dagster_<name>``.
-        start: first day of the first month.
-        last: last day of the last month.
         trips: trips per month.
         socket: folder of the server's socket.
         folder: for DAGSTER_HOME and dbt's target.
@@ -47,8 +45,7 @@ class History:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of dbt and dagster. Each warehouse has its own target folder, because dbt parses the project
-        again when its connection changes."""
+        """The environment of dbt and dagster."""
         return os.environ | {
             "WAREHOUSE_HOST": self.socket,
             "WAREHOUSE_DATABASE": self.name,
@@ -56,16 +53,13 @@ class History:
             "TAXI_END_DATE": f"{_next_month(self.last):%Y-%m-%d}",
             "DAGSTER_HOME": str(self.folder),
             "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster_{self.name}?host={quote(self.socket)}",
+            # Of its own, because dbt parses the project again when its connection changes.
             "DBT_TARGET_PATH": str(self.folder / "target"),
             "DBT_LOG_PATH": str(self.folder / "target"),
         }
 
     def load(self, site: Path) -> None:
-        """Creates the databases and loads the zones and the months.
-
-        Args:
-            site: folder with the paths of the TLC's site, where each month's file is written and deleted again.
-        """
+        """Creates the databases and loads the zones and the months, whose files are in ``site`` only meanwhile."""
         self.folder.mkdir()
         shutil.copy(ROOT / "demo/dagster.yaml", self.folder / "dagster.yaml")
         apply(f"host={self.socket} user=postgres")

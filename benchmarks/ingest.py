@@ -58,12 +58,7 @@ class Bench:
     """One server, one file, and every way to load it; a method named after each way does its work."""
 
     def __init__(self, site: Path, socket: str) -> None:
-        """Connects, loads the month once, and prepares what the limit and pandas load.
-
-        Args:
-            site: folder with the paths of the TLC's site.
-            socket: folder of the server's socket.
-        """
+        """Connects, loads the month from the TLC's paths below ``site``, and prepares what limit and pandas load."""
         self.source = TlcSource(base_url=site.as_uri(), taxi_type="yellow")
         self.path = site / "trip-data/yellow_tripdata_2023-01.parquet"
         self.socket = socket

@@ -37,9 +37,7 @@ def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Measures every way once per round, so that a slow moment of the machine affects all of them.
 
-    Args:
-        ways: per name, what returns the seconds that it took.
-        rounds: how often each is measured.
+    A way is a function that returns the seconds that it took.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(1, rounds + 1):

@@ -20,6 +20,7 @@ ANY_ARGUMENTS = {
     "ignore_unknown_options": True,
     "help_option_names": [],
 }
+app.command("screenshots")(take_pictures)
 
 
 @app.command()
@@ -51,12 +52,6 @@ def query(statement: str) -> None:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow([column.name for column in cursor.description or ()])
             writer.writerows(cursor)
-
-
-@app.command()
-def screenshots() -> None:
-    """Take the README's pictures, with `python -m demo dev` running."""
-    take_pictures()
 
 
 @app.command(context_settings=ANY_ARGUMENTS)

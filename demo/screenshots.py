@@ -27,7 +27,7 @@ def take(picture: str, url: str, width: int, height: int) -> None:
 
 
 def take_pictures() -> None:
-    """Takes the lineage and the newest monthly report."""
+    """Take the README's pictures, with `python -m demo dev` running: the lineage and the newest monthly report."""
     try:
         urlopen(f"{DAGSTER}/server_info", timeout=10).close()
     except OSError as error:
