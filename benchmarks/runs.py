@@ -30,9 +30,7 @@ from datetime import datetime
 from ingestion_location.defs.trips.month_load import load_month
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
-load_month(
-    TlcSource.from_env(), Warehouse.from_env(), datetime(2023, 2, 1), datetime(2023, 3, 1), "bench", lambda line: None
-)
+load_month(TlcSource.from_env(), Warehouse.from_env(), datetime(2023, 2, 1), datetime(2023, 3, 1), "bench", print)
 """
 
 

@@ -33,17 +33,11 @@ def serve(options: Sequence[str]) -> int:
             modules.append({"module_name": f"{name}.definitions", "location_name": name, **where})
         workspace = STATE / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"python_module": module} for module in modules]}))
-        processes: list[subprocess.Popen[bytes]] = []
-
-        def stop(*_: object) -> None:
-            for process in processes:
-                process.terminate()
-
-        # Set before dagster starts: if this process inherits an ignored signal, as a shell's background job does,
-        # dagster would ignore it, too.
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
+        # If this process inherited an ignored signal, as a shell's background job does, dagster would ignore it, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # A session of its own: dagster gets a Ctrl-C only from here, and the warehouse stays up until it has ended.
         command = [str(Path(sys.executable).with_name("dagster")), "dev", "--workspace", str(workspace), *options]
-        processes.append(subprocess.Popen(command, env=env, start_new_session=True))
-        return processes[0].wait()
+        process = subprocess.Popen(command, env=env, start_new_session=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: process.terminate())
+        return process.wait()

@@ -26,12 +26,7 @@ ATTEMPTS = 12
 def start_server(folder: Path, *, cleanup_mode: str = "stop") -> PostgresServer:
     """Starts the server of a data folder, or joins the one that runs; a context manager that stops it at the end.
 
-    Args:
-        folder: data folder; created if it is missing.
-        cleanup_mode: ``stop``, or ``delete`` to remove the folder as well.
-
-    Raises:
-        subprocess.TimeoutExpired: the server did not start within two minutes.
+    The cleanup mode ``delete`` removes the folder as well. Raises TimeoutExpired if the start takes two minutes.
     """
     server = get_server(folder, cleanup_mode=cleanup_mode, start=False)
     # AssertionError: it runs and is not ready yet.
