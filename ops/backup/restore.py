@@ -57,7 +57,7 @@ def restore(
     run("docker", "compose", "create")
     run("docker", "compose", "up", "--detach", "--wait", "postgres")
     # The roles, with the generated passwords of this stack.
-    run_in("migrate", "python", "-m", "warehouse.apply", "--credentials", "/credentials")
+    run_in("migrate", "python", "-m", "services.migrate.apply", "--credentials", "/credentials")
     _refuse_unless_roles_exist(content)
 
     for database in DATABASES:
