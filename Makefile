@@ -151,7 +151,7 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all test-ci lint lint-python lint-types lint-types-benchmarks lint-sql format \
+.PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format \
 	test-locations test-cross test-stack drills-apart
 # $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores.
 define parts
@@ -166,8 +166,6 @@ test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,3,$(checks))
 test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
 	$(call parts,4,$(drills))
-test-ci: ## Run both, as CI does
-	$(call parts,4,$(checks) $(drills))
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy without the others; lint checks format, lint and types.
 test-%_location: install-dev
