@@ -1,5 +1,5 @@
--- Database dagster: the instance. Only the role dagster may use it. Code servers and runs of all locations log in as this
--- role to write their runs' events.
+-- Database dagster: the instance. Only the role dagster may use it. Code servers and runs of all locations log in as
+-- this role to write their runs' events.
 revoke all on database dagster from public;
 alter database dagster owner to dagster;
 
