@@ -7,20 +7,14 @@ import sys
 import psycopg2
 import typer
 
-from demo.dev import serve
+from demo.dev import dev
 from demo.postgres import STATE, running
 from demo.screenshots import take_pictures
 from ops.command import OpsError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-# Of another program.
-ANY_ARGUMENTS = {
-    "allow_extra_args": True,
-    "allow_interspersed_args": False,
-    "ignore_unknown_options": True,
-    "help_option_names": [],
-}
-app.command("screenshots")(take_pictures)
+# The arguments are those of another program.
+FORWARD = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
 
 
 @app.command()
@@ -29,12 +23,6 @@ def demo() -> None:
     from demo.demo import main
 
     main()
-
-
-@app.command(context_settings=ANY_ARGUMENTS)
-def dev(context: typer.Context) -> None:
-    """Serve Dagster's UI on the demo's state. Takes the options of `dagster dev`."""
-    sys.exit(serve(context.args))
 
 
 @app.command()
@@ -54,12 +42,15 @@ def query(statement: str) -> None:
             writer.writerows(cursor)
 
 
-@app.command(context_settings=ANY_ARGUMENTS)
-def run(context: typer.Context) -> None:
+@app.command(context_settings=FORWARD)
+def run(command: list[str]) -> None:
     """Run a command in the environment of the embedded Postgres, which both locations find there."""
     with running() as env:
-        sys.exit(subprocess.run(context.args, env=env).returncode)
+        sys.exit(subprocess.run(command, env=env).returncode)
 
+
+app.command(context_settings=FORWARD)(dev)
+app.command("screenshots")(take_pictures)
 
 if __name__ == "__main__":
     try:

@@ -32,10 +32,6 @@ MONTHLY_TABLES = ("zone_pickups", "borough_flows", "monthly_totals")
 MONTHLY_ASSETS = (*MONTHLY_TABLES, "zone_map", "borough_flows_chart", "monthly_report")
 
 
-class RunError(OpsError):
-    """A run failed."""
-
-
 class Job(NamedTuple):
     """A run of assets of a location: without a partition, of one, or of FIRST...LAST. Its log has its name."""
 
@@ -77,7 +73,7 @@ def loaded_from(instance: DagsterInstance, asset: str, partition: str | None, ur
 
 
 def materialize(job: Job, env: Mapping[str, str]) -> None:
-    """Runs a job in its location's own Python and waits for its end; raises RunError with the failure's own message."""
+    """Runs a job in its location's own Python and waits for its end; an error has the failure's own message."""
     start = time.monotonic()
     folder = ROOT / job.location
     # -P keeps the modules beside the script out of the location's imports.
@@ -90,7 +86,7 @@ def materialize(job: Job, env: Mapping[str, str]) -> None:
         printed = path.read_text().strip()
         # A run that did not even start, for example because of an import error, says why in its last line.
         reason = printed.rpartition(FAILED)[2] if FAILED in printed else printed.rpartition("\n")[2]
-        raise RunError(f"\nmake demo stopped: {reason}\nThe whole log: {path}")
+        raise OpsError(f"\nmake demo stopped: {reason}\nThe whole log: {path}")
     log(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
 
 
@@ -128,7 +124,6 @@ def reports(instance: DagsterInstance, months: Sequence[str]) -> Iterator[Job]:
 
 
 def main() -> None:
-    """Runs the demo on the settings of the environment; raises LocationError for a wrong setting."""
     LOGS.mkdir(parents=True, exist_ok=True)
     taxi_type = os.environ.get("TLC_TAXI_TYPE") or "yellow"
     base_url = os.environ.get("TLC_BASE_URL", "").rstrip("/") or SAMPLE.as_uri()

@@ -4,10 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import yaml
+from typer import Argument
 
 from demo.postgres import STATE, running
 from ops.command import ROOT
@@ -15,8 +16,8 @@ from ops.contract.workspace import check_settings
 from ops.locations import DATA_LOCATIONS
 
 
-def serve(options: Sequence[str]) -> int:
-    """Runs `dagster dev` with these options until it is interrupted and returns its exit code."""
+def dev(options: Annotated[list[str] | None, Argument()] = None) -> None:
+    """Serve Dagster's UI on the demo's state. Takes the options of `dagster dev`."""
     check_settings()
     with running() as env:
         summary = STATE / "summary.json"
@@ -36,8 +37,14 @@ def serve(options: Sequence[str]) -> int:
         # If this process inherited an ignored signal, as a shell's background job does, dagster would ignore it, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # A session of its own: dagster gets a Ctrl-C only from here, and the warehouse stays up until it has ended.
-        command = [str(Path(sys.executable).with_name("dagster")), "dev", "--workspace", str(workspace), *options]
+        command = [
+            str(Path(sys.executable).with_name("dagster")),
+            "dev",
+            "--workspace",
+            str(workspace),
+            *(options or ()),
+        ]
         process = subprocess.Popen(command, env=env, start_new_session=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: process.terminate())
-        return process.wait()
+        sys.exit(process.wait())

@@ -17,7 +17,6 @@ FAILED = "\nRun failed: "
 
 
 def run(module: str, assets: list[str], partition: str | None = None) -> dg.ExecuteInProcessResult:
-    """Runs assets of a module's ``defs``; ``partition`` is None, a key, or FIRST...LAST."""
     first, is_range, last = (partition or "").partition("...")
     job = importlib.import_module(module).defs.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance:

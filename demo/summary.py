@@ -10,10 +10,8 @@ from psycopg2.extras import RealDictCursor
 MONTHS = """
 select
     to_char(month, 'YYYY-MM') as month,
-    (
-        select count(*) from raw_taxis.trips
-        where pickup_datetime >= month and pickup_datetime < month + interval '1 month'
-    ) as rows,
+    (select count(*) from raw_taxis.trips
+     where pickup_datetime >= month and pickup_datetime < month + interval '1 month') as rows,
     (select count(*) from raw_taxis.stray_trips where file_month = month) as strays
 from unnest(%s::date[]) as month
 order by month
@@ -46,7 +44,6 @@ def measure(connection: Connection, months: Sequence[str], days: Sequence[str]) 
 
 
 def render(summary: Mapping[str, Any]) -> str:
-    """Returns the summary as text for a terminal."""
     source = f"Source: {summary['source']}"
     if summary["sample"]:
         source = "SAMPLE DATA, made up; make demo TLC_BASE_URL=https://… loads real trips."

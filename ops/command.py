@@ -11,10 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class OpsError(Exception):
-    """A command did not do what was asked for. The message says why, what state is left, and the next step.
-
-    Every function of this package may raise it; docstrings name the subclasses and the cases that a caller handles.
-    """
+    """Any function of this package may raise it. The message says why, what state is left, and the next step."""
 
 
 class Interrupted(BaseException):

@@ -63,7 +63,6 @@ class Location:
 
     @property
     def tag_setting(self) -> dict[str, str]:
-        """The environment that makes compose use this image."""
         return {tag_variable(self.name): self.tag}
 
 

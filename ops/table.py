@@ -13,10 +13,8 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console(highlight=False)
-    if console.is_terminal:
-        console.print(table)
-        return
-    console = Console(highlight=False, width=100_000)
+    if not console.is_terminal:
+        console.width = 100_000
     with console.capture() as printed:
         console.print(table)
     print("\n".join(line.rstrip() for line in printed.get().splitlines()))

@@ -169,7 +169,6 @@ def schema(taxi_type: str, types: dict[str, pa.DataType]) -> pa.Schema:
 
 
 def write_month(path: Path, taxi_type: str, month: date, next_month: date) -> None:
-    """Writes one month's trip file."""
     columns = schema(taxi_type, FIRST if month < date(2023, 2, 1) else LATER)
     # One seed per file, so that a file does not depend on the other ones that are made.
     draw = random.Random(f"{taxi_type} {month}")

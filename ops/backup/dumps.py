@@ -29,14 +29,12 @@ class InconsistentError(Exception):
 
 
 def dump(folder: Path) -> dict[str, Any]:
-    """Writes ``dagster.dump`` and ``warehouse.dump`` in pg_dump's custom format.
+    """Writes ``dagster.dump`` and ``warehouse.dump``, and returns ``schema`` and ``roles`` of the manifest.
 
     The tables contain everything that the history says was materialized: the snapshot of the instance is taken first,
     and a run commits its tables before it records the event. A run that commits between the two snapshots is still
     unfinished in the history, so it is launched again after a restore, and a repeated run leaves the same tables. A
     single snapshot would not avoid this, since commit and event are separate transactions.
-
-    Returns ``schema`` and ``roles`` of the manifest.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -69,10 +67,7 @@ def _attempt(folder: Path) -> dict[str, Any]:
             pg_dump.finish()
         instance = snapshots["dagster"]
         roles = {role for ask in snapshots.values() for role in ask(_ROLES)}
-        return {
-            "schema": instance("select version_num from alembic_version")[0],
-            "roles": sorted(roles),
-        }
+        return {"schema": instance("select version_num from alembic_version")[0], "roles": sorted(roles)}
 
 
 _ROLES = """
@@ -85,20 +80,16 @@ where d.refclassid = 'pg_authid'::regclass and r.rolname !~ '^(pg_|postgres$)'
 
 @dataclass(frozen=True)
 class _PgDump:
-    """A running pg_dump."""
-
     process: subprocess.Popen[bytes]
     name: str  # of its session
     database: str
 
     def hold(self, tables: list[str], now: Ask) -> None:
-        """Waits until pg_dump has locked every table of the snapshot, so that none can be replaced before it is read.
+        """Waits until pg_dump has locked the snapshot's tables, rows of ``_TABLES``; ``now`` asks outside the snapshot.
 
         pg_dump locks tables by name, after it has its snapshot. If a load replaces the table of a month in between,
         pg_dump would read the new month together with the old ledger, and without an error, since the rows of a load
         are frozen. The dump is consistent if the tables are still those of the snapshot once all are locked.
-
-        ``tables`` are the rows of ``_TABLES`` in the snapshot; ``now`` runs a statement outside it.
         """
         oids = ", ".join(table.split("|")[0] for table in tables) or "0"
         held = (

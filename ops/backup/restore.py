@@ -141,7 +141,6 @@ def _swap() -> None:
 
 
 def _unpack(volume: str, image: str, tar: Path) -> None:
-    """Replaces the files of a volume by those of a tar file."""
     command = ["docker", "run", "--rm", "--interactive", "--network", "none", "--volume", f"{volume}:/files"]
     script = "find /files -mindepth 1 -delete && tar --extract --directory /files"
     with tar.open("rb") as file:

@@ -79,10 +79,7 @@ def _is_loaded(entry: Entry) -> bool:
 
 
 def describe_served(entries: Mapping[str, Entry]) -> list[Asset]:
-    """Describes every asset in what ``read_entries`` returns, ordered by location and key.
-
-    A location that could not be loaded has no assets.
-    """
+    """Describes every asset in what ``read_entries`` returns; a location that could not be loaded has none."""
     assets: list[Asset] = []
     for location, entry in entries.items():
         repositories = (entry["locationOrLoadError"] or {}).get("repositories", ())

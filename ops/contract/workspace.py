@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ops.command import ROOT, OpsError
 from ops.contract.compare import Asset, breaches
@@ -10,20 +10,16 @@ from ops.locations import DATA_LOCATIONS, LocationError
 from ops.table import print_table
 
 
-def check_settings(env: Mapping[str, str] | None = None) -> None:
-    """Checks the settings of the locations with data, each by its own rules; raises LocationError if one is wrong."""
+def check_settings() -> None:
     for location in DATA_LOCATIONS:
-        _python(location, env, "-m", f"{location}.settings")
+        _python(location, None, "-m", f"{location}.settings")
 
 
-def describe_workspace(locations: Iterable[str] = DATA_LOCATIONS, env: Mapping[str, str] | None = None) -> list[Asset]:
-    """Describes the assets of locations by loading each in its own virtual environment.
-
-    ``env`` None is this process's environment. Raises LocationError if the definitions of a location do not load.
-    """
+def describe_workspace(env: Mapping[str, str] | None = None) -> list[Asset]:
+    """Describes the assets of the locations with data; ``env`` None is this process's environment."""
     script = str(ROOT / "ops/contract/describe.py")
     assets: list[Asset] = []
-    for location in locations:
+    for location in DATA_LOCATIONS:
         try:
             assets += json.loads(_python(location, env, script, location).splitlines()[-1])
         except LocationError as error:

@@ -36,10 +36,9 @@ while True:
 
 
 def source_tag(name: str, root: Path = ROOT) -> str:
-    """Names the content of a location's folder by the last commit that changed it.
+    """Names the content of a location's folder by the last commit that changed it: other teams' commits do not count.
 
-    So a commit of another team makes no new version of this location. With uncommitted changes, ``-dirty-``
-    and a digest of its files follow. Fails if the folder is not in a git clone, or not committed.
+    With uncommitted changes, ``-dirty-`` and a digest of its files follow.
     """
     git = ("git", "-C", str(root))
     try:
@@ -79,10 +78,7 @@ def restore_tag(image: str, version: Version) -> None:
 
 
 def try_image(location: Location) -> list[Asset]:
-    """Checks that an image's definitions load, its own tests pass, and its code server becomes healthy.
-
-    Returns its assets, as described by contract/describe.py; fails if a check does.
-    """
+    """Returns an image's assets if its definitions load, its own tests pass and its code server becomes healthy."""
     with ThreadPoolExecutor(3) as checks:
         described = checks.submit(_describe, location)
         others = [checks.submit(check, location) for check in (_run_tests, _serve_for_a_moment)]

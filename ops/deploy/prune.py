@@ -42,7 +42,6 @@ def prune(location: Location, records: list[Record]) -> None:
 
 
 def _needed_images() -> set[str]:
-    """The images of all unfinished runs and of all containers, running or not."""
     of_runs = run("docker", "compose", "exec", "-T", "webserver", "python", "-", stdin=_IMAGES_OF_UNFINISHED_RUNS)
     # After the runs: a run that is launched in between is in the first list, and its container in the second.
     of_containers = run("docker", "ps", "--all", "--no-trunc", "--format", "{{.Image}}")

@@ -66,10 +66,7 @@ def unverified(records: Iterable[Record]) -> Record | None:
 
 
 def good(records: Iterable[Record]) -> list[Version]:
-    """The verified versions that rollbacks go through, the one in use last.
-
-    A rollback removes the version that it leaves, so a second rollback goes further back.
-    """
+    """The verified versions, the one in use last. A rollback removes the one that it leaves: a second goes further."""
     stack: list[Version] = []
     for record in attempts(records):
         if record.result != DEPLOYED:
@@ -104,10 +101,7 @@ def rollback_target(records: Sequence[Record], running: Version | None) -> Versi
 
 
 def prunable(records: Sequence[Record], needed: Iterable[str], keep: int) -> list[str]:
-    """The tags in a location's whole history that nothing needs any more.
-
-    Those ``needed`` by a run or a container stay, and so do the last ``keep`` that were deployed, for rollbacks.
-    """
+    """The tags of a history, without those ``needed`` by a run or a container and the last ``keep`` deployed ones."""
     last_deployed: list[str] = []
     for record in reversed(attempts(records)):
         if record.result == DEPLOYED and record.version.tag not in last_deployed:

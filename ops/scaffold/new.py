@@ -27,7 +27,6 @@ def new_location(
 
 
 def make_files(name: str, team: str = "", root: Path = ROOT) -> None:
-    """Writes the files of a new location, and its lines in the files that all locations share."""
     check_new(name, root)
     team = team or f"{schema_of(name).replace('_', '-')}-team"
     # Computed before anything is written, since it fails if a shared file is not as expected.

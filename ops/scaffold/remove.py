@@ -1,7 +1,4 @@
-"""Removes a code location from the running stack and from the repository.
-
-Nothing of the platform is recreated: webserver and daemon read the workspace file again.
-"""
+"""Removes a code location from the stack and from the repository; no service of the platform is recreated."""
 
 import getpass
 import json
@@ -73,7 +70,6 @@ def remove_location(
 
 
 def remove_files(name: str, root: Path = ROOT) -> None:
-    """Removes the location's files, and its lines from the files that all locations share."""
     check_made_here(name, root)
     for path, content in without_lines(name, root).items():
         (root / path).write_text(content)

@@ -43,7 +43,6 @@ def own_paths(name: str) -> list[str]:
 
 
 def check_new(name: str, root: Path = ROOT) -> None:
-    """Checks that the name of a new location is valid and not taken."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_location", name):
         raise LocationError(
             f"NAME={name!r} is no name of a location. Write lower case words with '_' between them, the last one "
@@ -67,7 +66,6 @@ def check_new(name: str, root: Path = ROOT) -> None:
 
 
 def check_made_here(name: str, root: Path = ROOT) -> None:
-    """Checks that a location exists and that the template made it."""
     check_exists("NAME", name, root)
     if MADE_HERE not in (root / name / "pyproject.toml").read_text():
         raise LocationError(
@@ -90,7 +88,6 @@ def with_lines(name: str, team: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def without_lines(name: str, root: Path = ROOT) -> dict[str, str]:
-    """The content of the shared files, by path, without the location's lines."""
     files: dict[str, str] = {}
     for file, lines in _SHARED_LINES:
         content = files.get(file) or (root / file).read_text()

@@ -1,8 +1,4 @@
-"""The state of the compose stack on one screen, and whether anything in it needs a person.
-
-``collect`` asks the sources, each on its own, since any of them may be down. ``judge`` and the modules that it uses are
-pure functions of these facts. ``render`` and ``as_json`` print both.
-"""
+"""The state of the compose stack on one screen: ``collect`` asks, ``judge`` decides what needs a person."""
 
 import os
 import sys
@@ -16,9 +12,7 @@ from ops.status.judge import judge
 from ops.status.render import screen
 
 
-def status(
-    format: Annotated[Literal["text", "json"], Option(help="For people, or for programs.")] = "text",
-) -> None:
+def status(format: Annotated[Literal["text", "json"], Option(help="For people, or for programs.")] = "text") -> None:
     """Show the state of the stack; exit with 1 if anything in it needs a person."""
     facts = collect()
     judgement = judge(facts)

@@ -19,7 +19,6 @@ class Unknown:
 
 
 def known(part: T | Unknown, otherwise: T) -> T:
-    """A part of the facts, or something else where it is unknown."""
     return otherwise if isinstance(part, Unknown) else part
 
 

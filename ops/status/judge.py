@@ -44,10 +44,9 @@ class Judgement:
 
 
 def judge(facts: Facts) -> Judgement:
-    """Derives the assets' statuses, the unresolved failures, and what needs a person.
+    """A consequence of something worse is no problem of its own.
 
-    A consequence of something worse is no problem of its own. While a service is down, its location, its daemons and
-    what only it can tell are left out.
+    While a service is down, its location, its daemons and what only it can tell are left out.
     """
     runs = known(facts.runs, Runs())
     newest = facts.events.newest if isinstance(facts.events, Events) else None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
-from itertools import groupby
+from itertools import groupby, zip_longest
 from operator import attrgetter
 
 from ops.status.facts import Asset, Key, Materialization, Newest, Run
@@ -31,10 +31,7 @@ def format_ranges(found: Sequence[Range], most: int = 1000) -> str:
 
 
 class Lineage:
-    """Unpartitioned assets are upstream of unpartitioned assets only: new zones make no day stale.
-
-    This is a rule of this project, not of Dagster's.
-    """
+    """By a rule of this project, unpartitioned assets are upstream of such assets only: new zones make no day stale."""
 
     def __init__(self, assets: Iterable[Asset], newest: Newest) -> None:
         self.assets = {asset.key: asset for asset in assets}
@@ -77,11 +74,8 @@ class Lineage:
 def windows(asset: Asset) -> dict[Key, tuple[datetime, datetime]]:
     """The time that each partition of a time-partitioned asset covers, end exclusive."""
     starts = [datetime.strptime(key, asset.fmt) for key in asset.keys]
-    following = [*starts[1:], None]
-    return {
-        key: (start, _end(asset.cadence, start, after))
-        for key, start, after in zip(asset.keys, starts, following, strict=True)
-    }
+    ends = [_end(asset.cadence, start, following) for start, following in zip_longest(starts, starts[1:])]
+    return dict(zip(asset.keys, zip(starts, ends, strict=True), strict=True))
 
 
 def _end(cadence: str, start: datetime, following: datetime | None) -> datetime:

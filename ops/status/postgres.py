@@ -56,15 +56,8 @@ select json_build_object(
 """
 
 
-class PostgresError(OpsError):
-    """The message is one line."""
-
-
 def ask(container: str) -> tuple[Storage, Events | Unknown]:
-    """Asks in one session, through the socket in Postgres's own container.
-
-    The event log is unknown where the server has none yet. Raises CommandError or PostgresError if either is silent.
-    """
+    """Asks in one session, through the socket in Postgres's own container; a new server has no event log yet."""
     psql = f"psql -U postgres -d postgres -qtA -v ON_ERROR_STOP=1 -v failed_runs={FAILED_RUNS}"
     limits = ("--env", "PGCONNECT_TIMEOUT=5", "--env", "PGOPTIONS=-c statement_timeout=15s")
     script = f"df -Pk {DATA} && {psql} 2>&1 || true"
@@ -79,20 +72,14 @@ def ask(container: str) -> tuple[Storage, Events | Unknown]:
 def _storage(disk: str, server: str) -> Storage:
     _, _, used, free, *_ = disk.split()
     found = _parse(server)
-    return Storage(
-        disk_used=int(used) * 1024,
-        disk_free=int(free) * 1024,
-        databases=found["databases"],
-        connections=found["connections"],
-        max_connections=found["max_connections"],
-        roles=tuple(Role(name, used, limit if limit >= 0 else None) for name, limit, used in found["roles"]),
-    )
+    roles = tuple(Role(name, used, limit if limit >= 0 else None) for name, limit, used in found.pop("roles"))
+    return Storage(int(used) * 1024, int(free) * 1024, roles=roles, **found)
 
 
 def _events(text: str) -> Events | Unknown:
     try:
         found = _parse(text)
-    except PostgresError as error:
+    except OpsError as error:
         return Unknown(str(error))
     newest = {
         ("/".join(json.loads(asset)), partition): Materialization(id, time)
@@ -106,5 +93,5 @@ def _parse(text: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(text)
     except ValueError:
-        raise PostgresError(f"Postgres does not answer: {' '.join(text.split()) or 'no output'}") from None
+        raise OpsError(f"Postgres does not answer: {' '.join(text.split()) or 'no output'}") from None
     return found

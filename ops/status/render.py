@@ -31,7 +31,6 @@ SOURCE_WORDS = {BUILT: "loaded", RUNNING: "loading"}
 
 
 def screen(facts: Facts, judgement: Judgement, colour: bool = False) -> str:
-    """Everything; the last lines say whether anything needs a person."""
     blocks = _blocks(facts, judgement)
     if any(problem.kind in ("engine", "stack") for problem in judgement.problems):
         blocks = blocks[:1]
