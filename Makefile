@@ -63,23 +63,20 @@ install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that d
 
 # --- the pipeline without Docker -------------------------------------------------------------------------------------
 
-.PHONY: demo dev query assets dbt-docs
-demo: ## Load three months and build ninety days on an embedded Postgres (TLC_BASE_URL=https://… for real files)
+.PHONY: installed demo dev query assets dbt-docs
+installed:
 	@$(MAKE) --no-print-directory --jobs 3 install
+demo: installed ## Load three months and build ninety days on an embedded Postgres (TLC_BASE_URL=https://… for real files)
 	@.venv/bin/python -m demo demo
-dev: ## Serve Dagster's UI on the demo's state, with ingestion_location and dbt_location loaded
-	@$(MAKE) --no-print-directory --jobs 3 install
+dev: installed ## Serve Dagster's UI on the demo's state, with ingestion_location and dbt_location loaded
 	@.venv/bin/python -m demo dev
-query: ## Print rows of the demo's warehouse as CSV (SQL="select …")
-	@$(MAKE) --no-print-directory --jobs 3 install
+query: installed ## Print rows of the demo's warehouse as CSV (SQL="select …")
 	@.venv/bin/python -m demo query -- "$$SQL"
-dbt-docs: ## Write dbt's documentation of the models as one page, .demo/dbt_docs/static_index.html
-	@$(MAKE) --no-print-directory --jobs 3 install
+dbt-docs: installed ## Write dbt's documentation of the models as one page, .demo/dbt_docs/static_index.html
 	@.venv/bin/python -m demo run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
 		--static --target-path "$(abspath $(or $(DEMO_STATE),.demo))/dbt_docs"'
 	@echo "Written: $(or $(DEMO_STATE),.demo)/dbt_docs/static_index.html"
-assets: ## List every asset of both locations with its location, partitions and upstream keys
-	@$(MAKE) --no-print-directory --jobs 3 install
+assets: installed ## List every asset of both locations with its location, partitions and upstream keys
 	@$(ops) contract
 
 # --- the compose stack -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 from ingestion_location.defs.trips.month_load import load_month
-from ingestion_location.defs.zones.zones_table import replace_zones
+from ingestion_location.defs.zones.taxi_zones import replace_zones
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
 
@@ -40,12 +40,10 @@ class History:
 
     @property
     def days(self) -> int:
-        """The number of its days."""
         return (self.last - self.start).days + 1
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of dbt and dagster."""
         return os.environ | {
             "WAREHOUSE_HOST": self.socket,
             "WAREHOUSE_DATABASE": self.name,

@@ -73,8 +73,6 @@ def ten_years(history: History) -> dict[str, Any]:
     return {
         "days": history.days,
         "max_days_per_run": MAX_DAYS_PER_RUN,
-        "last_over_first_peak": round(ranges[-1]["peak_mb"] / ranges[0]["peak_mb"], 3),
-        "last_over_first_rows_per_second": round(ranges[-1]["rows_per_second"] / ranges[0]["rows_per_second"], 3),
         "ranges": ranges,
         "seconds": round(sum(range_["seconds"] for range_ in ranges), 1),
     }
@@ -90,12 +88,9 @@ def one_day(several: Mapping[int, History]) -> dict[str, Any]:
             figures = {"process_seconds": process, **dbt_location.dbt_results(history), **counted}
             measured[months].append(figures)
             log(f"day, {months} months: {figures}")
-    by_months = {months: medians(rounds[1:]) for months, rounds in measured.items()}
-    shortest, longest = by_months[min(several)], by_months[max(several)]
     return {
-        "by_months": by_months,
+        "by_months": {months: medians(rounds[1:]) for months, rounds in measured.items()},
         "day": f"{DAY}",
-        "longest_over_shortest": {name: round(longest[name] / shortest[name], 3) for name in longest},
         "rounds": ROUNDS,
         "trips_per_month": TRIPS,
     }
@@ -191,14 +186,7 @@ def measure(root: Path, socket: str) -> dict[str, Any]:
     figures["ninety_single_days"] = ninety_single_days(several[3])
     figures["docs_design"] = beside_docs_design(yellow)
     figures["ninety_days"] = ninety_days(yellow)
-    return figures | {
-        "machine": server.machine(socket),
-        "total_seconds": round(time.perf_counter() - start),
-        "day_120_over_3_months": figures["one_day"]["longest_over_shortest"]["dbt_seconds"],
-        "ninety_days_over_bare_dbt": figures["ninety_days"]["one_run_over_bare_dbt"],
-        "ninety_short_days_over_bare_dbt": figures["ninety_short_days"]["one_run_over_bare_dbt"],
-        "ninety_days_over_docs_design": figures["docs_design"]["range_over_docs_range"],
-    }
+    return figures | {"machine": server.machine(socket), "total_seconds": round(time.perf_counter() - start)}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from ingestion_location.defs.trips.checks import CHECKS, evaluate
-from ingestion_location.defs.trips.ledger import LoadedTripFile
+from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
 
 BY_DAY = {date(2023, 2, day): 10 for day in range(1, 29)}
 

@@ -29,13 +29,8 @@ class Settings(BaseSettings):
     """The environment's values; a variable that is not set, or empty, has its default.
 
     Attributes:
-        taxi_start_date: first day of the range, the first of a month.
-        taxi_end_date: first day after the range, the first of a month; None, where the variable is set and empty, is an
-            open end.
-        taxi_automation: whether the sensors run from the start.
-        reports_dir: folder of the monthly reports, an absolute path.
-        reports_url: where that folder is read, without a trailing slash; by default the folder's own URL.
-        warehouse_password: empty leaves the choice to libpq, which reads the file that PGPASSFILE names.
+        taxi_end_date: first day after the range; None, an open end, if the variable is empty.
+        reports_url: where the folder of the reports is read, without a trailing slash; by default the folder's own URL.
     """
 
     taxi_start_date: date = date(2023, 1, 1)
@@ -91,11 +86,7 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Reads the settings from the environment.
-
-    Raises:
-        SettingError: some are wrong; the message has a line for each.
-    """
+    """Reads the settings from the environment, or raises a SettingError with a line for each wrong one."""
     try:
         return Settings()
     except ValidationError as invalid:

@@ -35,12 +35,9 @@ def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[Enc
 
 
 def ahead(items: Iterator[Encoded]) -> Generator[Encoded, None, None]:
-    """Yields the items, made by a thread of its own while the caller is busy with earlier ones.
+    """Yields the items, made by a thread of its own while the caller is busy with earlier ones; at most ``AHEAD`` wait.
 
-    The thread ends with the iteration, however that ends; at most ``AHEAD`` items wait.
-
-    Raises:
-        Exception: whatever the items raised.
+    The thread ends with the iteration, however that ends. What the items raise is raised.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="encode") as thread:
         waiting: deque[Future[Encoded | None]] = deque(thread.submit(next, items, None) for _ in range(AHEAD))
@@ -87,19 +84,13 @@ def copy_batches(
 ) -> int:
     """Copies the batches into the table's columns of the same names and returns the number of rows.
 
-    Decoding and encoding go on in a thread while the server works on what it has.
+    Decoding and encoding go on in a thread while the server works on what it has. What the batches raise is raised.
 
     Args:
-        cursor: cursor of an open transaction.
-        table: the target, quoted.
         batches: batches of exactly ``schema``; they are made in another thread.
         schema: Arrow types that correspond one to one to the columns' types.
         freeze: write the rows already frozen; only for a table created in the same transaction.
         on_rows: called with the number of rows of each piece as it is sent.
-
-    Raises:
-        psycopg2.Error: the server refused the rows.
-        Exception: whatever the batches raised.
     """
     statement = sql.SQL("copy {} ({}) from stdin (format binary{})").format(
         table,

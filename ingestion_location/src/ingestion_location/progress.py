@@ -11,10 +11,9 @@ INTERVAL = 5.0
 
 
 class Progress:
-    """Logs every few seconds how far a piece of work is."""
+    """Logs how far a piece of work is; ``done`` and ``unit`` are words for the lines, such as "loaded" and "rows"."""
 
     def __init__(self, log: Log, done: str, unit: str, total: int | None) -> None:
-        """Starts the clock. ``done`` and ``unit`` are words for the lines, such as "loaded" and "rows"."""
         self._log = log
         self._done = done
         self._unit = unit

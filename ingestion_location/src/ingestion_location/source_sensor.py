@@ -1,15 +1,15 @@
 """The common part of the sensors that watch the source: their state, and the runs that they request."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import dagster as dg
 import psycopg2
-from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
 from pydantic import BaseModel, ValidationError
 
+from ingestion_location.ledger import Ledger, Row
 from ingestion_location.load_errors import is_transient_failure
 from ingestion_location.settings import read_settings
 from ingestion_location.source_errors import SourceBusy, SourceError
@@ -28,8 +28,6 @@ OPTIONS: dict[str, Any] = {"minimum_interval_seconds": INTERVAL_SECONDS, "defaul
 
 FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in FINISHED]
-
-T = TypeVar("T")
 
 
 class SensorState(BaseModel, frozen=True):
@@ -76,11 +74,7 @@ class SensorState(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class EarlierRequest:
-    """The requests of a sensor to load one version of a file, and the status of the last run.
-
-    Attributes:
-        retry_at: when to request the load again; None if its failure is not transient.
-    """
+    """The requests of a sensor to load one version of a file; ``retry_at`` is None if the failure is not transient."""
 
     status: dg.DagsterRunStatus
     attempts: int
@@ -134,11 +128,11 @@ class Loads:
         return dg.RunRequest(run_key=key, partition_key=partition, asset_selection=[self._asset], tags=tags)
 
 
-def read_ledger(warehouse: Warehouse, read: Callable[[Cursor], T]) -> T:
+def read_ledger(warehouse: Warehouse, ledger: Ledger[Row]) -> list[Row]:
     """Reads a ledger for a tick, which fails with a RuntimeError if the warehouse does not answer."""
     try:
         with warehouse.transaction() as connection, connection.cursor() as cursor:
-            return read(cursor)
+            return ledger.read(cursor)
     except psycopg2.Error as error:
         reason = " ".join(str(error).split())
         raise RuntimeError(

@@ -12,13 +12,13 @@ import dagster as dg
 import pytest
 from helpers.misbehaving_server import Act, Site, send, serving, status
 from ingestion_location.definitions import defs
-from ingestion_location.defs.trips import ledger
 from ingestion_location.defs.trips import new_trip_files as trips_sensor
-from ingestion_location.defs.trips.ledger import TRIP_FILES, LoadedTripFile
+from ingestion_location.defs.trips import trip_ledger
 from ingestion_location.defs.trips.new_trip_files import MOST_LOOKS, MOST_REQUESTS, look_for_months, new_trip_files
 from ingestion_location.defs.trips.taxi_trips import taxi_trips
+from ingestion_location.defs.trips.trip_ledger import TRIP_FILES, LoadedTripFile
 from ingestion_location.defs.zones.new_zone_files import look_for_zones, new_zone_files
-from ingestion_location.defs.zones.zones_table import replace_ledger
+from ingestion_location.defs.zones.taxi_zones import replace_ledger
 from ingestion_location.download import FileVersion
 from ingestion_location.load_errors import TRANSIENT_FAILURE
 from ingestion_location.source import Published, TlcSource
@@ -125,7 +125,7 @@ class Sensor:
             for month in months:
                 url = self.tlc.trips_url(date.fromisoformat(month))
                 version = replace(LOADED, url=url, etag=etag, last_modified=last_modified, bytes=size)
-                ledger.write(cursor, replace(version, month=date.fromisoformat(month)))
+                trip_ledger.write(cursor, replace(version, month=date.fromisoformat(month)))
 
 
 @pytest.fixture

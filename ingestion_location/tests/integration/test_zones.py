@@ -9,8 +9,7 @@ import dagster as dg
 import pytest
 from helpers.zone_files import HEADER, TIMES_SQUARE, archive, square
 from ingestion_location.defs.zones.new_zone_files import look_for_zones
-from ingestion_location.defs.zones.taxi_zones import taxi_zones
-from ingestion_location.defs.zones.zones_table import replace_zones
+from ingestion_location.defs.zones.taxi_zones import replace_zones, taxi_zones
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
 

@@ -67,15 +67,8 @@ def prune_events(
     Whether an event goes depends on the run's row, which stays, and on the event's type. Each batch is a transaction.
     So any order, repetition, overlap or crash of prunings leaves the same rows once one has completed.
 
-    Args:
-        instance: an instance on Postgres.
-        ended_before: seconds since the epoch.
-        dry_run: count, and delete nothing.
-        batch: most rows that one transaction deletes.
-        log: called with a sentence per type.
-
-    Returns:
-        Per type what was deleted, or would be; types without such events are left out.
+    Returns per type what was deleted; types without such events are left out. ``ended_before`` is in seconds since the
+    epoch; ``dry_run`` counts, and deletes nothing; ``batch`` is the most rows that one transaction deletes.
     """
     storage = _storage(instance)
     found = []

@@ -1,6 +1,5 @@
 """Describes a failed run, from what the instance knows of it."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -58,7 +57,7 @@ def describe(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLog
     """Describes a failed run, given the event of its failure and the address of the UI without a trailing slash."""
     step, reason = _reason(instance, run, failure)
     origin = run.remote_job_origin
-    tags: Mapping[str, str] = run.tags
+    tags = run.tags
     in_range = RANGE_START in tags and RANGE_END in tags
     return RunFailure(
         run_id=run.run_id,

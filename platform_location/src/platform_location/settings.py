@@ -31,8 +31,7 @@ class Settings(BaseSettings):
 
     Attributes:
         housekeeping: whether the reaper and the nightly pruning start with the location.
-        reap_interval_seconds: seconds between two ticks of the reaper.
-        reap_succeeded_after_seconds: seconds from the end of the container of a run that succeeded to its removal.
+        reap_succeeded_after_seconds: from the end of the container of a run that succeeded to its removal.
         reap_failed_after_seconds: the same for every other run that has ended.
         history_days: days after its end for which a run keeps its whole log.
         notify_webhook_url: who is notified of a failed run; None where nobody is.
@@ -70,11 +69,7 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Reads the settings from the environment.
-
-    Raises:
-        SettingError: some are wrong; the message has a line for each.
-    """
+    """Reads the settings from the environment, or raises a SettingError with a line for each wrong one."""
     try:
         return Settings()
     except ValidationError as invalid:

@@ -1,10 +1,10 @@
-"""Delivers notifications of failed runs: what a notifier is, and the one there is, a webhook."""
+"""Delivers notifications of failed runs to a webhook."""
 
 import http.client
 import json
 import urllib.error
 import urllib.request
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from platform_location.run_failure import RunFailure
@@ -16,13 +16,6 @@ class DeliveryError(RuntimeError):
     def __init__(self, message: str, *, unreachable: bool) -> None:
         super().__init__(message)
         self.unreachable = unreachable
-
-
-class Notifier(Protocol):
-    """Who is notified of failed runs. Another way to notify, by mail or pager, is another class with this method."""
-
-    def notify(self, failure: RunFailure) -> None:
-        """Delivers one notification, or raises DeliveryError, and the caller tries again."""
 
 
 class JsonWebhook:
@@ -37,6 +30,7 @@ class JsonWebhook:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def notify(self, failure: RunFailure) -> None:
+        """Delivers one notification, or raises DeliveryError, and the caller tries again."""
         body = json.dumps(failure.message()).encode()
         request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"}, method="POST")
         try:

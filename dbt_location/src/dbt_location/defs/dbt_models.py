@@ -1,4 +1,4 @@
-"""The dbt models as assets: by day, by month, and without partitions."""
+"""The dbt models as assets: by day, by month, and without partitions; dbt's sources as external assets."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -17,6 +17,7 @@ from dbt_location.dbt_events import stream
 from dbt_location.lean_dagster_dbt import dbt_assets
 from dbt_location.partitions import BACKFILL_POLICY, MONTHLY_BACKFILL_POLICY, daily_partition, monthly_partition
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
+from dbt_location.sources import source_assets
 from dbt_location.translator import AnalyticsTranslator
 
 # What depends on the trips is partitioned: a rule, so that no new model can be left out. By day, unless it is a monthly
@@ -90,3 +91,4 @@ def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
 
 
 models = [get_dbt_partitioned_models(), get_dbt_monthly_models(), get_dbt_unpartitioned_models()]
+defs = dg.Definitions(assets=[*source_assets(manifest()), *models])

@@ -8,16 +8,11 @@ from dbt_location.settings import read_settings
 from dbt_location.warehouse import Warehouse
 
 settings = read_settings()
+connection = {name: getattr(settings, f"warehouse_{name}") for name in ("host", "port", "database", "user", "password")}
 resources = dg.Definitions(
     resources={
         "dbt": AnalyticsDbt(project_dir=str(analytics_project.project_dir)),
-        "warehouse": Warehouse(
-            host=settings.warehouse_host,
-            port=settings.warehouse_port,
-            database=settings.warehouse_database,
-            user=settings.warehouse_user,
-            password=settings.warehouse_password,
-        ),
+        "warehouse": Warehouse(**connection),
         "reports": Reports(folder=str(settings.reports_dir), url=settings.reports_url),
     },
     # A run is a container or a process of its own and its steps are few: a second Python per step would only cost time.

@@ -12,7 +12,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from platform_location.run_failure import WILL_RETRY, describe
 from platform_location.settings import DAY_SECONDS, read_settings
-from platform_location.webhook import DeliveryError, JsonWebhook, Notifier
+from platform_location.webhook import DeliveryError, JsonWebhook
 
 INTERVAL_SECONDS = 30
 # Dagster gives up a tick after a minute, and what it delivered would be delivered again.
@@ -61,7 +61,7 @@ class NotificationResult:
 
 def notify(
     instance: DagsterInstance,
-    notifier: Notifier | None,
+    notifier: JsonWebhook | None,
     state: State,
     dagster_url: str,
     now: float,

@@ -33,14 +33,8 @@ def reap(
     A container is removed only after its output is stored, and the run's events are searched for the output before it
     is stored: after a tick that dies anywhere, the next one completes its work.
 
-    Args:
-        instance: the instance.
-        docker: the engine.
-        project: the containers' label ``project``.
-        settings: after how many seconds a container is removed.
-        now: with a time zone.
-        known: ids of containers whose output is known to be stored, which saves the search.
-        budget: seconds that this may take; the oldest containers come first.
+    ``project`` is the containers' label, ``now`` has a time zone, ``known`` are the ids of containers whose output is
+    known to be stored, which saves the search. ``budget`` is in seconds; the oldest containers come first.
 
     Returns:
         What was found and done, in words; and the ids of the containers whose output is stored now.

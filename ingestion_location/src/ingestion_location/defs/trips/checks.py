@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion_location.defs.trips.ledger import LoadedTripFile
+from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
 
 ASSET = dg.AssetKey("taxi_trips")
 # Neighbouring months of the TLC's files differ by less than this factor, except for March and April 2020.

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from ingestion_location.defs.trips import ledger
-from ingestion_location.defs.trips.ledger import LoadedTripFile
+from ingestion_location.defs.trips import trip_ledger
 from ingestion_location.defs.trips.month_partition import replace_month, trips_by_day
 from ingestion_location.defs.trips.trip_file import TripFile
+from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
 from ingestion_location.defs.trips.trip_stats import TripStats
 from ingestion_location.progress import Log, Phases, Progress
 from ingestion_location.source import TlcSource
@@ -17,14 +17,7 @@ from ingestion_location.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class LoadedMonth:
-    """The result of a load.
-
-    Attributes:
-        file: the month's row of the ledger.
-        neighbours: the rows of the months before and after it, if they are loaded.
-        total_trips: trips of all loaded months.
-        seconds: wall-clock seconds per phase: ``download``, ``copy``, ``index``, ``swap``, ``commit``.
-    """
+    """The result of a load, with the trips of all months and the wall-clock seconds of each phase."""
 
     file: LoadedTripFile
     neighbours: list[LoadedTripFile]
@@ -78,9 +71,9 @@ def load_month(
         )
         with connection.cursor() as cursor:
             # In the transaction of the swap, so trips and ledger agree.
-            ledger.write(cursor, file)
-            neighbours = ledger.read_neighbours(cursor, month)
-            total_trips = ledger.total_trips(cursor)
+            trip_ledger.write(cursor, file)
+            neighbours = trip_ledger.read_neighbours(cursor, month)
+            total_trips = trip_ledger.total_trips(cursor)
         with phases.phase("commit"):
             connection.commit()
     return LoadedMonth(file, neighbours, stats, stats.by_day(month, end.date()), total_trips, phases.seconds)
@@ -91,13 +84,13 @@ def read_month(
 ) -> tuple[LoadedTripFile, list[LoadedTripFile], Mapping[date, int]]:
     """Reads a loaded month from the warehouse: its row of the ledger, its neighbours' rows, and its trips per day."""
     with warehouse.transaction() as connection, connection.cursor() as cursor:
-        file = ledger.read(cursor, start.date())
+        file = trip_ledger.read(cursor, start.date())
         assert file is not None
-        return file, ledger.read_neighbours(cursor, start.date()), trips_by_day(cursor, start, end)
+        return file, trip_ledger.read_neighbours(cursor, start.date()), trips_by_day(cursor, start, end)
 
 
 def _read_known(warehouse: Warehouse, month: date, url: str) -> LoadedTripFile | None:
     with warehouse.transaction() as connection, connection.cursor() as cursor:
-        file = ledger.read(cursor, month)
+        file = trip_ledger.read(cursor, month)
     # A file at another URL may have the same ETag.
     return file if file is not None and file.url == url else None

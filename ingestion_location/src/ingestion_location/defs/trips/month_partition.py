@@ -11,8 +11,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from ingestion_location.binary_copy import copy_batches
-from ingestion_location.defs.trips.ledger import TRIP_FILES
 from ingestion_location.defs.trips.trip_file import split_strays
+from ingestion_location.defs.trips.trip_ledger import TRIP_FILES
 from ingestion_location.defs.trips.trip_schema import COLUMNS
 from ingestion_location.defs.trips.trip_stats import TripStats
 from ingestion_location.locks import take_lock
@@ -94,14 +94,12 @@ def replace_month(
     Any order, repetition, overlap or crash leaves a month as its last committed load wrote it: one transaction creates
     and fills the new partition and swaps it for the old one, and loads of one month take turns.
 
+    Returns counts over the month's trips, and the number of strays.
+
     Args:
         connection: open connection, without a transaction.
-        batches: the whole file.
         schema: the batches' columns, all or some of the canonical ones; the others are null in the table.
         on_rows: called with the number of trips that were sent since the last call.
-
-    Returns:
-        Counts over the month's trips, and the number of strays.
 
     Raises:
         LockError: another load of the month, or a reader of the table, did not end in time.

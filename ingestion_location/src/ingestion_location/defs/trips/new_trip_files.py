@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from ingestion_location.defs.trips import ledger
+from ingestion_location.defs.trips.trip_ledger import TRIP_FILES
 from ingestion_location.partitions import monthly_partition
 from ingestion_location.source import TlcSource
 from ingestion_location.source_errors import SourceError
@@ -32,7 +32,7 @@ def look_for_months(
         return state.result()
     # Read before the ledger: a load that ends in between is then in the ledger, any other one still counts as running.
     loads = Loads(context, "taxi_trips")
-    files = read_ledger(warehouse, ledger.read_all)
+    files = {file.month: file for file in read_ledger(warehouse, TRIP_FILES)}
     months = [date.fromisoformat(key) for key in monthly_partition.get_partition_keys(current_time=now)]
     lists = {
         "waiting": [month for month in months if month not in files],

@@ -24,11 +24,9 @@ FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=75), fail_
 
 
 class TripsConfig(dg.Config):
-    """How a month is loaded.
+    """With ``skip_unchanged``, a month is skipped if the source still has the file that it was loaded from.
 
-    Attributes:
-        skip_unchanged: skip the month if the source still has the file that it was loaded from. The run then records no
-            materialization, so nothing downstream is built again.
+    The run then records no materialization, so nothing downstream is built again.
     """
 
     skip_unchanged: bool = False

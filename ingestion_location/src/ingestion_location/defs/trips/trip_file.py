@@ -19,12 +19,7 @@ MAGIC = b"PAR1"
 
 
 class TripFile:
-    """An open trip file.
-
-    Attributes:
-        mapping: from canonical columns to the file's columns.
-        rows: number of trips.
-    """
+    """An open trip file; ``mapping`` is from canonical columns to the file's columns."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         """Opens the file, which error messages call ``name``.

@@ -23,8 +23,8 @@ class Column:
 
     Attributes:
         arrow: type that values are cast to; it must correspond to ``postgres``, whose binary format it is encoded in.
-        source_names: names in TLC files of any era, in lower case.
         description: meaning and unit, after the TLC's data dictionary.
+        renamed_from: names in TLC files of any era, in lower case, where they are not ``name``.
         mandatory: whether a file without it is refused.
         since: first month whose file has it; None if every file since 2019 does.
     """
@@ -32,11 +32,15 @@ class Column:
     name: str
     arrow: pa.DataType
     postgres: str
-    source_names: tuple[str, ...]
     description: str
+    renamed_from: tuple[str, ...] = ()
     mandatory: bool = False
     taxi_types: tuple[str, ...] = ("yellow", "green")
     since: date | None = None
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        return self.renamed_from or (self.name,)
 
     def expected(self, taxi_type: str, month: date) -> bool:
         """Whether the TLC's file of this month has the column."""
@@ -49,48 +53,40 @@ _REAL = (pa.float64(), "double precision")
 _TEXT = (pa.string(), "text")
 
 COLUMNS: tuple[Column, ...] = (
-    Column("vendor_id", *_CODE, ("vendorid",), "Provider of the record."),
+    Column("vendor_id", *_CODE, "Provider of the record.", ("vendorid",)),
     Column(
         "pickup_datetime",
         *_TIME,
-        ("tpep_pickup_datetime", "lpep_pickup_datetime"),
         "When the meter was engaged, New York wall-clock time.",
+        ("tpep_pickup_datetime", "lpep_pickup_datetime"),
         mandatory=True,
     ),
     Column(
         "dropoff_datetime",
         *_TIME,
-        ("tpep_dropoff_datetime", "lpep_dropoff_datetime"),
         "When the meter was disengaged, New York wall-clock time.",
+        ("tpep_dropoff_datetime", "lpep_dropoff_datetime"),
         mandatory=True,
     ),
-    Column("passenger_count", *_CODE, ("passenger_count",), "Passengers, entered by the driver."),
-    Column("trip_distance", *_REAL, ("trip_distance",), "Distance by the taximeter, miles."),
-    Column("rate_code_id", *_CODE, ("ratecodeid",), "Rate code at the end of the trip; 99 is unknown."),
-    Column("store_and_fwd_flag", *_TEXT, ("store_and_fwd_flag",), "Y if the record was held in the vehicle."),
-    Column("pickup_zone_id", *_CODE, ("pulocationid",), "TLC zone of the pickup.", mandatory=True),
-    Column("dropoff_zone_id", *_CODE, ("dolocationid",), "TLC zone of the dropoff.", mandatory=True),
-    Column("payment_type", *_CODE, ("payment_type",), "How the passenger paid."),
-    Column("fare_amount", *_REAL, ("fare_amount",), "Time-and-distance fare, US dollars."),
-    Column("extra", *_REAL, ("extra",), "Extras and surcharges, US dollars."),
-    Column("mta_tax", *_REAL, ("mta_tax",), "MTA tax, US dollars."),
-    Column("tip_amount", *_REAL, ("tip_amount",), "Card tips, US dollars."),
-    Column("tolls_amount", *_REAL, ("tolls_amount",), "Tolls, US dollars."),
-    Column("improvement_surcharge", *_REAL, ("improvement_surcharge",), "Improvement surcharge, US dollars."),
-    Column("total_amount", *_REAL, ("total_amount",), "Total charged, US dollars; negative in a reversal.", True),
-    Column("congestion_surcharge", *_REAL, ("congestion_surcharge",), "State congestion surcharge, US dollars."),
-    Column(
-        "airport_fee", *_REAL, ("airport_fee",), "Airport pickup fee, US dollars; yellow only.", taxi_types=("yellow",)
-    ),
-    Column(
-        "cbd_congestion_fee",
-        *_REAL,
-        ("cbd_congestion_fee",),
-        "MTA congestion zone charge, US dollars; from 2025.",
-        since=date(2025, 1, 1),
-    ),
-    Column("ehail_fee", *_REAL, ("ehail_fee",), "E-hail fee, US dollars; green only.", taxi_types=("green",)),
-    Column("trip_type", *_CODE, ("trip_type",), "Street-hail (1) or dispatch (2); green only.", taxi_types=("green",)),
+    Column("passenger_count", *_CODE, "Passengers, entered by the driver."),
+    Column("trip_distance", *_REAL, "Distance by the taximeter, miles."),
+    Column("rate_code_id", *_CODE, "Rate code at the end of the trip; 99 is unknown.", ("ratecodeid",)),
+    Column("store_and_fwd_flag", *_TEXT, "Y if the record was held in the vehicle."),
+    Column("pickup_zone_id", *_CODE, "TLC zone of the pickup.", ("pulocationid",), mandatory=True),
+    Column("dropoff_zone_id", *_CODE, "TLC zone of the dropoff.", ("dolocationid",), mandatory=True),
+    Column("payment_type", *_CODE, "How the passenger paid."),
+    Column("fare_amount", *_REAL, "Time-and-distance fare, US dollars."),
+    Column("extra", *_REAL, "Extras and surcharges, US dollars."),
+    Column("mta_tax", *_REAL, "MTA tax, US dollars."),
+    Column("tip_amount", *_REAL, "Card tips, US dollars."),
+    Column("tolls_amount", *_REAL, "Tolls, US dollars."),
+    Column("improvement_surcharge", *_REAL, "Improvement surcharge, US dollars."),
+    Column("total_amount", *_REAL, "Total charged, US dollars; negative in a reversal.", mandatory=True),
+    Column("congestion_surcharge", *_REAL, "State congestion surcharge, US dollars."),
+    Column("airport_fee", *_REAL, "Airport pickup fee, US dollars; yellow only.", taxi_types=("yellow",)),
+    Column("cbd_congestion_fee", *_REAL, "MTA congestion zone charge, US dollars; from 2025.", since=date(2025, 1, 1)),
+    Column("ehail_fee", *_REAL, "E-hail fee, US dollars; green only.", taxi_types=("green",)),
+    Column("trip_type", *_CODE, "Street-hail (1) or dispatch (2); green only.", taxi_types=("green",)),
 )
 
 ARROW_SCHEMA = pa.schema([pa.field(column.name, column.arrow) for column in COLUMNS])

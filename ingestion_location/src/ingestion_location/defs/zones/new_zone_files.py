@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from ingestion_location.defs.zones.zones_table import ZONE_FILES
+from ingestion_location.defs.zones.taxi_zones import ZONE_FILES
 from ingestion_location.source import TlcSource
 from ingestion_location.source_errors import SourceError
 from ingestion_location.source_sensor import OPTIONS, Loads, SensorState, read_ledger
@@ -20,7 +20,7 @@ def look_for_zones(
         return state.result()
     # Read before the ledger: a load that ends in between is then in the ledger, any other one still counts as running.
     loads = Loads(context, "taxi_zones")
-    files = {file.url: file for file in read_ledger(warehouse, ZONE_FILES.read)}
+    files = {file.url: file for file in read_ledger(warehouse, ZONE_FILES)}
     loaded = "zones loaded" if files else "no zones loaded"
     try:
         with tlc.looking() as look:

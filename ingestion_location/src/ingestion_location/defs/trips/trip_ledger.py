@@ -17,7 +17,6 @@ class LoadedTripFile(LoadedFile):
     """The file that a month came from.
 
     Attributes:
-        month: first day of the month.
         rows: trips in the file, strays included.
         unknown_columns: columns of the file that map to no canonical column.
         missing_columns: canonical columns that the file should have and lacks.
@@ -47,11 +46,6 @@ TRIP_FILES = Ledger(
 def write(cursor: Cursor, file: LoadedTripFile) -> None:
     """Records a month's file in place of the earlier one."""
     TRIP_FILES.replace(cursor, [file], "month = %(month)s", {"month": file.month})
-
-
-def read_all(cursor: Cursor) -> dict[date, LoadedTripFile]:
-    """Reads the files of all loaded months, by month."""
-    return {file.month: file for file in TRIP_FILES.read(cursor)}
 
 
 def read(cursor: Cursor, month: date) -> LoadedTripFile | None:
