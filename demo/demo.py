@@ -1,8 +1,4 @@
-"""`make demo`: loads the months, builds the days and the metrics of the months, and prints a summary.
-
-It asks Dagster what is materialized and runs only what is missing or older than its upstream, so a second demo changes
-nothing.
-"""
+"""`make demo`: runs what Dagster says is missing or older than its upstream, so a second demo changes nothing."""
 
 import json
 import os

@@ -18,16 +18,15 @@ FAILED = "\nRun failed: "
 
 def run(module: str, assets: list[str], partition: str | None = None) -> dg.ExecuteInProcessResult:
     first, is_range, last = (partition or "").partition("...")
-    job = importlib.import_module(module).defs.resolve_implicit_global_asset_job_def()
+    defs: dg.Definitions = importlib.import_module(module).defs
     with dg.DagsterInstance.get() as instance:
-        result: dg.ExecuteInProcessResult = job.execute_in_process(
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
             asset_selection=[dg.AssetKey(asset) for asset in assets],
             partition_key=None if is_range else partition,
             tags={RANGE_START: first, RANGE_END: last} if is_range else None,
             instance=instance,
             raise_on_error=False,
         )
-    return result
 
 
 def reason(result: dg.ExecuteInProcessResult) -> str:

@@ -65,12 +65,11 @@ def show(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 def inspect(kind: str, name: str) -> dict[str, Any] | None:
     """Describes an image, container, volume or network as `docker inspect` does; None if there is none of this name."""
     try:
-        described: list[dict[str, Any]] = json.loads(run("docker", kind, "inspect", name))
+        return dict(json.loads(run("docker", kind, "inspect", name))[0])
     except CommandError as error:
         if "no such" in str(error).lower():
             return None
         raise
-    return described[0]
 
 
 def last_lines(text: str, number: int = 12) -> str:

@@ -17,8 +17,7 @@ _END = "end of the answer"
 
 def config(env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The compose project with all settings filled in; ``env`` takes precedence over this process and .env."""
-    resolved: dict[str, Any] = json.loads(run("docker", "compose", "config", "--format", "json", env=env))
-    return resolved
+    return dict(json.loads(run("docker", "compose", "config", "--format", "json", env=env)))
 
 
 def is_running(service: str) -> bool:

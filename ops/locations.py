@@ -14,8 +14,6 @@ from ops.command import ROOT, OpsError
 # Arguments of the commands.
 LocationArgument = Annotated[str, Argument(metavar="LOCATION", help="Name of the location, such as dbt_location.")]
 NameArgument = Annotated[str, Argument(metavar="NAME", help="Name of the location, such as weather_location.")]
-# The port of every code server, as in workspace.yaml.
-PORT = 4000
 
 
 class LocationError(OpsError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from ops.command import ROOT, CommandError, OpsError, inspect, last_lines, log, run, show
 from ops.contract.compare import Asset
 from ops.deploy.records import Version
-from ops.locations import PORT, Location
+from ops.locations import Location
 
 # Checks the health inside the container ten times a second: Docker's own health check runs only every ten seconds, and
 # dagster's command for it takes seconds to import.
@@ -19,10 +19,10 @@ _WAIT_FOR_HEALTH = """
 import sys, time
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-deadline = time.monotonic() + float(sys.argv[2])
+deadline = time.monotonic() + float(sys.argv[1])
 while True:
     try:
-        with grpc.insecure_channel(f"localhost:{sys.argv[1]}") as channel:
+        with grpc.insecure_channel("localhost:4000") as channel:
             request = health_pb2.HealthCheckRequest(service="DagsterApi")
             if health_pb2_grpc.HealthStub(channel).Check(request, timeout=2).status == 1:
                 sys.exit()
@@ -96,8 +96,7 @@ def _describe(location: Location) -> list[Asset]:
         printed = run(*start, "python", "-", location.name, stdin=script)
     except CommandError as error:
         raise OpsError(f"The definitions in {location.image} do not load: {error}") from error
-    assets: list[Asset] = json.loads(printed.splitlines()[-1])
-    return assets
+    return list(json.loads(printed.splitlines()[-1]))
 
 
 def _run_tests(location: Location) -> None:
@@ -139,7 +138,7 @@ def wait_for_health(container: str) -> None:
     """Waits until a container's code server is healthy; an error has the end of its output."""
     seconds = start_seconds()
     try:
-        run("docker", "exec", container, "python", "-c", _WAIT_FOR_HEALTH, str(PORT), str(seconds))
+        run("docker", "exec", container, "python", "-c", _WAIT_FOR_HEALTH, str(seconds))
     except CommandError as error:
         described = inspect("container", container)
         # Both streams: a server prints errors on the second one.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ops.command import ROOT, OpsError, inspect, run
+from ops.command import OpsError, inspect, run
 from ops.deploy.records import Record, from_lines, to_line
 
 # Where the volume is mounted. docker-compose.yml does not declare the volume, so only `make destroy` removes it.
@@ -68,9 +68,7 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
     reading, writing = os.pipe()
     try:
         # In a session of its own: Ctrl-C must reach only the deploy, which cleans up before it releases the lock.
-        holder = subprocess.Popen(
-            command, cwd=ROOT, stdin=reading, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
+        holder = subprocess.Popen(command, stdin=reading, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     finally:
         os.close(reading)
     os.set_inheritable(writing, True)

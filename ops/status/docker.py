@@ -26,8 +26,7 @@ def containers(name: str) -> list[dict[str, Any]]:
         described = run("docker", "inspect", *listed, timeout=SECONDS)
     except CommandError:  # a container was removed between the two commands, as when a service is replaced
         described = run("docker", "inspect", *ids(), timeout=SECONDS)
-    found: list[dict[str, Any]] = json.loads(described)
-    return found
+    return list(json.loads(described))
 
 
 def services(expected: Mapping[str, Mapping[str, Any]], found: Iterable[Mapping[str, Any]]) -> tuple[Service, ...]:

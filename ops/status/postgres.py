@@ -91,7 +91,6 @@ def _events(text: str) -> Events | Unknown:
 
 def _parse(text: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(text)
+        return dict(json.loads(text))
     except ValueError:
         raise OpsError(f"Postgres does not answer: {' '.join(text.split()) or 'no output'}") from None
-    return found
