@@ -47,8 +47,7 @@ def socket_folder(server: PostgresServer) -> str:
 def temporary_server() -> Iterator[str]:
     """Starts a server with a temporary data folder, and yields the folder of its socket.
 
-    Tests use it because the data cannot be below pytest's folders: root starts the server as another user, and each
-    session of pytest that starts removes other users' access to the folder that all sessions share.
+    The folder is not one of pytest's: root starts the server as another user, whose access each new session removes.
     """
     with (
         tempfile.TemporaryDirectory(prefix="postgres-") as folder,

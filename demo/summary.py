@@ -34,7 +34,6 @@ Where to look next
 
 
 def measure(connection: Connection, months: Sequence[str], days: Sequence[str]) -> dict[str, Any]:
-    """Reads from the warehouse what is there for these partitions of taxi_trips and of the daily models."""
     with connection.cursor(cursor_factory=RealDictCursor) as cursor:
         cursor.execute(MONTHS, (list(months),))
         by_month = cursor.fetchall()

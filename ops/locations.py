@@ -52,7 +52,6 @@ class Location:
 
     @property
     def tests_image(self) -> str:
-        """Image of the build stage ``test``, which runs the location's own tests on the content of the image."""
         return f"{self.image}-test"
 
     @property

@@ -1,1 +1,0 @@
-"""Consistent backups of the running stack, and their restore."""

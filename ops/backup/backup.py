@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -50,7 +49,7 @@ def backup() -> None:
             )
             manifest.write(partial, content)
             partial.rename(folder)
-            _to_disk(target)
+            manifest.to_disk(target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -87,11 +86,3 @@ def _commit() -> str:
         return run("git", "rev-parse", "HEAD").strip()
     except CommandError:
         return ""
-
-
-def _to_disk(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,8 +16,6 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of a backup."""
-
     created: str  # when the snapshots were taken, UTC, ISO 8601
     commit: str  # of the checkout that took it; empty outside git
     dagster: str  # the release that last migrated the instance
@@ -37,10 +35,17 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    with (folder / NAME).open("w") as file:
-        file.write(json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    (folder / NAME).write_text(json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2) + "\n")
+    to_disk(folder / NAME)
+
+
+def to_disk(path: Path) -> None:
+    """Flushes a file, or the list of the files of a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read(backup: Path) -> tuple[Path, Manifest]:

@@ -50,8 +50,7 @@ def restore(
     log("stopping " + ", ".join(services))
     run("docker", "compose", "stop", *services)
     # A run that continues would write events into the restored history.
-    runs = run("docker", "ps", "--all", "--quiet", "--filter", f"label=project={stack['name']}").split()
-    if runs:
+    if runs := run("docker", "ps", "--all", "--quiet", "--filter", f"label=project={stack['name']}").split():
         run("docker", "rm", "--force", *runs)
     # Creates networks and volumes, and Postgres with the settings of this checkout.
     run("docker", "compose", "create")
@@ -105,8 +104,7 @@ def _refuse_unless_migratable(content: manifest.Manifest) -> None:
 
 
 def _refuse_unless_roles_exist(content: manifest.Manifest) -> None:
-    missing = sorted(set(content.roles) - set(query("postgres", "select rolname from pg_roles")))
-    if missing:
+    if missing := sorted(set(content.roles) - set(query("postgres", "select rolname from pg_roles"))):
         raise OpsError(
             f"The backup has tables of roles that this stack lacks: {', '.join(missing)}. The databases are as they "
             f"were; make up starts the stack on them. Each role needs its warehouse.sql: "

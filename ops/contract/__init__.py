@@ -1,1 +1,0 @@
-"""What one code location needs from another, and whether it gets it."""

@@ -6,14 +6,13 @@ from typing import Any
 Asset = Mapping[str, Any]
 
 
-def breaches(assets: Iterable[Asset]) -> list[str]:
+def breaches(assets: Sequence[Asset]) -> list[str]:
     """Compares the assets of all locations, as described by ``describe.py``; returns a sentence for each breach.
 
     Exactly one location can materialize a key. A location that declares another location's asset must find the
     partitions and columns that it declares, with the same types. The producer may have more of them.
     """
     found = []
-    assets = list(assets)
     owners: dict[str, Asset] = {}
     for asset in assets:
         if asset["materializable"] and owners.setdefault(asset["key"], asset) is not asset:

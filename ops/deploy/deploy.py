@@ -20,9 +20,8 @@ from ops.command import Interrupted, OpsError, inspect, log, run, show
 from ops.contract import served
 from ops.contract.compare import Asset, new_breaches
 from ops.deploy import records as history
-from ops.deploy.image import build, restore_tag, source_tag, start_seconds, try_image, wait_for_health
+from ops.deploy.image import build, prune, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
-from ops.deploy.prune import prune
 from ops.deploy.records import Record, Version
 from ops.env_file import env_file, set_variable
 from ops.locations import Location, LocationArgument, check_exists, read_location, tag_variable

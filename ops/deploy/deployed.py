@@ -44,8 +44,7 @@ def pin() -> None:
     records = _records()
     pinned = set()
     for name in LOCATIONS:
-        versions = good(record for record in records if record.location == name)
-        if versions:
+        if versions := good(record for record in records if record.location == name):
             image = f"{name}:{versions[-1].tag}"
             if inspect("image", image) is None:
                 # Compose would build the content of this clone under the deployed tag.

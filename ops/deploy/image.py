@@ -1,4 +1,4 @@
-"""The image of a location: its tag, its build, and its trial in containers of its own."""
+"""The image of a location: its tag, its build, its trial in containers of its own, and its removal."""
 
 import hashlib
 import json
@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ops.command import ROOT, CommandError, OpsError, inspect, last_lines, log, run, show
 from ops.contract.compare import Asset
-from ops.deploy.records import Version
+from ops.deploy.records import Record, Version, prunable
 from ops.locations import Location
 
+# So many images that were deployed are kept.
+KEPT = 3
 # Checks the health inside the container ten times a second: Docker's own health check runs only every ten seconds, and
 # dagster's command for it takes seconds to import.
 _WAIT_FOR_HEALTH = """
@@ -32,6 +34,17 @@ while True:
     if time.monotonic() > deadline:
         sys.exit(said)
     time.sleep(0.1)
+"""
+# GraphQL names the image of a run once the run is launched. The image of a queued run is in the run itself, which is
+# read through the webserver's instance.
+_IMAGES_OF_UNFINISHED_RUNS = """
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+finished = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
+with DagsterInstance.get() as instance:
+    for run in instance.get_runs(RunsFilter(statuses=[s for s in DagsterRunStatus if s not in finished])):
+        origin = run.job_code_origin
+        print(origin.repository_origin.container_image if origin else "")
+        print(run.tags.get("dagster/image", ""))
 """
 
 
@@ -155,3 +168,32 @@ def _isolated(location: Location) -> list[str]:
     # By value, not by name: docker itself reads some variables, such as DOCKER_HOST, from its own environment.
     variables = [option for setting in location.environment.items() for option in ("--env", "=".join(setting))]
     return ["--pull", "never", "--network", "none", *variables]
+
+
+def prune(location: Location, records: list[Record]) -> None:
+    """Removes the images of this location's deploys that nothing needs, except the last three that were deployed.
+
+    A run that is created meanwhile uses the version that the daemon has loaded: the one in use or, shortly after a
+    deploy, the one before. Both are kept.
+    """
+    try:
+        needed = {image.rpartition(":")[2] for image in _needed_images() if image.startswith(f"{location.name}:")}
+    except CommandError as error:
+        log(f"old images were not removed: {error}")
+        return
+    for tag in prunable(records, needed, KEPT):
+        images = [f"{location.name}:{tag}-test", f"{location.name}:{tag}"]
+        try:
+            # Without --force, so that the engine refuses if a container was created meanwhile.
+            if there := [image for image in images if inspect("image", image)]:
+                run("docker", "image", "rm", *there)
+                log(f"{location.name}:{tag}: removed, since nothing needs it")
+        except CommandError as error:
+            log(f"{location.name}:{tag}: not removed: {error}")
+
+
+def _needed_images() -> set[str]:
+    of_runs = run("docker", "compose", "exec", "-T", "webserver", "python", "-", stdin=_IMAGES_OF_UNFINISHED_RUNS)
+    # After the runs: a run that is launched in between is in the first list, and its container in the second.
+    of_containers = run("docker", "ps", "--all", "--no-trunc", "--format", "{{.Image}}")
+    return {*of_runs.split(), *of_containers.split()}

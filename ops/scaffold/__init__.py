@@ -1,1 +1,0 @@
-"""Makes, checks and removes code locations."""

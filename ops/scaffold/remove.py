@@ -94,11 +94,9 @@ def _check_unused(name: str) -> None:
     """Checks that a location has no unfinished run, and that no other location needs its assets or tables."""
     if compose.is_running("webserver"):
         entries = served.read_entries()
-        broken = new_breaches(name, served.describe_served(entries), [], served.not_loaded(entries))
-        if broken:
+        if broken := new_breaches(name, served.describe_served(entries), [], served.not_loaded(entries)):
             raise LocationError("\n  ".join([f"{name} is needed by others:", *broken]))
-        unfinished = WebserverInside().ask(_UNFINISHED, tag=f"__repository__@{name}")["runsOrError"]["results"]
-        if unfinished:
+        if unfinished := WebserverInside().ask(_UNFINISHED, tag=f"__repository__@{name}")["runsOrError"]["results"]:
             ids = ", ".join(one["runId"][:8] for one in unfinished[:10])
             raise LocationError(f"{name}: runs of it have not ended: {ids}. Wait for them or terminate them.")
     if _has_role(name):

@@ -51,8 +51,7 @@ def check_new(name: str, root: Path = ROOT) -> None:
     if len(name) > MAX_NAME:
         raise LocationError(f"NAME={name} has {len(name)} letters. Docker and Postgres cut long names; {MAX_NAME} fit.")
     schema = schema_of(name)
-    taken = [path for path in own_paths(name) if (root / path).exists()]
-    if taken:
+    if taken := [path for path in own_paths(name) if (root / path).exists()]:
         raise LocationError(f"{name} is there already: {', '.join(taken)}. Choose another name.")
     owned = {
         owned: f"{path.parent.name}/{path.name}"

@@ -179,8 +179,6 @@ class Role:
 
 @dataclass(frozen=True)
 class Storage:
-    """The disk that Postgres writes to, the databases' sizes, and the connections."""
-
     disk_used: int
     disk_free: int
     databases: Mapping[str, int]

@@ -44,8 +44,8 @@ query { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks {
 _RUN = """
   ... on PythonError { message }
   ... on Runs { results {
-    runId status jobName assetSelection { path } creationTime startTime endTime tags { key value }
-    repositoryOrigin { repositoryLocationName } } }
+    id: runId status job: jobName created: creationTime started: startTime ended: endTime
+    assetSelection { path } tags { key value } repositoryOrigin { repositoryLocationName } } }
 """
 RUNS = f"""
 query {{
@@ -55,7 +55,8 @@ query {{
   backfills: partitionBackfillsOrError(limit: 20) {{ __typename
     ... on PythonError {{ message }}
     ... on PartitionBackfills {{ results {{
-      id status numPartitions timestamp endTimestamp assetSelection {{ path }} error {{ message }} }} }} }} }}
+      id status partitions: numPartitions created: timestamp ended: endTimestamp
+      assetSelection {{ path }} error {{ message }} }} }} }} }}
 """
 
 
@@ -68,11 +69,8 @@ def workspace(webserver: Webserver) -> Workspace:
         for job in repository["jobs"]
         if job["runs"] and not job["isAssetJob"]
     }
-    return Workspace(
-        locations=tuple(map(_location, entries)),
-        instigators=tuple(instigator for entry in entries for instigator in _instigators(entry)),
-        last_runs=last_runs,
-    )
+    instigators = tuple(instigator for entry in entries for instigator in _instigators(entry))
+    return Workspace(tuple(map(_location, entries)), instigators, last_runs)
 
 
 def daemons(webserver: Webserver) -> tuple[Daemon, ...]:
@@ -85,7 +83,6 @@ def assets(webserver: Webserver) -> tuple[Asset, ...]:
 
 
 def checks(webserver: Webserver) -> tuple[Check, ...]:
-    """The asset checks that were executed on the newest materialization of their asset."""
     return tuple(
         Check(
             asset=_key(node["assetKey"]),
@@ -119,8 +116,7 @@ def _keys(keys: Iterable[Mapping[str, Any]] | None) -> tuple[str, ...]:
 
 
 def _repositories(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    loaded: Mapping[str, Any] = entry["locationOrLoadError"] or {}
-    return list(loaded.get("repositories", ()))
+    return list((entry["locationOrLoadError"] or {}).get("repositories", ()))
 
 
 def _daemon(daemon: Mapping[str, Any]) -> Daemon:
@@ -131,12 +127,9 @@ def _daemon(daemon: Mapping[str, Any]) -> Daemon:
 def _location(entry: Mapping[str, Any]) -> Location:
     loaded = entry["locationOrLoadError"]
     failed = loaded is not None and loaded["__typename"] == "PythonError"
-    return Location(
-        name=entry["name"],
-        error=first_line(loaded["message"]) if failed else None,
-        since=entry["updatedTimestamp"],
-        loading=loaded is None or entry["loadStatus"] == "LOADING",
-    )
+    error = first_line(loaded["message"]) if failed else None
+    loading = loaded is None or entry["loadStatus"] == "LOADING"
+    return Location(entry["name"], error, entry["updatedTimestamp"], loading)
 
 
 def _instigators(entry: Mapping[str, Any]) -> Iterable[Instigator]:
@@ -194,27 +187,18 @@ def _run(run: Mapping[str, Any]) -> Run:
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     one = tags.get("dagster/partition")
     return Run(
-        id=run["runId"],
-        status=run["status"],
+        **{name: run[name] for name in ("id", "status", "job", "created", "started", "ended")},
         location=(run["repositoryOrigin"] or {}).get("repositoryLocationName", ""),
-        job=run["jobName"],
         assets=tuple(sorted(_keys(run["assetSelection"]))),
-        created=run["creationTime"],
         first=tags.get("dagster/asset_partition_range_start", one),
         last=tags.get("dagster/asset_partition_range_end", one),
-        started=run["startTime"],
-        ended=run["endTime"],
         will_retry=tags.get("dagster/will_retry") == "true",
     )
 
 
 def _backfill(backfill: Mapping[str, Any]) -> Backfill:
     return Backfill(
-        id=backfill["id"],
-        status=backfill["status"],
+        **{name: backfill[name] for name in ("id", "status", "partitions", "created", "ended")},
         assets=tuple(sorted(_keys(backfill["assetSelection"]))),
-        partitions=backfill["numPartitions"],
-        created=backfill["timestamp"],
-        ended=backfill["endTimestamp"],
         error=first_line(backfill["error"]["message"]) if backfill["error"] else None,
     )
