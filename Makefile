@@ -203,15 +203,15 @@ lint-types-%_location: install-dev
 # After those of ingestion_location, whose cache they use.
 lint-types-benchmarks: lint-types-ingestion_location
 	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks --exclude runs.py
+sqlfluff = DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
+	'cd dbt_location/analytics && ../.venv/bin/sqlfluff $(1) models'
 lint-sql: install-dev
-	DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
-		'cd dbt_location/analytics && ../.venv/bin/sqlfluff lint models'
+	$(call sqlfluff,lint)
 	dbt_location/.venv/bin/sqlfluff lint --config services/migrate/.sqlfluff services/migrate */warehouse.sql
 format: install-dev ## Format Python and SQL
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
-	DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
-		'cd dbt_location/analytics && ../.venv/bin/sqlfluff fix --force models'
+	$(call sqlfluff,fix --force)
 
 # --- measurements ----------------------------------------------------------------------------------------------------
 
@@ -250,13 +250,12 @@ lock-template: .venv/.dev
 		&& ($(call compile_location,"$$folder/new_location")) \
 		&& cp "$$folder"/new_location/*.lock 'ops/template/files/{{ name }}/'
 lock: ## Recompile the hash-pinned locks (needs uv)
-	for folder in services/dagster demo ops tests; do \
+	for folder in services/dagster demo ops tests docs demo/sample; do \
 		(cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
 	cd tests/drills && $(compile) older.in --output-file older.lock
 	cd tests/stack/skew && $(compile) ../../../ingestion_location/pyproject.toml --override requirements.in \
 		--output-file requirements.lock
 	for location in $(LOCATIONS); do ($(call compile_location,$$location)) || exit 1; done
 	$(MAKE) --no-print-directory lock-template
-	for folder in docs demo/sample; do (cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
 	cd benchmarks && $(compile) requirements.in --constraint ../ingestion_location/requirements.lock \
 		--output-file requirements.lock

@@ -25,7 +25,6 @@ class ConnectionLimitError(RuntimeError):
 
 
 def location_roles() -> list[str]:
-    """The login roles of the locations that have a ``warehouse.sql``."""
     return sorted(path.parent.name for path in ROOT.glob("*_location/warehouse.sql"))
 
 
@@ -36,9 +35,6 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
         dsn: libpq connection string of a superuser, without a database; empty means libpq's environment.
         credentials: folder with one folder per role, which holds the role's password file; None sets no passwords, for
             a server that trusts its socket.
-
-    Raises:
-        ConnectionLimitError: a role has no connection limit, or the limits exceed what the server has.
     """
     roles = [INSTANCE_ROLE, *location_roles()]
     with closing(psycopg2.connect(dsn, dbname="postgres")) as server:

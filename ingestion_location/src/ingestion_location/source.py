@@ -56,9 +56,7 @@ class Published:
 def look(url: str, session: requests.Session, forbidden: Callable[[], str | None]) -> Published | None:
     """Asks the source which version of a file it has, without fetching it; None if it does not have the file.
 
-    Raises:
-        SourceBusy: the source throttles or cannot be reached.
-        SourceRefused: the source gives an answer that waiting does not change.
+    Raises SourceBusy or SourceRefused.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -89,7 +87,6 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def from_env(cls) -> Self:
-        """Reads TLC_BASE_URL and TLC_TAXI_TYPE."""
         settings = read_settings()
         return cls(base_url=settings.tlc_base_url, taxi_type=settings.tlc_taxi_type)
 

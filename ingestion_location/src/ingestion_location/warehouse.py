@@ -33,7 +33,6 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def from_env(cls) -> Self:
-        """Reads WAREHOUSE_HOST, _PORT, _DATABASE, _USER and _PASSWORD."""
         names = ("host", "port", "database", "user", "password")
         settings = read_settings()
         return cls(**{name: getattr(settings, f"warehouse_{name}") for name in names})

@@ -20,8 +20,7 @@ def prune_compute_logs(instance: DagsterInstance, ended_before: float, *, dry_ru
     nothing is deleted. Whether a folder goes depends on the run's row, which stays, so repeating an interrupted call
     completes it. ``ended_before`` is in seconds since the epoch; ``dry_run`` counts, and deletes nothing.
 
-    Returns:
-        Number of folders, and the size of their files in bytes.
+    Returns the number of folders, and the size of their files in bytes.
     """
     manager = instance.compute_log_manager
     if not isinstance(manager, LocalComputeLogManager):

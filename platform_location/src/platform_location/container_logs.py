@@ -22,7 +22,6 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 def stored_containers(instance: DagsterInstance, run_id: str) -> set[str]:
-    """Returns the ids of a run's containers whose output is stored."""
     events = instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
     entries = [event.get_dagster_event().engine_event_data.metadata.get(CONTAINER) for event in events]
     return {str(entry.value) for entry in entries if entry is not None}

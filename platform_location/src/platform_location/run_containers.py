@@ -43,7 +43,6 @@ class RunContainer:
 
     @classmethod
     def from_inspect(cls, inspected: dict[str, Any]) -> "RunContainer":
-        """Reads Docker's description of a container."""
         state = inspected["State"]
         ended_at = state["FinishedAt"] if state["Status"] != "created" else inspected["Created"]
         return cls(

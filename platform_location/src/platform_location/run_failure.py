@@ -49,7 +49,6 @@ class RunFailure:
         return f"Run failed{tried}: {what}{where}\n{self.reason}\n{then}\n{self.url}"
 
     def message(self) -> dict[str, Any]:
-        """The attributes and the text, as the webhook sends them."""
         return {**asdict(self), "text": self.text}
 
 

@@ -45,18 +45,10 @@ trips_by_zone as (
 named as (
 
     select
-        trips_by_zone.date_of_business,
-        trips_by_zone.pickup_zone_id,
+        trips_by_zone.*,
         coalesce(pickup_zones.zone_name, 'Unknown') as pickup_zone,
         coalesce(pickup_zones.borough, 'Unknown') as pickup_borough,
-        trips_by_zone.destination_borough,
-        coalesce(pickup_zones.is_airport, false) as from_airport,
-        trips_by_zone.trips,
-        trips_by_zone.timed_trips,
-        trips_by_zone.total_distance,
-        trips_by_zone.total_duration,
-        trips_by_zone.fare,
-        trips_by_zone.trips_over_30_min
+        coalesce(pickup_zones.is_airport, false) as from_airport
 
     from trips_by_zone
     left join zones as pickup_zones on trips_by_zone.pickup_zone_id = pickup_zones.zone_id

@@ -23,12 +23,9 @@ zones as (
 named as (
 
     select
-        pickups.month,
-        pickups.zone_id,
+        pickups.*,
         coalesce(zones.zone_name, 'Unknown') as zone,
         coalesce(zones.borough, 'Unknown') as borough,
-        pickups.pickups,
-        pickups.revenue,
         zones.geometry is not null as has_shape
 
     from pickups

@@ -39,7 +39,6 @@ def canvas(width: float, height: float) -> "Figure":
 
 
 def heading(figure: "Figure", title: str) -> None:
-    """Writes a title over the whole figure."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK, fontweight="bold")
 
 
@@ -52,14 +51,12 @@ def plain_axes(axes: "Axes") -> None:
 
 
 def png(figure: "Figure", dpi: int) -> bytes:
-    """The figure as a PNG file."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi)
     return picture.getvalue()
 
 
 def data_url(picture: bytes) -> str:
-    """A PNG file as a URL that holds the whole of it."""
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 

@@ -77,8 +77,7 @@ def _map(title: str, unit: str, zones: Sequence[Zone], narrow: bool) -> "Figure"
 def _arrange(shapes: Sequence[float], narrow: bool) -> tuple[float, list[tuple[float, float, float, float]], float]:
     """Places boxes of these widths by heights: beside one another at one height, or below one another.
 
-    Returns:
-        The width of the whole, in inches; left, bottom, width and height of each box; the height of the whole.
+    Returns the width of the whole, in inches; left, bottom, width and height of each box; the height of the whole.
     """
     if narrow:
         # Each as wide as there is room, unless it would be much higher than that.
@@ -98,7 +97,6 @@ def _arrange(shapes: Sequence[float], narrow: bool) -> tuple[float, list[tuple[f
 def _draw(
     axes: "Axes", placed: Sequence[tuple[Zone, "Path"]], extent: "Bbox", scale: dict[str, Any]
 ) -> "PatchCollection":
-    """Draws zones into axes that they fill."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import PathPatch
     from matplotlib.patheffects import withStroke

@@ -34,10 +34,8 @@ def reap(
     is stored: after a tick that dies anywhere, the next one completes its work.
 
     ``project`` is the containers' label, ``now`` has a time zone, ``known`` are the ids of containers whose output is
-    known to be stored, which saves the search. ``budget`` is in seconds; the oldest containers come first.
-
-    Returns:
-        What was found and done, in words; and the ids of the containers whose output is stored now.
+    known to be stored, which saves the search. ``budget`` is in seconds; the oldest containers come first. Returns what
+    was found and done, in words, and the ids of the containers whose output is stored now.
     """
     deadline = time.monotonic() + budget
     listed = sorted(docker.containers([f"project={project}", RUN_ID]), key=lambda container: container["Created"])

@@ -22,11 +22,7 @@ class TripFile:
     """An open trip file; ``mapping`` is from canonical columns to the file's columns."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        """Opens the file, which error messages call ``name``.
-
-        Raises:
-            TripFileError: the file is not parquet, or a mandatory column is missing.
-        """
+        """Opens the file, or raises a TripFileError that calls it ``name``."""
         _check_form(file, name)
         try:
             self._parquet = pq.ParquetFile(
@@ -38,11 +34,7 @@ class TripFile:
         self.rows: int = self._parquet.metadata.num_rows
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yields the trips in the order of the file, in batches of the mapping's schema.
-
-        Raises:
-            TripFileError: a value does not fit its column, or the file cannot be decoded.
-        """
+        """Yields the trips in the order of the file, in batches of the mapping's schema, or raises a TripFileError."""
         reader = self._parquet.iter_batches(
             batch_size=BATCH_ROWS,
             columns=sorted(self.mapping.source_by_name.values()),

@@ -124,8 +124,7 @@ class FileMapping:
 def map_columns(file: str, names: list[str]) -> FileMapping:
     """Maps a file's column names, of any case and era.
 
-    Raises:
-        TripFileError: a mandatory column is missing, or two columns would map to the same canonical column.
+    Raises a TripFileError if a mandatory column is missing, or two columns map to the same canonical column.
     """
     source_by_name = {}
     for column in COLUMNS:
@@ -150,8 +149,7 @@ def map_columns(file: str, names: list[str]) -> FileMapping:
 def to_canonical(batch: pa.RecordBatch, mapping: FileMapping, rows_before: int = 0) -> pa.RecordBatch:
     """Converts a batch of the file, before which the file has ``rows_before`` rows, to the mapping's schema.
 
-    Raises:
-        TripFileError: a value does not fit the canonical type, or a column's type cannot be converted.
+    Raises a TripFileError if a value does not fit the canonical type, or a column's type cannot be converted.
     """
     arrays: list[pa.Array] = []
     for column in COLUMNS:

@@ -3,7 +3,7 @@
 Its ledger ``raw_taxis.zone_files`` has the files that the zones came from.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 from psycopg2 import sql
@@ -62,7 +62,7 @@ def replace_zones(cursor: Cursor, zones: list[Zone], shapes: Mapping[int, str]) 
     cursor.executemany(insert, [(*zone, shapes.get(zone[0])) for zone in zones])
 
 
-def replace_ledger(cursor: Cursor, files: Iterable[FileVersion], run_id: str) -> None:
+def replace_ledger(cursor: Cursor, files: list[FileVersion], run_id: str) -> None:
     """Records the files that the zones came from, in the transaction that replaces the zones."""
     ZONE_FILES.create(cursor)
     ZONE_FILES.replace(cursor, [LoadedFile.of(file, run_id) for file in files])
