@@ -76,7 +76,7 @@ dbt-docs: installed ## Write dbt's documentation of the models as one page, .dem
 	@.venv/bin/python -m demo run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
 		--static --target-path "$(abspath $(or $(DEMO_STATE),.demo))/dbt_docs"'
 	@echo "Written: $(or $(DEMO_STATE),.demo)/dbt_docs/static_index.html"
-assets: installed ## List every asset of both locations with its location, partitions and upstream keys
+assets: installed ## List every asset of the locations with data, with its location, partitions and upstream keys
 	@$(ops) contract
 
 # --- the compose stack -----------------------------------------------------------------------------------------------

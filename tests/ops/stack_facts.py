@@ -183,22 +183,29 @@ def _daily(key: str, *parents: str) -> Asset:
     return replace(DAILY, key=key, parents=parents, keys=_DAYS, materialized=frozenset(_BUILT_DAYS))
 
 
+# Parents come before their children: the place of an asset is the order in which it was built.
 _ASSETS = (
     replace(_monthly("taxi_trips", "ingestion_location"), failed=frozenset({_FAILED})),
     ZONES,
     Asset("stg_zones", "dbt_location", parents=("taxi_zones",)),
     _daily("stg_trips", "taxi_trips"),
     _daily("daily_metrics", "stg_trips"),
-    _daily("location_metrics", "stg_trips"),
-    _daily("manhattan_stats", "stg_trips", "stg_zones"),
-    _monthly("borough_flows", "dbt_location", "stg_trips", "stg_zones"),
-    _monthly("zone_map", "dbt_location", "location_metrics", "stg_zones"),
-    _monthly("monthly_report", "dbt_location", "daily_metrics", "borough_flows", "zone_map"),
+    _daily("location_metrics", "stg_trips", "stg_zones"),
+    _daily("manhattan_stats", "location_metrics"),
+    _monthly("zone_pickups", "dbt_location", "location_metrics", "stg_zones"),
+    _monthly("borough_flows", "dbt_location", "location_metrics"),
+    _monthly("monthly_totals", "dbt_location", "location_metrics"),
+    _monthly("zone_map", "dbt_location", "zone_pickups", "stg_zones"),
+    _monthly("borough_flows_chart", "dbt_location", "borough_flows"),
+    _monthly(
+        "monthly_report",
+        "dbt_location",
+        *("monthly_totals", "zone_pickups", "borough_flows", "location_metrics", "stg_zones"),
+    ),
 )
-_ORDER = ("taxi_zones", "taxi_trips", "stg_zones", "stg_trips")  # every other asset is built after these
 _NEWEST = {
     (asset.key, key): Materialization(id=place, time=_AT - 900 + place)
-    for place, asset in enumerate(sorted(_ASSETS, key=lambda one: (one.key not in _ORDER, one.key == "monthly_report")))
+    for place, asset in enumerate(_ASSETS)
     for key in (asset.materialized if asset.kind else [None])
 }
 _RUN_ID = "5d0e1f0c-6c0f-4b8e-9b42-6a3f6c9f1f27"
@@ -215,8 +222,8 @@ EXAMPLE_FAILED_MONTH = Facts(
             _sensor("automatic_builds", "dbt_location"),
             _sensor("new_trip_files", "ingestion_location"),
             _sensor("new_zone_files", "ingestion_location"),
-            _sensor("notify_run_failure", "platform_location", "SUCCESS"),
-            _sensor("reaper", "platform_location", "SUCCESS", "schedule"),
+            _sensor("notify_run_failure", "platform_location"),
+            _sensor("reaper", "platform_location"),
             _sensor("nightly_pruning", "platform_location", None, "schedule"),
         ),
     ),
