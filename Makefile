@@ -34,7 +34,7 @@ help: ## List the commands
 
 # $(call install,folder of the environment,lock); a location's package is installed from its folder too
 define install
-	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or say make PYTHON=…"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or run make PYTHON=…"; exit 1; }
 	@echo "Installing $(2)" >&2
 	@test -x $(1)/.venv/bin/python || $(PYTHON) -m venv $(1)/.venv
 	@$(1)/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(2)
@@ -82,7 +82,7 @@ assets: installed ## List every asset of the locations with data, with its locat
 # --- the compose stack -----------------------------------------------------------------------------------------------
 
 .PHONY: up down destroy
-# Compose itself says what the project is called: the name may come from .env.
+# Compose knows the project's name, which may come from .env.
 project = $$(docker compose config | sed -n 's/^name: //p')
 run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
 # The one-shots of the last start are removed before the next: where compose recreates one, since its image is another,
@@ -120,7 +120,7 @@ remove-location: .venv/.ops ## Remove a location from the stack and the reposito
 check-location: .venv/.ops ## Check and test one location on its own, in a copy without the others (NAME=…)
 	@$(ops) check-location -- $(call given,NAME)
 build-location: ## Build one location's image from its folder (NAME=…)
-	docker build --tag "$${NAME:?Say which: NAME=…}:$${TAG:-check}" "./$$NAME"
+	docker build --tag "$${NAME:?Give a name: NAME=…}:$${TAG:-check}" "./$$NAME"
 
 # --- backups ---------------------------------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ compile_location = cd $(1) \
 	&& $(compile) pyproject.toml --extra dev --constraint requirements.lock --output-file dev.lock \
 	&& echo pytest | $(compile) - --constraint dev.lock --output-file test.lock
 lock-location: ## Recompile one location's locks (NAME=…, needs uv)
-	$(call compile_location,"$${NAME:?Say which: NAME=…}")
+	$(call compile_location,"$${NAME:?Give a name: NAME=…}")
 lock-template: .venv/.dev
 	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT \
 		&& .venv/bin/copier copy --quiet --defaults --data name=new_location --data schema=new --data team=new-team \

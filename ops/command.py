@@ -49,8 +49,9 @@ def run(
         raise CommandError(f"{' '.join(arguments[:4])}: no answer within {timeout:.0f} s") from None
     printed = (ended.stdout or b"").decode(errors="replace")
     if ended.returncode != 0:
-        said = last_lines(ended.stderr.decode(errors="replace")) or last_lines(printed)
-        raise CommandError(f"{' '.join(arguments[:4])}: {said or f'exit code {ended.returncode}'}", first_line(said))
+        message = last_lines(ended.stderr.decode(errors="replace")) or last_lines(printed)
+        command = " ".join(arguments[:4])
+        raise CommandError(f"{command}: {message or f'exit code {ended.returncode}'}", first_line(message))
     return printed
 
 
@@ -59,7 +60,7 @@ def show(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
     full = {**os.environ, **(env or {})}
     ended = subprocess.run(arguments, cwd=cwd, env=full, stdin=subprocess.DEVNULL, close_fds=False)
     if ended.returncode != 0:
-        raise CommandError(f"{' '.join(arguments[:4])} failed with exit code {ended.returncode}; it says why above.")
+        raise CommandError(f"{' '.join(arguments[:4])} failed with exit code {ended.returncode}; its output is above.")
 
 
 def inspect(kind: str, name: str) -> dict[str, Any] | None:

@@ -31,8 +31,8 @@ DATA_LOCATIONS = tuple(name for name in LOCATIONS if (ROOT / name / "warehouse.s
 
 def check_exists(argument: str, name: str, root: Path = ROOT) -> None:
     """Checks that there is a location of this name; ``argument`` is what the name was given as, LOCATION or NAME."""
-    if name not in find_locations(root):
-        raise LocationError(f"{argument}={name!r} is no location. There are: {', '.join(find_locations(root))}.")
+    if name not in (names := find_locations(root)):
+        raise LocationError(f"{argument}={name!r} is not a location. The locations are: {', '.join(names)}.")
 
 
 def tag_variable(name: str) -> str:
@@ -67,7 +67,7 @@ def read_location(name: str, tag: str) -> Location:
     """Reads from the compose files what compose would run for a location at this tag."""
     check_exists("LOCATION", name)
     if not re.fullmatch(r"\w[\w.-]{0,120}", tag, re.ASCII):
-        raise LocationError(f"TAG={tag!r} is no tag of an image. Use letters, digits, '.', '_' and '-'.")
+        raise LocationError(f"TAG={tag!r} is not an image tag. Use letters, digits, '.', '_' and '-'.")
     config = compose.config({tag_variable(name): tag})
     service = config["services"].get(name)
     if service is None:

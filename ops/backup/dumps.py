@@ -110,11 +110,11 @@ class _PgDump:
     def finish(self) -> None:
         """Waits for the end of pg_dump; raises InconsistentError if a view was replaced meanwhile."""
         assert self.process.stderr is not None
-        said = self.process.stderr.read().decode(errors="replace").strip()
+        message = self.process.stderr.read().decode(errors="replace").strip()
         if self.process.wait() != 0:
-            if "could not open relation" in said or "appears to be empty" in said or "does not exist" in said:
+            if "could not open relation" in message or "appears to be empty" in message or "does not exist" in message:
                 raise InconsistentError(f"a view of {self.database} was replaced while pg_dump read it")
-            raise OpsError(f"pg_dump of {self.database} failed: {said}. Nothing was kept.")
+            raise OpsError(f"pg_dump of {self.database} failed: {message}. Nothing was kept.")
 
 
 @contextlib.contextmanager

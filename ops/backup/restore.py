@@ -70,7 +70,7 @@ def restore(
         run("docker", "compose", "up", "--detach", "--wait")
     except CommandError as error:
         raise OpsError(f"Everything is restored, but not every service started: make up. {error}") from None
-    log("Restored. Runs that were in flight are marked as failed and launched again within a minute or so.")
+    log("Restored. Runs that were in progress are marked as failed and launched again within a minute or so.")
 
 
 def _refuse_unless_empty(project: str) -> None:

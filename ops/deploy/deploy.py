@@ -93,7 +93,7 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
             _prepare(location.name)
     except _FAILURES as error:
         ledger.append(dataclasses.replace(record, result=history.REFUSED, reason=_reason(error)))
-        raise OpsError(f"{_reason(error)}\n{location.name}: refused; nothing was touched.") from error
+        raise OpsError(f"{_reason(error)}\n{location.name}: refused; the running version was not touched.") from error
 
     try:
         ledger.append(record)

@@ -28,11 +28,11 @@ while True:
             request = health_pb2.HealthCheckRequest(service="DagsterApi")
             if health_pb2_grpc.HealthStub(channel).Check(request, timeout=2).status == 1:
                 sys.exit()
-            said = "it reports that it is not healthy"
+            message = "it reports that it is not healthy"
     except grpc.RpcError as error:
-        said = error.code().name
+        message = error.code().name
     if time.monotonic() > deadline:
-        sys.exit(said)
+        sys.exit(message)
     time.sleep(0.1)
 """
 # GraphQL names the image of a run once the run is launched. The image of a queued run is in the run itself, which is
@@ -58,7 +58,9 @@ def source_tag(name: str, root: Path = ROOT) -> str:
         commit = run(*git, "log", "-1", "--format=%h", "--abbrev=10", "--", name).strip()
         changed = run(*git, "status", "--porcelain", "--untracked-files=all", "--", name)
     except CommandError as error:
-        raise OpsError(f"git cannot say which version of {name} this is. Give TAG=, an image's. {error}") from error
+        raise OpsError(
+            f"git cannot tell which version of {name} this is. Give TAG=, the tag of an existing image. {error}"
+        ) from error
     if not commit:
         raise OpsError(f"{name} is in no commit yet, so its image would have no name. Commit it, or give TAG=.")
     return f"{commit}-dirty-{_digest(name, root, git)}" if changed else commit

@@ -76,10 +76,10 @@ def locked(project: str, location: str, toolbox: str, by: str) -> Iterator[Ledge
         assert holder.stdout
         assert holder.stderr
         if holder.stdout.readline() != "locked\n":
-            said = holder.stderr.read().strip()
-            if "already in use" in said:
+            message = holder.stderr.read().strip()
+            if "already in use" in message:
                 raise OpsError(_held(container, location))
-            raise OpsError(f"The history of the deploys cannot be opened: {said}")
+            raise OpsError(f"The history of the deploys cannot be opened: {message}")
         yield Ledger(location, container)
     finally:
         os.close(writing)

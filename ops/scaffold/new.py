@@ -13,9 +13,9 @@ from ops.scaffold.tree import check_new, schema_of, with_lines
 NEXT = """Created {name}: folder {name}/, schema {schema}, two example assets.
 
 Next
-  make check-location NAME={name}   format, lint, types and tests, alone, in an environment of its own lock
-  make deploy LOCATION={name}       into the running stack; nothing of the others restarts
-  {name}/README.md   what is in it, and the lines by which the owner of daily_metrics lets it read"""
+  make check-location NAME={name}   format, lint, types and tests, on its own, in an environment from its own lock
+  make deploy LOCATION={name}       into the running stack; no other container restarts
+  {name}/README.md   what is in it, and the grants that the owner of daily_metrics must add"""
 
 
 def new_location(

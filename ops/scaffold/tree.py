@@ -45,21 +45,21 @@ def own_paths(name: str) -> list[str]:
 def check_new(name: str, root: Path = ROOT) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*_location", name):
         raise LocationError(
-            f"NAME={name!r} is no name of a location. Write lower case words with '_' between them, the last one "
+            f"NAME={name!r} is not a location's name. Write lower case words with '_' between them, the last one "
             "`location`: make new-location NAME=weather_location"
         )
     if len(name) > MAX_NAME:
         raise LocationError(f"NAME={name} has {len(name)} letters. Docker and Postgres cut long names; {MAX_NAME} fit.")
     schema = schema_of(name)
     if taken := [path for path in own_paths(name) if (root / path).exists()]:
-        raise LocationError(f"{name} is there already: {', '.join(taken)}. Choose another name.")
+        raise LocationError(f"{name} exists already: {', '.join(taken)}. Choose another name.")
     owned = {
         owned: f"{path.parent.name}/{path.name}"
         for path in sorted(root.glob("*_location/warehouse.sql"))
         for owned in re.findall(r"create schema if not exists (\w+)", path.read_text())
     }
     if where := owned.get(schema):
-        raise LocationError(f"NAME={name}: its schema {schema} is made in {where} already. Choose another name.")
+        raise LocationError(f"NAME={name}: its schema {schema} is already created in {where}. Choose another name.")
     if schema.startswith("pg_") or schema in _RESERVED.split():
         raise LocationError(f"NAME={name}: a schema cannot be called {schema}. Choose another name.")
 
@@ -69,7 +69,7 @@ def check_made_here(name: str, root: Path = ROOT) -> None:
     if MADE_HERE not in (root / name / "pyproject.toml").read_text():
         raise LocationError(
             f"{name} was not made by `make new-location`: its pyproject.toml has no [tool.location]. Other locations, "
-            "the demo and the tests may count on it. Take it out by hand."
+            "the demo and the tests may depend on it. Remove it by hand."
         )
 
 

@@ -56,7 +56,7 @@ def unresolved(facts: Facts, statuses: Sequence[AssetStatus], newest: Newest) ->
     for status in statuses:
         asset = status.asset.key
         if left[asset]:
-            reason = "the failed run is older than the newest failed runs, of which alone the reasons are read"
+            reason = "the failed run is older than the newest failed runs, and reasons are read for those only"
             failed_ranges = tuple(ranges(order[asset], left[asset].__contains__))
             failures.append(Failure(None, status.asset.location, (asset,), failed_ranges, reason))
     return failures

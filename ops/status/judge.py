@@ -44,7 +44,7 @@ class Judgement:
 
 
 def judge(facts: Facts) -> Judgement:
-    """A consequence of something worse is no problem of its own.
+    """A consequence of something worse is not reported as a problem of its own.
 
     While a service is down, its location, its daemons and what only it can tell are left out.
     """

@@ -34,7 +34,7 @@ query { assetNodes {
   partitionDefinition { type description fmt } partitionKeys
   assetPartitionStatuses { __typename
     ... on TimePartitionStatuses { ranges { startKey endKey status } }
-    ... on DefaultPartitionStatuses { 
+    ... on DefaultPartitionStatuses {
       MATERIALIZED: materializedPartitions FAILED: failedPartitions MATERIALIZING: materializingPartitions } } } }
 """
 CHECKS = """

@@ -14,5 +14,5 @@ def test_events_of_assets_checks_statuses_and_failures_are_never_among_the_prune
 
 
 def test_an_instance_that_is_not_on_one_postgres_is_refused() -> None:
-    with pytest.raises(StorageError, match=r"Say storage: postgres: in dagster\.yaml"):
+    with pytest.raises(StorageError, match=r"Set storage: postgres: in dagster\.yaml"):
         prune_events(DagsterInstance.ephemeral(), 0, dry_run=True)

@@ -17,5 +17,5 @@ def test_the_copy_has_nothing_of_another_location(tmp_path: Path, location: str)
 
 
 def test_a_name_that_is_no_location_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LocationError, match=r"NAME='weather' is no location\. There are: dbt_location"):
+    with pytest.raises(LocationError, match=r"NAME='weather' is not a location\. The locations are: dbt_location"):
         copy_alone("weather", tmp_path)

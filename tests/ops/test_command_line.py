@@ -63,7 +63,7 @@ def test_a_name_that_is_no_location_is_an_error_that_lists_the_locations(
     command: str, argument: str, name: str
 ) -> None:
     ended = ops(command, "--", name)
-    assert ended.stderr.startswith(f"{argument}={name!r} is no location. There are: dbt_location, ")
+    assert ended.stderr.startswith(f"{argument}={name!r} is not a location. The locations are: dbt_location, ")
     assert ended.returncode == 1
 
 

@@ -1,4 +1,4 @@
-"""The GraphQL client against a server that answers as it is told to."""
+"""The GraphQL client against a server that gives prepared answers."""
 
 import json
 import socket

@@ -73,5 +73,5 @@ def test_a_folder_without_a_commit_is_refused_with_the_way_out(repository: Path)
 
 
 def test_where_there_is_no_clone_a_tag_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(OpsError, match="git cannot say which version of mine this is"):
+    with pytest.raises(OpsError, match="git cannot tell which version of mine this is"):
         source_tag("mine", tmp_path)

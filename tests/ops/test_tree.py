@@ -51,7 +51,7 @@ def test_of_two_locations_the_first_can_be_removed_first(copy: Path) -> None:
 def test_a_location_can_be_made_once(copy: Path) -> None:
     make_files(NAME, "weather-team", copy)
     before = content(copy)
-    with pytest.raises(LocationError, match=r"weather_location is there already: weather_location, "):
+    with pytest.raises(LocationError, match=r"weather_location exists already: weather_location, "):
         make_files(NAME, "weather-team", copy)
     assert content(copy) == before
 
@@ -59,16 +59,16 @@ def test_a_location_can_be_made_once(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "NAME='' is no name of a location"),
-        ("weather", "NAME='weather' is no name of a location. Write lower case words with '_' between them"),
-        ("Weather_location", "is no name of a location"),
-        ("weather-location", "is no name of a location"),
-        ("weather__location", "is no name of a location"),
-        ("../weather_location", "is no name of a location"),
-        ("2_location", "is no name of a location"),
+        ("", "NAME='' is not a location's name"),
+        ("weather", "NAME='weather' is not a location's name. Write lower case words with '_' between them"),
+        ("Weather_location", "is not a location's name"),
+        ("weather-location", "is not a location's name"),
+        ("weather__location", "is not a location's name"),
+        ("../weather_location", "is not a location's name"),
+        ("2_location", "is not a location's name"),
         (f"a{LONGEST}", f"has {MAX_NAME + 1} letters"),
-        ("dbt_location", "dbt_location is there already: dbt_location"),
-        ("analytics_location", "its schema analytics is made in dbt_location/warehouse.sql already"),
+        ("dbt_location", "dbt_location exists already: dbt_location"),
+        ("analytics_location", "its schema analytics is already created in dbt_location/warehouse.sql"),
         ("order_location", "a schema cannot be called order"),
         ("pg_stats_location", "a schema cannot be called pg_stats"),
     ],
@@ -83,7 +83,7 @@ def test_a_bad_name_is_refused_and_nothing_is_written(copy: Path, name: str, mes
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("weather_location", "is no location. There are: dbt_location,"),
+        ("weather_location", "is not a location. The locations are: dbt_location,"),
         ("dbt_location", "was not made by `make new-lo"),
     ],
 )

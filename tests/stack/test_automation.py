@@ -37,7 +37,7 @@ def started(project: Stack) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def unattended(started: Stack) -> Stack:
+def automated(started: Stack) -> Stack:
     """The stack once everything that the source had at the start is built."""
 
     def first_months() -> list[dict[str, Any]]:
@@ -144,20 +144,20 @@ def test_the_sensors_of_both_locations_with_data_run_from_the_start(started: Sta
     assert statuses == dict.fromkeys(SENSORS, "RUNNING")
 
 
-def test_the_months_that_the_source_has_are_loaded_and_their_days_are_built(unattended: Stack, tmp_path: Path) -> None:
-    check_answers(unattended, tmp_path, *months(unattended))
+def test_the_months_that_the_source_has_are_loaded_and_their_days_are_built(automated: Stack, tmp_path: Path) -> None:
+    check_answers(automated, tmp_path, *months(automated))
 
 
 def test_a_month_that_lands_is_loaded_and_its_days_and_metrics_are_built_in_one_run_each(
-    unattended: Stack, tmp_path: Path
+    automated: Stack, tmp_path: Path
 ) -> None:
-    before, loaded = run_ids(unattended), months(unattended)
+    before, loaded = run_ids(automated), months(automated)
     month = month_after(loaded[-1])
-    total = days(unattended) + number_of_days(month)
-    publish(unattended, month)
-    runs = settle(unattended, f"{month}, its days and its metrics", len(loaded) + 1, total, new_runs=3, before=before)
+    total = days(automated) + number_of_days(month)
+    publish(automated, month)
+    runs = settle(automated, f"{month}, its days and its metrics", len(loaded) + 1, total, new_runs=3, before=before)
     check_landed(runs, month)
-    check_answers(unattended, tmp_path, *loaded, month)
+    check_answers(automated, tmp_path, *loaded, month)
 
 
 SHORTEN = """
@@ -169,25 +169,25 @@ os.replace("files/new.parquet", file)
 
 
 def test_a_month_that_is_republished_is_loaded_again_and_its_days_and_metrics_are_built_once(
-    unattended: Stack, tmp_path: Path
+    automated: Stack, tmp_path: Path
 ) -> None:
-    before, loaded = run_ids(unattended), months(unattended)
-    in_sample(unattended, f"python -c '{SHORTEN}'")
-    runs = settle(unattended, "February again", len(loaded), days(unattended), new_runs=3, before=before)
+    before, loaded = run_ids(automated), months(automated)
+    in_sample(automated, f"python -c '{SHORTEN}'")
+    runs = settle(automated, "February again", len(loaded), days(automated), new_runs=3, before=before)
     check_landed(runs, "2023-02")
-    check_answers(unattended, tmp_path, *loaded)
+    check_answers(automated, tmp_path, *loaded)
 
 
 def test_zones_that_are_republished_are_loaded_again_and_build_no_day_and_nothing_happens_afterwards(
-    unattended: Stack,
+    automated: Stack,
 ) -> None:
-    before, loaded = run_ids(unattended), months(unattended)
-    in_sample(unattended, "touch files/misc/taxi_zone_lookup.csv")
-    runs = settle(unattended, "the zones again", len(loaded), days(unattended), new_runs=2, before=before)
+    before, loaded = run_ids(automated), months(automated)
+    in_sample(automated, "touch files/misc/taxi_zone_lookup.csv")
+    runs = settle(automated, "the zones again", len(loaded), days(automated), new_runs=2, before=before)
     assert sorted(run["assets"] for run in runs) == [["stg_zones"], ["taxi_zones"]]
-    wait_for_ticks(unattended)
-    assert run_ids(unattended) - before == {run["runId"] for run in runs}
-    ticks = [unattended.webserver.ticks(*sensor)[0] for sensor in SENSORS]
+    wait_for_ticks(automated)
+    assert run_ids(automated) - before == {run["runId"] for run in runs}
+    ticks = [automated.webserver.ticks(*sensor)[0] for sensor in SENSORS]
     assert [tick["status"] for tick in ticks] == ["SKIPPED"] * 3, ticks
     assert ticks[0]["skipReason"].startswith(f"{len(loaded)} of ")
     assert "not published yet" in ticks[0]["skipReason"]
@@ -245,8 +245,8 @@ def throttle(stack: Stack, folder: Path) -> Throttled:
 
 
 @pytest.fixture
-def throttled(unattended: Stack, tmp_path: Path) -> Throttled:
-    return unattended.once("throttled", lambda: throttle(unattended, tmp_path))
+def throttled(automated: Stack, tmp_path: Path) -> Throttled:
+    return automated.once("throttled", lambda: throttle(automated, tmp_path))
 
 
 def test_months_that_landed_while_all_was_down_are_loaded_when_the_source_is_back_but_for_the_throttled_one(

@@ -389,7 +389,7 @@ def test_an_image_that_is_no_good_is_refused_before_anything_is_touched(
     before = deploys.served(), deploys.containers(), deploys.env_file.read_text()
     refusal = deploys.not_deployed(VARIANTS[name][0], deploys.variant(name))
     assert reason in refusal
-    assert "refused; nothing was touched" in refusal
+    assert "refused; the running version was not touched" in refusal
     assert deploys.history(VARIANTS[name][0])[-1].result == "refused"
     assert (deploys.served(), deploys.containers(), deploys.env_file.read_text()) == before
 

@@ -11,22 +11,22 @@ Condition = dg.AutomationCondition[Any]
 TRIPS = dg.AssetKey("taxi_trips")
 LOADED = dg.AssetSelection.assets(TRIPS, "taxi_zones")
 # The zones' model is no reason to build days: the zones carry no day, so one new name in the lookup would rebuild the
-# whole history at once, years of it, without anyone having asked. It must be there, though. Whoever wants all days to
-# have the new zones launches them.
+# whole history at once, years of it, without a request. It must be there, though. Whoever wants all days to have the
+# new zones launches them.
 ZONES_MODEL = dg.AssetSelection.assets("stg_zones")
 ZONES = ZONES_MODEL | dg.AssetSelection.assets("taxi_zones")
 
 IN_PROGRESS = AC.in_progress().with_label("it is being built")
-UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something that it is made from is being built")
-UPSTREAM_MISSING = AC.any_deps_missing().with_label("something that it is made from is missing")
+UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something upstream is being built")
+UPSTREAM_MISSING = AC.any_deps_missing().with_label("something upstream is missing")
 # any_deps_missing alone does not notice a day whose month does not exist, such as today: this asks for proof.
 UPSTREAM_THERE = AC.all_deps_match(~AC.missing() | AC.will_be_requested()).with_label(
-    "all that it is made from is there, or is built in the same run"
+    "everything upstream exists or is built in the same run"
 )
 
 
 def _newer(update: Condition, what: str) -> Condition:
-    """An update upstream came after the last build, and nothing was asked for since: true once per update.
+    """An update upstream came after the last build, and nothing was requested since: true once per update.
 
     Where both fall between the same two ticks, Dagster compares their times, so a month that is loaded again while its
     days are being built is not missed. It does so only for a bare condition, and drops the times of an "or" or an
@@ -35,22 +35,22 @@ def _newer(update: Condition, what: str) -> Condition:
     DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH: a load in those very seconds counts as seen by them.
     """
     newer = update.since(AC.newly_updated()).with_label(f"{what} since it was built")
-    asked = AC.newly_requested().since(update).with_label(f"it was asked for since {what}")
-    return (newer & ~asked).with_label(f"{what}, which nothing was done about")
+    requested = AC.newly_requested().since(update).with_label(f"it was requested since {what}")
+    return (newer & ~requested).with_label(f"{what}, and it was not requested since")
 
 
 def _not_tried(reason: Condition) -> Condition:
-    """A reason that stays until there is a build, less those partitions that were asked for without coming of it.
+    """A reason that stays until there is a build, without the partitions that were requested without success.
 
-    So a range that fails, or that someone cancels, is not asked for again at every tick.
+    So a range that fails, or that someone cancels, is not requested again at every tick.
     """
     failed = AC.execution_failed().with_label("its last run failed")
-    asked = AC.newly_requested().since(AC.newly_updated()).with_label("it was asked for, and has not been built since")
-    return (reason & ~failed & ~asked).with_label("missing or outdated, and not tried")
+    tried = AC.newly_requested().since(AC.newly_updated()).with_label("it was requested, and has not been built since")
+    return (reason & ~failed & ~tried).with_label("missing or outdated, and not attempted")
 
 
-# Looked up anew at every tick, so what landed before the first tick is found, too. An update is seen by the tick after
-# it alone, and by the first tick not at all.
+# Evaluated at every tick, so what was loaded before the first tick is found, too. An update is seen only by the tick
+# after it, and not by the first tick.
 MISSING = AC.missing().with_label("it is missing")
 # By hand, or in a run that did not build this one along. In a range, Dagster knows this of the last partition only, so
 # a failed run looks like this for the others, which _not_tried then holds back.
@@ -58,23 +58,23 @@ REBUILT = (
     AC.any_deps_updated()
     .ignore(LOADED | ZONES_MODEL)
     .since(AC.newly_updated())
-    .with_label("something that it is made from was built since")
+    .with_label("something upstream was built since")
 )
 
 
 def _build(label: str, updated: Condition, *unless: Condition) -> Condition:
-    """Build what is missing or outdated once all that it is made from is there and nothing of it is being built."""
+    """Build what is missing or outdated once everything upstream exists and none of it is being built."""
     outdated = (updated | _not_tried(MISSING | REBUILT)).with_label("it is missing or outdated")
     condition = outdated & UPSTREAM_THERE & ~UPSTREAM_MISSING & ~UPSTREAM_IN_PROGRESS & ~IN_PROGRESS
-    for hindrance in unless:
-        condition &= ~hindrance
+    for blocker in unless:
+        condition &= ~blocker
     return condition.with_label(label)
 
 
 # What has no partitions.
 build_when_upstream_is_loaded = _build(
-    "build when what it is made from is loaded",
-    _newer(AC.any_deps_match(AC.newly_updated()).allow(LOADED), "what it is made from was loaded"),
+    "build when upstream is loaded",
+    _newer(AC.any_deps_match(AC.newly_updated()).allow(LOADED), "upstream was loaded"),
 )
 
 # A day of the month that was loaded, whichever models lie between the two: so a month that is loaded again has all

@@ -66,8 +66,8 @@ def require_whole_month(context: dg.AssetExecutionContext, *tables: str) -> tupl
     start, end = (bound.date() for bound in context.partition_time_window)
     if end != next_month(start):
         raise dg.Failure(
-            f"This run is of the months from {start:%Y-%m} to before {end:%Y-%m}, and its assets are built one month "
-            "at a time. Nothing was changed. Launch a backfill of these months: it makes a run for each.",
+            f"This run covers more than one month ({start:%Y-%m} to before {end:%Y-%m}); its assets are built one "
+            "month per run. Nothing was changed. Launch a backfill of these months: it makes a run for each.",
             allow_retries=False,
         )
     if found := month_gaps(context.instance, start, tables):

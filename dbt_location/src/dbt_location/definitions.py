@@ -9,5 +9,5 @@ with warnings.catch_warnings():
     # The loader that `dg` scaffolds is in preview in the release that the lock pins; every command would say so.
     warnings.simplefilter("ignore", dg.PreviewWarning)
     _tree = dg.ComponentTree.for_project(Path(__file__).parent)
-    # What dg.load_from_defs_folder does, less the schemas of all installed components for the UI: 0.7 s of every start.
+    # dg.load_from_defs_folder without the schemas of all installed components for the UI: 0.7 s of every start.
     defs: dg.Definitions = _tree.build_defs(_tree.defs_module_path)

@@ -41,7 +41,7 @@ class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
         except OSError as error:
             raise ReportsError(
                 f"{error.filename2 or error.filename or folder}: the report cannot be written ({error.strerror}). "
-                "Let REPORTS_DIR name a folder that this process may write to, with room in it, then build the month "
+                "Set REPORTS_DIR to a folder with free space that this process may write to, then build the month "
                 "again."
             ) from error
         return folder / name

@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(
     page.unlink()
     page.mkdir()
     said = failure(materialize(monthly_report, month="2023-02-01"))
-    assert said.startswith(f"{page}: the report cannot be written (Is a directory). Let REPORTS_DIR name a folder")
+    assert said.startswith(f"{page}: the report cannot be written (Is a directory). Set REPORTS_DIR to a folder")
 
 
 def names(pages: Sequence[str]) -> str:

@@ -63,6 +63,6 @@ def test_a_run_of_several_months_is_refused_with_what_to_do(
     query: Any, materialize: Materialize, assets: dg.AssetsDefinition
 ) -> None:
     assert failure(materialize(assets, days=("2023-01-01", "2023-02-01"))) == (
-        "This run is of the months from 2023-01 to before 2023-03, and its assets are built one month at a time. "
+        "This run covers more than one month (2023-01 to before 2023-03); its assets are built one month per run. "
         "Nothing was changed. Launch a backfill of these months: it makes a run for each."
     )

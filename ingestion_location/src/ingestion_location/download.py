@@ -210,7 +210,7 @@ class _Download:
             if unit != "bytes" or not span.startswith(f"{self.received}-"):
                 self._restart()
                 sent = headers.get("Content-Range")
-                raise SourceBusy(f"the source sent another part than the requested one ({sent})")
+                raise SourceBusy(f"{self.url}: the source sent another part than the requested one ({sent})")
             total = int(whole) if whole.isdecimal() else None
         else:
             self._restart()

@@ -64,7 +64,7 @@ class Docker:
         except (OSError, http.client.HTTPException) as error:
             raise DockerError(
                 f"{method} {path}: {self._host}:{self._port} does not answer ({error}). "
-                "Look at the service docker-proxy."
+                "See `docker compose logs docker-proxy`."
             ) from error
         finally:
             connection.close()

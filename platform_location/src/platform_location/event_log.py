@@ -93,7 +93,7 @@ def _storage(instance: DagsterInstance) -> PostgresEventLogStorage:
         return events
     raise StorageError(
         f"The instance keeps its events in {type(events).__name__} and its runs in {type(runs).__name__}; pruning "
-        "needs both in one Postgres. Say storage: postgres: in dagster.yaml, or switch HOUSEKEEPING off."
+        "needs both in one Postgres. Set storage: postgres: in dagster.yaml, or switch HOUSEKEEPING off."
     )
 
 

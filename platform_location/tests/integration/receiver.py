@@ -1,4 +1,4 @@
-"""A receiver of notifications: a real HTTP server that keeps what it gets and answers as it is told."""
+"""A receiver of notifications: a real HTTP server that keeps what it gets and gives prepared answers."""
 
 import http.server
 import json

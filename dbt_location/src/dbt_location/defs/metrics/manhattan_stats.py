@@ -73,8 +73,8 @@ def read_days(connection: Connection, start: date, end: date) -> list[Any]:
 def replace_days(warehouse: Warehouse, start: date, end: date) -> tuple[list[Any], int]:
     """Replaces the rows of the days ``[start, end)``; returns them, in order, and how many rows the whole table has.
 
-    Any order, repetition or overlap of builds leaves the same table: a build replaces its whole window by what the mart
-    says about it, and builds take turns from before they read until they commit. A build that dies changes nothing.
+    Any order, repetition or overlap of builds leaves the same table: a build replaces its whole window with the mart's
+    rows, and builds take turns from before they read until they commit. A build that dies changes nothing.
     """
     with warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(CREATE)

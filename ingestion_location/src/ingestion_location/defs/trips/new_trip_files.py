@@ -14,7 +14,7 @@ from ingestion_location.source_errors import SourceError
 from ingestion_location.source_sensor import OPTIONS, Loads, SensorState, read_ledger
 from ingestion_location.warehouse import Warehouse
 
-# Runs requested per tick: a first start on ten years fills the queue by and by, not with 120 runs at once.
+# Runs requested per tick: a first start on ten years fills the queue gradually, not with 120 runs at once.
 MOST_REQUESTS = 12
 # Months checked per tick, of those that are not loaded and of the loaded ones; a longer list is checked in turn. Months
 # that are not loaded come first: they are the next two or three that the TLC publishes, or those of a first start.
