@@ -10,7 +10,7 @@ from ops.backup.restore import restore
 from ops.command import Interrupted, OpsError
 from ops.contract.workspace import contract
 from ops.deploy.deploy import deploy, rollback
-from ops.deploy.deployed import deployments, pin
+from ops.deploy.history import deployments, pin
 from ops.scaffold.check import check_location
 from ops.scaffold.new import new_location
 from ops.scaffold.remove import remove_location

@@ -19,7 +19,7 @@ from ops import compose
 from ops.command import Interrupted, OpsError, inspect, log, run, show
 from ops.contract import served
 from ops.contract.compare import Asset, new_breaches
-from ops.deploy import records as history
+from ops.deploy import records
 from ops.deploy.image import build, prune, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
 from ops.deploy.records import Record, Version
@@ -54,18 +54,18 @@ def deploy(
 def rollback(location: LocationArgument, force: Force = False) -> None:
     """Go back to a location's previous good version; a second rollback goes to the one before that."""
     with _locked(read_location(location, "local")) as ledger:
-        target = history.rollback_target(ledger.read(), _running(location))
+        target = records.rollback_target(ledger.read(), _running(location))
         if target is None:
             raise OpsError(f"{location}: there is no good version before the one that runs. See `make deployments`.")
         _ship(read_location(location, target.tag), ledger, "rollback", target, force)
 
 
 def _ship(location: Location, ledger: Ledger, action: str, target: Version | None, force: bool) -> None:
-    records = ledger.read()
-    if history.unverified(records):
+    past = ledger.read()
+    if records.unverified(past):
         log("the deploy before this one was interrupted or failed, so the running version is not verified")
     # None if all there is is the container of a first deploy that was interrupted.
-    previous = history.before_deploy(records, _running(location.name))
+    previous = records.before_deploy(past, _running(location.name))
     record = Record(
         attempt=secrets.token_hex(4),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -73,7 +73,7 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
         action=action,
         version=Version(location.tag, ""),
         by=_who(),
-        result=history.REPLACING,
+        result=records.REPLACING,
         previous=previous,
     )
     deployed = False
@@ -92,14 +92,14 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
             log(f"{location.name}: new to this stack; making its role, its gateway and its entry in the workspace")
             _prepare(location.name)
     except _FAILURES as error:
-        ledger.append(dataclasses.replace(record, result=history.REFUSED, reason=_reason(error)))
+        ledger.append(dataclasses.replace(record, result=records.REFUSED, reason=_reason(error)))
         raise OpsError(f"{_reason(error)}\n{location.name}: refused; the running version was not touched.") from error
 
     try:
         ledger.append(record)
         _replace(location, {str(asset["key"]) for asset in assets})
         with _uninterrupted():
-            ledger.append(dataclasses.replace(record, result=history.DEPLOYED, reason=note))
+            ledger.append(dataclasses.replace(record, result=records.DEPLOYED, reason=note))
             deployed = True
             _remember(location)
     except BaseException as error:
@@ -156,10 +156,10 @@ def _put_back(location: Location, ledger: Ledger, record: Record, known: dict[st
             now = f"{before.image} runs again"
     except _FAILURES as error:
         reason += f"\nThe previous version could not be restored: {_reason(error)}"
-        ledger.append(dataclasses.replace(record, result=history.FAILED, reason=reason))
+        ledger.append(dataclasses.replace(record, result=records.FAILED, reason=reason))
         again = f"`make rollback LOCATION={location.name}` tries again."
         raise OpsError(f"{reason}\n{location.name}: failed. {again}") from error
-    ledger.append(dataclasses.replace(record, result=history.RESTORED, reason=reason))
+    ledger.append(dataclasses.replace(record, result=records.RESTORED, reason=reason))
     raise OpsError(f"{reason}\n{location.name}: not deployed; {now}.")
 
 

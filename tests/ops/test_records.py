@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ops.deploy.deployed import print_records
+from ops.deploy.history import print_records
 from ops.deploy.records import (
     DEPLOYED,
     FAILED,

@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 from dbt_location.defs.dbt_models import get_dbt_monthly_models
 from dbt_location.defs.metrics.monthly_report import monthly_report
+from dbt_location.defs.metrics.report_page import render_index
 from dbt_location.report_folder import Reports, ReportsError
-from dbt_location.report_page import render_index
 from integration.conftest import failure
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]

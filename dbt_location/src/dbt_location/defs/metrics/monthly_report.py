@@ -5,10 +5,10 @@ import dagster as dg
 from dbt_location.complete_months import is_whole, month_before, require_whole_month
 from dbt_location.defs.metrics.borough_flows_chart import FLOWS
 from dbt_location.defs.metrics.manhattan_stats import read_days
+from dbt_location.defs.metrics.report_page import Month, render_index, render_month
 from dbt_location.defs.metrics.zone_map import PICKUPS, read_zones
 from dbt_location.monthly_asset import monthly_asset
 from dbt_location.report_folder import Reports, ReportsError
-from dbt_location.report_page import Month, render_index, render_month
 from dbt_location.warehouse import Warehouse, rows_of
 
 TABLES = ("monthly_totals", "zone_pickups", "borough_flows")
