@@ -150,7 +150,8 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 
 .PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format \
 	test-locations test-cross test-stack drills-apart
-# $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores.
+# $(call parts,how many at once,targets): a part with a stack mostly waits, so three run at once on two cores.
+# With a fourth stack the idle services alone would take more than one of them.
 define parts
 	@echo "Running $(1) parts at once; each prints when it ends"
 	@$(MAKE) --no-print-directory --jobs $(1) $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(2)
@@ -162,7 +163,7 @@ drills := drills-failures $(LOCATIONS:%=drills-%) $(filter-out drills-failures,$
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,3,$(checks))
 test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
-	$(call parts,4,$(drills))
+	$(call parts,3,$(drills))
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy without the others; lint checks format, lint and types.
 test-%_location: install-dev
