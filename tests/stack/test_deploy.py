@@ -47,8 +47,8 @@ VARIANTS = {
     ),
     "needs-more": (
         DBT,
-        "sed -i '0,/          - name: vendor_id/s//          - name: surge\\n            description: More."
-        "\\n            data_type: smallint\\n&/' analytics/models/staging/_sources.yml"
+        "sed -i '0,/          - {name: vendor_id/s//"
+        "          - {name: surge, data_type: smallint, description: More.}\\n&/' analytics/models/staging/_sources.yml"
         " && dbt --quiet parse --project-dir analytics --profiles-dir analytics",
     ),
     # The manifest of the image is older than this file, so dbt is asked to parse it.

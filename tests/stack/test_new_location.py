@@ -183,7 +183,7 @@ def test_the_new_team_cannot_read_the_table_of_another_team_until_its_owner_gran
     run_id = stack.webserver.launch(NAME, ["weather_trips"], **{"dagster/partition": "2023-01-01"})
     run = stack.webserver.finished(run_id)
     (failure,) = [event for event in run["eventConnection"]["events"] if event.get("failureMetadata")]
-    assert "Its owner gives the right in dbt_location/warehouse.sql" in failure["failureMetadata"]["description"]
+    assert "Its owner grants that in dbt_location/warehouse.sql" in failure["failureMetadata"]["description"]
 
 
 def test_a_later_start_of_everything_recreates_nothing_of_the_others(
