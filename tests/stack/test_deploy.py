@@ -328,6 +328,7 @@ def deploy_under_runs(deploys: Deploys) -> DeployedUnderRuns:
     builds = wait_for("the builds of January", 300, automatic)
     wait_for_a_tick(deploys)
     launched = [run for run in webserver.runs() if run["runId"] not in known]
+    print("Launched, the newest first:", [run["assets"] for run in launched])
     now = deploys.containers()
     return DeployedUnderRuns(
         failed,
