@@ -18,6 +18,8 @@ def test_an_address_that_is_no_tcp_address_is_refused_with_the_settings_name(add
 
 
 def test_a_proxy_that_is_away_is_named() -> None:
-    with pytest.raises(DockerError, match=r"127\.0\.0\.1:1 does not answer .*docker compose logs docker-proxy") as problem:
+    with pytest.raises(
+        DockerError, match=r"127\.0\.0\.1:1 does not answer .*docker compose logs docker-proxy"
+    ) as problem:
         Docker("tcp://127.0.0.1:1").containers([])
     assert problem.value.status == 0
