@@ -17,6 +17,11 @@ ZONES_MODEL = dg.AssetSelection.assets("stg_zones")
 ZONES = ZONES_MODEL | dg.AssetSelection.assets("taxi_zones")
 
 IN_PROGRESS = AC.in_progress().with_label("it is being built")
+# A tick reads first what was updated, and then what is in progress. A build that ends in between looks neither updated
+# nor in progress, and would be requested again. The next tick sees both.
+JUST_ENDED = ((~IN_PROGRESS).newly_true() & ~AC.initial_evaluation()).with_label(
+    "its build has ended since the last tick"
+)
 UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something upstream is being built")
 UPSTREAM_MISSING = AC.any_deps_missing().with_label("something upstream is missing")
 # any_deps_missing alone does not notice a day whose month does not exist, such as today: this asks for proof.
@@ -65,7 +70,7 @@ REBUILT = (
 def _build(label: str, updated: Condition, *unless: Condition) -> Condition:
     """Build what is missing or outdated once everything upstream exists and none of it is being built."""
     outdated = (updated | _not_tried(MISSING | REBUILT)).with_label("it is missing or outdated")
-    condition = outdated & UPSTREAM_THERE & ~UPSTREAM_MISSING & ~UPSTREAM_IN_PROGRESS & ~IN_PROGRESS
+    condition = outdated & UPSTREAM_THERE & ~UPSTREAM_MISSING & ~UPSTREAM_IN_PROGRESS & ~IN_PROGRESS & ~JUST_ENDED
     for blocker in unless:
         condition &= ~blocker
     return condition.with_label(label)

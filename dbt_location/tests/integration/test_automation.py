@@ -4,7 +4,9 @@ What runs do to the warehouse is tested elsewhere; here a run only leaves in the
 """
 
 import runpy
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -235,6 +237,50 @@ def test_days_are_requested_once_while_their_run_is_going_on(platform: Platform)
     platform.build("2023-01-01", "2023-01-31", meanwhile=lambda: seen.append(platform.tick()))
     assert seen == [NOTHING] * 4
     assert platform.tick() == NOTHING
+
+
+@pytest.fixture
+def in_the_middle_of_a_tick(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Makes the next tick do something after it has read what was updated, and before it reads what is in progress."""
+    from dagster._core.definitions.declarative_automation.automation_condition_evaluator import (
+        AutomationConditionEvaluator,
+    )
+
+    prefetch = AutomationConditionEvaluator.prefetch
+
+    def once(act: Callable[[], None]) -> None:
+        def read(evaluator: AutomationConditionEvaluator) -> None:
+            monkeypatch.setattr(AutomationConditionEvaluator, "prefetch", prefetch)
+            prefetch(evaluator)
+            act()
+
+        monkeypatch.setattr(AutomationConditionEvaluator, "prefetch", read)
+
+    return once
+
+
+def test_a_month_and_its_days_that_end_in_the_middle_of_a_tick_have_the_days_built_once(
+    platform: Platform, in_the_middle_of_a_tick: Callable[[Callable[[], None]], None]
+) -> None:
+    in_the_middle_of_a_tick(lambda: platform.materialize("taxi_trips", JANUARY))
+    assert platform.tick() == days(31)
+    started, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        started.set()
+        go_on.wait(60)
+
+    with ThreadPoolExecutor() as runs:
+        run = runs.submit(platform.build, "2023-01-01", "2023-01-31", meanwhile=wait)
+        started.wait(60)
+        assert platform.tick() == NOTHING
+
+        def end() -> None:
+            go_on.set()
+            run.result()
+
+        in_the_middle_of_a_tick(end)
+        assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
 
 
 def test_nothing_is_requested_where_nothing_changes(january: Platform) -> None:
