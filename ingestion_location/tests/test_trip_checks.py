@@ -1,5 +1,6 @@
 """A month that differs too much from its neighbours is a warning; one with a day without trips is an error."""
 
+import math
 from datetime import date
 from typing import Any
 
@@ -7,6 +8,7 @@ import dagster as dg
 import pytest
 from ingestion_location.defs.trips.checks import CHECKS, evaluate
 from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
+from ingestion_location.defs.trips.trip_stats import Absurd
 
 BY_DAY = {date(2023, 2, day): 10 for day in range(1, 29)}
 
@@ -29,16 +31,20 @@ def month(number: int = 2, trips: int = 1_000, strays: int = 0, **columns: list[
 
 
 def failed(*arguments: Any) -> dict[str, tuple[dg.AssetCheckSeverity, dict[str, Any]]]:
-    """The checks that a month fails: severity and metadata of each."""
+    """The checks that a month without absurd numbers fails: severity and metadata of each."""
+    return failed_with({}, *arguments)
+
+
+def failed_with(absurd: dict[str, Absurd], *arguments: Any) -> dict[str, tuple[dg.AssetCheckSeverity, dict[str, Any]]]:
     return {
         str(result.check_name): (result.severity, {name: value.value for name, value in result.metadata.items()})
-        for result in evaluate(*arguments)
+        for result in evaluate(*arguments, absurd=absurd)
         if not result.passed
     }
 
 
 def test_a_month_like_its_neighbours_passes_every_check() -> None:
-    results = evaluate(month(), [month(1, 1_900), month(3, 600)], BY_DAY)
+    results = evaluate(month(), [month(1, 1_900), month(3, 600)], BY_DAY, {})
     assert [(result.check_name, result.passed) for result in results] == [(check.name, True) for check in CHECKS]
 
 
@@ -65,6 +71,14 @@ def test_a_column_too_many_or_too_few_is_a_warning_that_names_it(columns: dict[s
         dg.AssetCheckSeverity.WARN,
         {"month": "2023-02", "unknown": [], "missing": [], **columns},
     )
+
+
+@pytest.mark.parametrize(("largest", "shown"), [(-20_000.0, -20_000.0), (math.nan, "nan"), (math.inf, "inf")])
+def test_absurd_numbers_are_a_warning_with_their_column_count_and_largest(largest: float, shown: object) -> None:
+    found = failed_with({"total_amount": Absurd(2, largest)}, month(), [], BY_DAY)
+    (severity, metadata) = found["no_absurd_numbers"]
+    assert severity == dg.AssetCheckSeverity.WARN
+    assert metadata["absurd"] == {"total_amount": {"trips": 2, "largest": shown, "bound": 10_000}}
 
 
 def test_a_day_without_trips_is_an_error_that_names_it() -> None:

@@ -1,6 +1,8 @@
 """Files of all eras, whatever their columns' names and types, become trips in one schema."""
 
+import random
 from datetime import date, datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -95,7 +97,31 @@ def test_a_missing_value_stays_missing_whatever_its_type(kind: pa.DataType) -> N
     assert canonical(one_trip(passenger_count=pa.array([None], kind))).column("passenger_count").to_pylist() == [None]
 
 
+DECIMALS = (
+    [pa.decimal32(precision, scale) for precision in range(1, 10) for scale in range(precision + 1)]
+    + [pa.decimal64(precision, scale) for precision in range(1, 19) for scale in range(precision + 1)]
+    + [pa.decimal128(precision, scale) for precision in range(1, 39) for scale in range(precision + 1)]
+    + [pa.decimal256(precision, scale) for precision in range(1, 77) for scale in range(precision + 1)]
+)
+
+
+def test_a_decimal_of_any_type_and_scale_becomes_the_double_that_python_reads_from_its_text() -> None:
+    draw = random.Random(13)
+    for kind in DECIMALS:
+        mantissas = [draw.randrange(-(10**kind.precision) + 1, 10**kind.precision) for _ in range(5)]
+        texts = [f"{mantissa}e-{kind.scale}" for mantissa in (*mantissas, 0, 3, 35 % 10**kind.precision)]
+        array = pa.array([*map(Decimal, texts), None], kind)
+        expected = [*map(float, texts), None]
+        zeros = {name: pa.concat_arrays([values] * len(array)) for name, values in one_trip().items()}
+        assert canonical(zeros | {"total_amount": array}).column("total_amount").to_pylist() == expected, kind
+
+
 MISFITS = {
+    "NaN among the money": ("total_amount", pa.array([1.0, float("nan")]), "nan"),
+    "infinity among the money": ("total_amount", pa.array([1.0, float("-inf")]), "-inf"),
+    "infinity in single precision": ("total_amount", pa.array([1.0, float("inf")], pa.float32()), "inf"),
+    "NaN written as text": ("fare_amount", pa.array(["1", "nan"]), "'nan'"),
+    "NaN among the miles": ("trip_distance", pa.array([None, float("nan")]), "nan"),
     "a fraction in a count": ("passenger_count", pa.array([1.0, 1.5]), "1.5"),
     "not a number": ("passenger_count", pa.array([1.0, float("nan")]), "nan"),
     "too large for its type": ("VendorID", pa.array([1, 70_000]), "70000"),

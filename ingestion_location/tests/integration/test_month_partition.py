@@ -1,5 +1,6 @@
 """A month is replaced as a whole or not at all, whatever other sessions do at the same time."""
 
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,9 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 import pytest
-from ingestion_location.defs.trips.month_partition import replace_month, trips_by_day
+from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, trips_by_day
 from ingestion_location.defs.trips.trip_schema import ARROW_SCHEMA, COLUMNS
+from ingestion_location.defs.trips.trip_stats import Absurd
 from ingestion_location.progress import Phases
 from ingestion_location.warehouse import Warehouse
 
@@ -138,6 +140,20 @@ def test_the_trips_of_each_day_are_counted_and_a_day_without_trips_is_zero(wareh
     with warehouse.transaction() as connection, connection.cursor() as cursor:
         by_day = trips_by_day(cursor, *JANUARY)
     assert list(by_day.values()) == [2, *[0] * 30]
+
+
+def test_a_loaded_month_has_the_absurd_numbers_that_its_load_counted(warehouse: Warehouse) -> None:
+    trips = batch(JANUARY[0], total_amount=-20_000.0), batch(JANUARY[0], total_amount=15_000.0, trip_distance=9.0)
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        stats, _ = replace_month(connection, trips, ARROW_SCHEMA, *JANUARY, Phases(lambda line: None))
+        assert absurd_numbers(cursor, *JANUARY) == stats.absurd == {"total_amount": Absurd(2, -20_000.0)}
+
+
+def test_a_month_of_an_earlier_version_shows_its_nan_as_absurd(warehouse: Warehouse) -> None:
+    load(warehouse, JANUARY, batch(JANUARY[0], total_amount=1.0), batch(JANUARY[0], total_amount=math.nan))
+    with warehouse.transaction() as connection, connection.cursor() as cursor:
+        (found,) = absurd_numbers(cursor, *JANUARY).values()
+    assert (found.trips, f"{found.largest}") == (1, "nan")
 
 
 def test_months_loaded_at_the_same_time_do_not_deadlock(warehouse: Warehouse, query: Any) -> None:

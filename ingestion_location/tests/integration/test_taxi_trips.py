@@ -1,6 +1,8 @@
 """The asset as Dagster runs it: what it records, what it skips, and how it fails."""
 
 import hashlib
+import logging
+import math
 import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -9,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 import psycopg2
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.misbehaving_server import send, serving, status
 from ingestion_location.definitions import defs
@@ -20,6 +24,7 @@ from ingestion_location.warehouse import Warehouse
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 WriteTrips = Callable[..., Path]
+Trip = dict[str, Any]
 JANUARY = "2023-01-01"
 LIMITS = Limits(attempts=1, longest_wait_seconds=0.01)
 FILE = "trip-data/yellow_tripdata_2023-01.parquet"
@@ -40,10 +45,15 @@ def trip(pickup: str, **values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def materialize(warehouse: Warehouse) -> Materialize:
-    """Materializes January from the site with this root."""
+def instance() -> dg.DagsterInstance:
+    return dg.DagsterInstance.ephemeral()
 
-    def run(base_url: str, *, partition: str = JANUARY, skip_unchanged: bool = False) -> dg.ExecuteInProcessResult:
+
+@pytest.fixture
+def materialize(warehouse: Warehouse, instance: dg.DagsterInstance) -> Materialize:
+    """Materializes January from the site with this root and this config."""
+
+    def run(base_url: str, *, partition: str = JANUARY, **config: bool) -> dg.ExecuteInProcessResult:
         return dg.materialize(
             [taxi_trips],
             partition_key=partition,
@@ -51,8 +61,8 @@ def materialize(warehouse: Warehouse) -> Materialize:
                 "tlc": TlcSource(base_url=base_url, taxi_type="yellow", limits=LIMITS),
                 "warehouse": warehouse,
             },
-            run_config=dg.RunConfig({"taxi_trips": TripsConfig(skip_unchanged=skip_unchanged)}),
-            instance=dg.DagsterInstance.ephemeral(),
+            run_config=dg.RunConfig({"taxi_trips": TripsConfig(**config)}),
+            instance=instance,
             raise_on_error=False,
         )
 
@@ -80,7 +90,7 @@ def test_a_load_records_what_was_loaded_and_from_where(materialize: Materialize,
         trip("2022-12-31"),
     )
     content = (site / FILE).read_bytes()
-    metadata = recorded(materialize(site.as_uri()))
+    metadata = recorded(materialize(site.as_uri(), accept_strays=True))
     expected = {
         "dagster/row_count": 2,
         "dagster/partition_row_count": 2,
@@ -115,7 +125,7 @@ def test_the_row_count_is_that_of_the_whole_table(materialize: Materialize, writ
 
 def test_the_ledger_says_the_same_as_the_tables(materialize: Materialize, write_trips: WriteTrips, query: Any) -> None:
     site = write_trips("2023-01", trip("2023-01-05", mood="good"), trip("2022-12-31", mood="bad"))
-    result = materialize(site.as_uri())
+    result = materialize(site.as_uri(), accept_strays=True)
     assert query(
         "select month::text, url, bytes, sha256, rows, strays, unknown_columns, run_id, loaded_at <= now()"
         " from raw_taxis.trip_files"
@@ -150,8 +160,26 @@ def test_a_load_evaluates_every_check(materialize: Materialize, write_trips: Wri
         "few_strays": True,
         # Such a file has fewer columns than the TLC's.
         "known_columns": False,
+        "no_absurd_numbers": True,
         "every_day_has_trips": True,
     }
+
+
+def test_an_absurd_number_is_loaded_with_a_warning_in_the_log_the_metadata_and_a_check(
+    materialize: Materialize, write_trips: WriteTrips, instance: dg.DagsterInstance, query: Any
+) -> None:
+    site = write_trips("2023-01", trip("2023-01-05"), trip("2023-01-05", total_amount=-20_000.0))
+    result = materialize(site.as_uri())
+    assert query("select sum(total_amount) from raw_taxis.trips") == [(-19_990.0,)]
+    absurd = {"total_amount": {"trips": 1, "largest": -20_000.0, "bound": 10_000.0}}
+    assert recorded(result)["absurd_numbers"] == absurd
+    (check,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "no_absurd_numbers"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.metadata["absurd"].value == absurd
+    (warning,) = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    assert warning.startswith(
+        f"{site.as_uri()}/{FILE}: column total_amount: 1 trips have more than 10,000, the most is"
+    )
 
 
 def test_the_published_columns_are_the_columns_of_the_table(
@@ -185,8 +213,33 @@ def test_an_unchanged_month_is_skipped_on_request_and_its_checks_are_evaluated_a
     result = materialize(site.as_uri(), skip_unchanged=True)
     assert result.success
     assert result.asset_materializations_for_node("taxi_trips") == []
-    assert len(result.get_asset_check_evaluations()) == 4
+    assert len(result.get_asset_check_evaluations()) == 5
     assert query("select run_id, loaded_at from raw_taxis.trip_files") == before
+
+
+def test_an_unchanged_month_that_dagster_lacks_is_recorded_from_the_ledger_without_a_load(
+    materialize: Materialize, write_trips: WriteTrips, instance: dg.DagsterInstance, query: Any
+) -> None:
+    site = write_trips("2023-01", trip("2023-01-05"), trip("2023-01-06"))
+    loaded = materialize(site.as_uri())
+    instance.wipe_assets([dg.AssetKey("taxi_trips")])
+    before = query("select *, (select min(xmin::text) from raw_taxis.trips) from raw_taxis.trip_files")
+    again = recorded(materialize(site.as_uri(), skip_unchanged=True))
+    of_a_load = {"first_pickup", "last_pickup", "seconds", "rows_per_second", "nulls"}
+    assert again == {name: value for name, value in recorded(loaded).items() if name not in of_a_load}
+    assert (again["rows"], again["loaded_by_run"]) == (2, loaded.run_id)
+    assert query("select *, (select min(xmin::text) from raw_taxis.trips) from raw_taxis.trip_files") == before
+    assert instance.get_materialized_partitions(dg.AssetKey("taxi_trips")) == {JANUARY}
+
+
+def test_a_month_that_the_warehouse_lacks_is_loaded_although_dagster_has_it(
+    materialize: Materialize, write_trips: WriteTrips, query: Any
+) -> None:
+    site = write_trips("2023-01", trip("2023-01-05"))
+    materialize(site.as_uri())
+    query("drop table raw_taxis.trips, raw_taxis.stray_trips, raw_taxis.trip_files; select 1")
+    assert recorded(materialize(site.as_uri(), skip_unchanged=True))["rows"] == 1
+    assert query("select count(*) from raw_taxis.trips") == [(1,)]
 
 
 def test_an_unchanged_month_is_loaded_again_without_the_request(
@@ -283,6 +336,7 @@ BREAKS: dict[str, Callable[[Path, WriteTrips], object]] = {
     "not parquet": lambda file, write: file.write_bytes(b"<html>Please log in</html>"),
     "truncated": lambda file, write: os.truncate(file, file.stat().st_size - 1),
     "a column": lambda file, write: write("2023-01", trip("2023-01-05"), without="total_amount"),
+    "not a number": lambda file, write: write("2023-01", trip("2023-01-05"), trip("2023-01-05", total_amount=math.nan)),
     "a value": lambda file, write: write("2023-01", trip("2023-01-05"), trip("2023-01-05", PULocationID=70_000)),
 }
 
@@ -298,6 +352,49 @@ def test_a_reload_that_fails_leaves_the_month_that_was_there(
     assert not materialize(site.as_uri()).success
     assert query("select count(*) from raw_taxis.trips") == [(2,)]
     assert query("select * from raw_taxis.trip_files") == ledger
+
+
+# Trips of the file, and how the message counts them.
+OTHER_MONTHS = {
+    "another month": ([trip("2023-02-05")] * 20 + [trip("2023-01-31")], "1 of its 21 trips were picked up in 2023-01"),
+    "more than a tenth": ([trip("2023-02-05")] * 2 + [trip("2023-01-31")] * 17, "17 of its 19 trips"),
+    "no pickup time": ([trip("2023-01-05") | {"tpep_pickup_datetime": None}] * 3, "0 of its 3 trips"),
+    "no trips": ([], "0 of its 0 trips"),
+}
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["reloaded", "first load"])
+@pytest.mark.parametrize(("trips", "counts"), OTHER_MONTHS.values(), ids=OTHER_MONTHS)
+def test_the_file_of_another_month_is_refused_and_leaves_what_was_there(
+    materialize: Materialize, write_trips: WriteTrips, query: Any, trips: list[Trip], counts: str, there: bool
+) -> None:
+    site = write_trips("2023-01", trip("2023-01-05"), trip("2023-01-06"))
+    if there:
+        assert materialize(site.as_uri()).success
+    columns = pq.read_schema(site / FILE)
+    pq.write_table(pa.Table.from_pylist(trips, schema=columns), site / FILE)
+    message = failure(materialize(site.as_uri(), skip_unchanged=True))
+    assert message.startswith(f"{site.as_uri()}/{FILE}: {counts}")
+    assert message.endswith("launch the run with the config {ops: {taxi_trips: {config: {accept_strays: true}}}}.")
+    assert query("select count(*), (select count(*) from raw_taxis.stray_trips) from raw_taxis.trips") == [
+        (2 if there else 0, 0)
+    ]
+    assert query("select rows from raw_taxis.trip_files") == ([(2,)] if there else [])
+    assert query("select count(*) from pg_class where relname like 'trips_2023%' and relkind = 'r'") == [(int(there),)]
+
+
+def test_a_tenth_of_strays_is_not_too_many(materialize: Materialize, write_trips: WriteTrips) -> None:
+    site = write_trips("2023-01", trip("2023-02-05"), *[trip("2023-01-05")] * 9)
+    assert materialize(site.as_uri()).success
+
+
+def test_strays_that_are_accepted_are_loaded_and_then_skipped_as_unchanged(
+    materialize: Materialize, write_trips: WriteTrips, query: Any
+) -> None:
+    site = write_trips("2023-01", trip("2023-02-05"), trip("2023-01-05"))
+    assert materialize(site.as_uri(), accept_strays=True).success
+    assert query("select rows, strays from raw_taxis.trip_files") == [(2, 1)]
+    assert materialize(site.as_uri(), skip_unchanged=True).success
 
 
 def test_a_connection_that_the_server_ends_during_a_load_leaves_the_month_and_is_reported(

@@ -2,29 +2,41 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from ingestion_location.defs.trips import trip_ledger
-from ingestion_location.defs.trips.month_partition import replace_month, trips_by_day
+from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, trips_by_day
 from ingestion_location.defs.trips.trip_file import TripFile
 from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
-from ingestion_location.defs.trips.trip_stats import TripStats
+from ingestion_location.defs.trips.trip_schema import TripFileError
+from ingestion_location.defs.trips.trip_stats import Absurd, TripStats
 from ingestion_location.progress import Log, Phases, Progress
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
 
+# Months of the TLC have a few strays per 10,000 trips; the file of another month has hardly anything else.
+MOST_STRAYS = 0.1
+
 
 @dataclass(frozen=True)
 class LoadedMonth:
-    """The result of a load, with the trips of all months and the wall-clock seconds of each phase."""
+    """A month as the warehouse has it, and its load.
+
+    Attributes:
+        absurd: absurd numbers of its trips, per column that has any.
+        total_trips: trips of all months.
+        stats: counts of the load; None if the month was only read.
+        seconds: wall-clock seconds of each phase of the load.
+    """
 
     file: LoadedTripFile
     neighbours: list[LoadedTripFile]
-    stats: TripStats
     by_day: Mapping[date, int]
+    absurd: Mapping[str, Absurd]
     total_trips: int
-    seconds: Mapping[str, float]
+    stats: TripStats | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_month(
@@ -36,6 +48,7 @@ def load_month(
     log: Log,
     *,
     skip_unchanged: bool = False,
+    accept_strays: bool = False,
 ) -> LoadedMonth:
     """Loads the month ``[start, end)`` from its file at the source.
 
@@ -44,7 +57,8 @@ def load_month(
 
     Raises:
         Unchanged: ``skip_unchanged`` is set, and the source still has the file that the month was loaded from.
-        LoadError: the file could not be fetched or loaded, or another session held a lock for too long.
+        LoadError: the file could not be fetched or loaded, is not that of the month unless ``accept_strays`` is set, or
+            another session held a lock for too long.
         psycopg2.Error: the server failed or refused.
     """
     month = start.date()
@@ -59,7 +73,13 @@ def load_month(
         connection = stack.enter_context(warehouse.transaction())
         progress = Progress(log, "loaded", "rows", trip_file.rows)
         mapping = trip_file.mapping
-        stats, strays = replace_month(connection, trip_file.batches(), mapping.schema, start, end, phases, progress.add)
+
+        def judge(trips: int, strays: int) -> None:
+            if not accept_strays:
+                refuse_other_month(url, month, trips, strays)
+
+        batches = trip_file.batches()
+        stats, strays = replace_month(connection, batches, mapping.schema, start, end, phases, progress.add, judge)
         file = LoadedTripFile.of(
             fetched,
             run_id,
@@ -76,17 +96,33 @@ def load_month(
             total_trips = trip_ledger.total_trips(cursor)
         with phases.phase("commit"):
             connection.commit()
-    return LoadedMonth(file, neighbours, stats, stats.by_day(month, end.date()), total_trips, phases.seconds)
+    by_day = stats.by_day(month, end.date())
+    return LoadedMonth(file, neighbours, by_day, stats.absurd, total_trips, stats, phases.seconds)
 
 
-def read_month(
-    warehouse: Warehouse, start: datetime, end: datetime
-) -> tuple[LoadedTripFile, list[LoadedTripFile], Mapping[date, int]]:
-    """Reads a loaded month from the warehouse: its row of the ledger, its neighbours' rows, and its trips per day."""
+def refuse_other_month(url: str, month: date, trips: int, strays: int) -> None:
+    """Raises a TripFileError if a file with so many trips and strays is not that of the month."""
+    rows = trips + strays
+    if trips and strays <= MOST_STRAYS * rows:
+        return
+    raise TripFileError(
+        f"{url}: {trips:,} of its {rows:,} trips were picked up in {month:%Y-%m}, and {strays:,} outside of it or at "
+        f"an unknown time. The file of a month has a trip of it, and at most {MOST_STRAYS:.0%} outside. The month that "
+        "was there stays. Check what the source has at this address. If the file is right, launch the run with the "
+        # YAML in one line, so that it can be copied from wherever the message is shown.
+        "config {ops: {taxi_trips: {config: {accept_strays: true}}}}."
+    )
+
+
+def read_month(warehouse: Warehouse, start: datetime, end: datetime) -> LoadedMonth:
+    """Reads a loaded month from the warehouse."""
+    month = start.date()
     with warehouse.transaction() as connection, connection.cursor() as cursor:
-        file = trip_ledger.read(cursor, start.date())
+        file = trip_ledger.read(cursor, month)
         assert file is not None
-        return file, trip_ledger.read_neighbours(cursor, start.date()), trips_by_day(cursor, start, end)
+        neighbours = trip_ledger.read_neighbours(cursor, month)
+        by_day, absurd = trips_by_day(cursor, start, end), absurd_numbers(cursor, start, end)
+        return LoadedMonth(file, neighbours, by_day, absurd, trip_ledger.total_trips(cursor))
 
 
 def _read_known(warehouse: Warehouse, month: date, url: str) -> LoadedTripFile | None:

@@ -13,8 +13,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from ingestion_location.binary_copy import copy_batches
 from ingestion_location.defs.trips.trip_file import split_strays
 from ingestion_location.defs.trips.trip_ledger import TRIP_FILES
-from ingestion_location.defs.trips.trip_schema import COLUMNS
-from ingestion_location.defs.trips.trip_stats import TripStats
+from ingestion_location.defs.trips.trip_schema import BOUNDS, COLUMNS
+from ingestion_location.defs.trips.trip_stats import Absurd, TripStats
 from ingestion_location.locks import take_lock
 from ingestion_location.progress import Log, Phases
 
@@ -88,6 +88,7 @@ def replace_month(
     end: datetime,
     phases: Phases,
     on_rows: Callable[[int], None] = lambda _: None,
+    judge: Callable[[int, int], None] = lambda trips, strays: None,
 ) -> tuple[TripStats, int]:
     """Replaces the month ``[start, end)`` with the trips of its file; the caller's transaction commits it.
 
@@ -100,6 +101,8 @@ def replace_month(
         connection: open connection, without a transaction.
         schema: the batches' columns, all or some of the canonical ones; the others are null in the table.
         on_rows: called with the number of trips that were sent since the last call.
+        judge: called with the numbers of trips and strays before anything is replaced; an error from it leaves the
+            month as it was.
 
     Raises:
         LockError: another load of the month, or a reader of the table, did not end in time.
@@ -131,6 +134,7 @@ def replace_month(
             # than the swap and who reads the table after it: without FREEZE that reader would see an empty month.
             inside = stats.watch(strays.divert(batches, start, end))
             copy_batches(cursor, new, inside, schema, freeze=True, on_rows=on_rows)
+        judge(stats.rows, strays.rows)
         with phases.phase("index"):
             cursor.execute(_INDEX.format(new))
             # A tenth of the default sample: the planner only needs the distribution of the trips over the days.
@@ -138,7 +142,7 @@ def replace_month(
             cursor.execute(sql.SQL("analyze {}").format(new))
         with phases.phase("swap"):
             cursor.execute(sql.SQL("delete from {} where file_month = %s").format(STRAY_TRIPS), (month,))
-            stray_count = copy_batches(cursor, STRAY_TRIPS, strays.batches(), strays.schema)
+            copy_batches(cursor, STRAY_TRIPS, strays.batches(), strays.schema)
             # From here to the commit readers of the parent and other loads wait. Only the catalog changes, so it is
             # short. The lock ensures that a reader sees the old month or the new one, never none.
             cursor.execute("select to_regclass(%s)", (f"{SCHEMA}.{partition}",))
@@ -155,7 +159,7 @@ def replace_month(
             cursor.execute(sql.SQL("alter table {} rename to {}").format(new, sql.Identifier(partition)))
             attach = sql.SQL("alter table {} attach partition {} for values from (%s) to (%s)")
             cursor.execute(attach.format(TRIPS, sql.Identifier(SCHEMA, partition)), (start, end))
-    return stats, stray_count
+    return stats, strays.rows
 
 
 def trips_by_day(cursor: Cursor, start: datetime, end: datetime) -> dict[date, int]:
@@ -171,10 +175,23 @@ def trips_by_day(cursor: Cursor, start: datetime, end: datetime) -> dict[date, i
     return dict(cursor.fetchall())
 
 
+def absurd_numbers(cursor: Cursor, start: datetime, end: datetime) -> dict[str, Absurd]:
+    """Finds the absurd numbers among the trips of the month ``[start, end)``, per column that has any."""
+    figure = sql.SQL("count(*) filter (where abs({0}) > {1}), max({0}), min({0})")
+    figures = [figure.format(sql.Identifier(name), sql.Literal(bound)) for name, bound in BOUNDS.items()]
+    statement = sql.SQL("select {} from {} where pickup_datetime >= %s and pickup_datetime < %s")
+    cursor.execute(statement.format(sql.SQL(", ").join(figures), TRIPS), (start, end))
+    (row,) = cursor.fetchall()
+    columns = zip(BOUNDS, row[0::3], row[1::3], row[2::3], strict=True)
+    # The highest comes first: it is NaN where there is one, and a NaN is never less than another number.
+    return {name: Absurd(trips, max(highest, lowest, key=abs)) for name, trips, highest, lowest in columns if trips}
+
+
 class _StraySpool:
     """Keeps the strays in a file while the other trips are copied into their partition."""
 
     def __init__(self, file: IO[bytes], schema: pa.Schema, month: date) -> None:
+        self.rows = 0
         self.schema = schema.insert(0, pa.field("file_month", pa.date32()))
         self._sink = pa.PythonFile(file, mode="w")
         self._writer = pa.ipc.new_stream(self._sink, self.schema)
@@ -185,6 +202,7 @@ class _StraySpool:
         for batch in batches:
             inside, strays = split_strays(batch, start, end)
             if strays.num_rows:
+                self.rows += strays.num_rows
                 months = pa.array([self._month] * strays.num_rows, pa.date32())
                 self._writer.write_batch(pa.RecordBatch.from_arrays([months, *strays.columns], schema=self.schema))
             yield inside

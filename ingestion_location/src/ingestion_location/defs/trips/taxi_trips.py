@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 
 from ingestion_location.defs.trips.chart import bars_by_day
-from ingestion_location.defs.trips.checks import CHECKS, evaluate
+from ingestion_location.defs.trips.checks import CHECKS, describe, evaluate
 from ingestion_location.defs.trips.month_load import LoadedMonth, load_month, read_month
-from ingestion_location.defs.trips.trip_schema import COLUMNS
+from ingestion_location.defs.trips.trip_schema import BOUNDS, COLUMNS
 from ingestion_location.download import Unchanged
 from ingestion_location.load_errors import reporting_failures
 from ingestion_location.partitions import monthly_partition
@@ -24,12 +24,16 @@ FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=75), fail_
 
 
 class TripsConfig(dg.Config):
-    """With ``skip_unchanged``, a month is skipped if the source still has the file that it was loaded from.
+    """How a month is loaded.
 
-    The run then records no materialization, so nothing downstream is built again.
+    Attributes:
+        skip_unchanged: skip a month if the source still has the file that it was loaded from. The run then records a
+            materialization only if Dagster has none of the month, so nothing downstream is built again.
+        accept_strays: load a file even if it has no trip of the month, or if many trips are outside of it.
     """
 
     skip_unchanged: bool = False
+    accept_strays: bool = False
 
 
 @dg.asset(
@@ -59,23 +63,41 @@ def taxi_trips(
     start, end = window.start.replace(tzinfo=None), window.end.replace(tzinfo=None)
     with reporting_failures(context, warehouse, f"{start:%Y-%m}"):
         try:
-            loaded = load_month(
-                tlc, warehouse, start, end, context.run.run_id, context.log.info, skip_unchanged=config.skip_unchanged
+            month = load_month(
+                tlc,
+                warehouse,
+                start,
+                end,
+                context.run.run_id,
+                context.log.info,
+                skip_unchanged=config.skip_unchanged,
+                accept_strays=config.accept_strays,
             )
         except Unchanged as unchanged:
-            context.log.info(f"{unchanged}: unchanged since it was loaded; nothing to do")
-            yield from evaluate(*read_month(warehouse, start, end))
+            month = read_month(warehouse, start, end)
+            # The ledger's record is as good as a load if Dagster's was wiped, or lost with a run between the two.
+            record = context.partition_key not in context.instance.get_materialized_partitions(context.asset_key)
+            then = "recorded from the ledger, as Dagster has no record of it" if record else "nothing to do"
+            context.log.info(f"{unchanged}: unchanged since it was loaded; {then}")
         else:
-            yield dg.MaterializeResult(
-                metadata=_metadata(loaded), check_results=evaluate(loaded.file, loaded.neighbours, loaded.by_day)
-            )
+            record = True
+    for name, absurd in month.absurd.items():
+        context.log.warning(
+            f"{month.file.url}: column {name}: {absurd.trips:,} trips have more than {BOUNDS[name]:,.0f}, the most is "
+            f"{absurd.largest:,}. They are loaded and in all sums."
+        )
+    checks = evaluate(month.file, month.neighbours, month.by_day, month.absurd)
+    if record:
+        yield dg.MaterializeResult(metadata=_metadata(month), check_results=checks)
+    else:
+        yield from checks
 
 
-def _metadata(loaded: LoadedMonth) -> dict[str, Any]:
-    file, stats = loaded.file, loaded.stats
-    copy_seconds = loaded.seconds["copy"]
-    return {
-        "dagster/row_count": loaded.total_trips,
+def _metadata(month: LoadedMonth) -> dict[str, Any]:
+    """The figures of a month; those that only a load counts are left out where it was recorded from the ledger."""
+    file = month.file
+    metadata = {
+        "dagster/row_count": month.total_trips,
         "dagster/partition_row_count": file.trips,
         "rows": file.rows,
         "stray_trips": file.strays,
@@ -84,12 +106,19 @@ def _metadata(loaded: LoadedMonth) -> dict[str, Any]:
         "etag": file.etag or "none",
         "last_modified": file.last_modified or "none",
         "sha256": file.sha256,
-        "first_pickup": f"{stats.first_pickup or 'none'}",
-        "last_pickup": f"{stats.last_pickup or 'none'}",
-        "seconds": {phase: round(seconds, 2) for phase, seconds in loaded.seconds.items()},
-        "rows_per_second": round(file.rows / copy_seconds) if copy_seconds else 0,
-        "nulls": stats.nulls,
+        "loaded_by_run": file.run_id,
+        "absurd_numbers": describe(month.absurd),
         "unknown_columns": file.unknown_columns,
         "missing_columns": file.missing_columns,
-        "trips_per_day": dg.MetadataValue.md(bars_by_day(f"Trips per day, {file.month:%B %Y}", loaded.by_day)),
+        "trips_per_day": dg.MetadataValue.md(bars_by_day(f"Trips per day, {file.month:%B %Y}", month.by_day)),
     }
+    if month.stats:
+        copy_seconds = month.seconds["copy"]
+        metadata |= {
+            "first_pickup": f"{month.stats.first_pickup or 'none'}",
+            "last_pickup": f"{month.stats.last_pickup or 'none'}",
+            "seconds": {phase: round(seconds, 2) for phase, seconds in month.seconds.items()},
+            "rows_per_second": round(file.rows / copy_seconds) if copy_seconds else 0,
+            "nulls": month.stats.nulls,
+        }
+    return metadata
