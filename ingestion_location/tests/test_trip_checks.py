@@ -44,7 +44,7 @@ def failed_with(absurd: dict[str, Absurd], *arguments: Any) -> dict[str, tuple[d
 
 
 def test_a_month_like_its_neighbours_passes_every_check() -> None:
-    results = evaluate(month(), [month(1, 1_900), month(3, 600)], BY_DAY, {})
+    results = evaluate(month(), [month(1, 1_900), month(3, 600)], BY_DAY, absurd={})
     assert [(result.check_name, result.passed) for result in results] == [(check.name, True) for check in CHECKS]
 
 

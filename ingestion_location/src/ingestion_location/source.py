@@ -90,6 +90,11 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         settings = read_settings()
         return cls(base_url=settings.tlc_base_url, taxi_type=settings.tlc_taxi_type)
 
+    @property
+    def name(self) -> str:
+        """Tells this source from others."""
+        return f"{self.base_url} {self.taxi_type}"
+
     def trips_url(self, month: date) -> str:
         return f"{self.base_url}/trip-data/{self.taxi_type}_tripdata_{month:%Y-%m}.parquet"
 

@@ -38,20 +38,28 @@ class SensorState(BaseModel, frozen=True):
         after: per list of files, the last one that was checked.
         failures: ticks in a row that ended with an error of the source.
         next_look: earliest time of the next request to the source; None without failures.
+        source: the source that failures and wait belong to; None in a cursor of an earlier version.
     """
 
     found: str = ""
     after: Mapping[str, str] = {}
     failures: int = 0
     next_look: datetime | None = None
+    source: str | None = None
 
     @classmethod
-    def from_cursor(cls, cursor: str | None) -> Self:
-        """Reads a cursor; one that cannot be read is a fresh start, which only costs a round of requests."""
+    def from_cursor(cls, cursor: str | None, source: str) -> Self:
+        """Reads a cursor for a tick that asks this source; the wait for another source is not one for this one.
+
+        A cursor that cannot be read is a fresh start, which only costs a round of requests.
+        """
         try:
-            return cls.model_validate_json(cursor or "{}")
+            state = cls.model_validate_json(cursor or "{}")
         except ValidationError:
-            return cls()
+            state = cls()
+        if state.source not in (None, source):
+            state = cls(after=state.after)
+        return state.model_copy(update={"source": source})
 
     def is_waiting(self, now: datetime) -> bool:
         return self.next_look is not None and now < self.next_look
@@ -64,7 +72,8 @@ class SensorState(BaseModel, frozen=True):
             seconds = max(seconds, error.retry_after)
         next_look = now + timedelta(seconds=min(seconds, LONGEST_WAIT_SECONDS))
         found = f"{found}; then stopped: {error}. Next look at {next_look:%Y-%m-%d %H:%M:%S} UTC"
-        return SensorState(found=found, after=after, failures=failures, next_look=next_look)
+        update = {"found": found, "after": after, "failures": failures, "next_look": next_look}
+        return self.model_copy(update=update)
 
     def result(self, requests: Sequence[dg.RunRequest] = ()) -> dg.SensorResult:
         return dg.SensorResult(
@@ -80,7 +89,13 @@ class EarlierRequest:
     attempts: int
     retry_at: datetime | None
 
-    def is_due(self, now: datetime) -> bool:
+    def is_due(self, now: datetime, lost: bool) -> bool:
+        """Whether to request it again; ``lost`` says that Dagster or the warehouse does not have what it loads.
+
+        A run that succeeded left both with it, so it was wiped or removed since.
+        """
+        if self.status is dg.DagsterRunStatus.SUCCESS:
+            return lost
         return self.retry_at is not None and now >= self.retry_at
 
     def __str__(self) -> str:
@@ -90,7 +105,11 @@ class EarlierRequest:
 
 
 class Loads:
-    """The loads of an asset: those that are unfinished, whoever launched them, and those that the sensor requests."""
+    """The loads of an asset: unfinished ones, whoever launched them, recorded ones, and those that the sensor requests.
+
+    Create it before the ledger is read: a load that ends in between is then in the ledger, and still counts as
+    unfinished.
+    """
 
     def __init__(self, context: dg.SensorEvaluationContext, asset: str) -> None:
         self._asset = dg.AssetKey(asset)
@@ -101,9 +120,16 @@ class Loads:
             for run in self._instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
             if self._asset in (run.asset_selection or ())
         }
+        self._recorded: set[str | None] = {*self._instance.get_materialized_partitions(self._asset)}
+        if self._instance.get_latest_materialization_event(self._asset):
+            self._recorded.add(None)
 
     def is_loading(self, partition: str | None) -> bool:
         return partition in self._unfinished
+
+    def is_recorded(self, partition: str | None) -> bool:
+        """Whether Dagster knows a materialization, which is not so for an asset that was wiped."""
+        return partition in self._recorded
 
     def earlier_request(self, version: str) -> EarlierRequest | None:
         tags = {VERSION: version, "dagster/sensor_name": self._sensor}
@@ -117,15 +143,25 @@ class Loads:
         transient = is_transient_failure(last.dagster_run)
         return EarlierRequest(last.dagster_run.status, attempts, last.update_timestamp + wait if transient else None)
 
-    def request(self, version: str, earlier: EarlierRequest | None, partition: str | None = None) -> dg.RunRequest:
-        """Requests a run that loads a version of the asset's files.
+    def request(
+        self,
+        version: str,
+        earlier: EarlierRequest | None,
+        partition: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> dg.RunRequest:
+        """Requests a run that loads a version of the asset's files, with this config of the asset.
 
         Dagster launches one run per run key, here version and attempt: a version is requested again only after a
-        transient failure. The asset is named, although it is the sensor's only one, so that the run has a selection.
+        transient failure, or where it was lost. The asset is named, although it is the sensor's only one, so that the
+        run has a selection.
         """
         key = f"{version} {earlier.attempts + 1}" if earlier else version
         tags = {VERSION: version}
-        return dg.RunRequest(run_key=key, partition_key=partition, asset_selection=[self._asset], tags=tags)
+        run_config = {"ops": {self._asset.to_python_identifier(): {"config": config}}} if config else {}
+        return dg.RunRequest(
+            run_key=key, partition_key=partition, asset_selection=[self._asset], tags=tags, run_config=run_config
+        )
 
 
 def read_ledger(warehouse: Warehouse, ledger: Ledger[Row]) -> list[Row]:

@@ -11,14 +11,15 @@ from typing import Any
 import dagster as dg
 import pytest
 from helpers.misbehaving_server import Act, Site, send, serving, status
+from helpers.zone_files import HEADER
 from ingestion_location.definitions import defs
 from ingestion_location.defs.trips import new_trip_files as trips_sensor
 from ingestion_location.defs.trips import trip_ledger
 from ingestion_location.defs.trips.new_trip_files import MOST_LOOKS, MOST_REQUESTS, look_for_months, new_trip_files
-from ingestion_location.defs.trips.taxi_trips import taxi_trips
+from ingestion_location.defs.trips.taxi_trips import TripsConfig, taxi_trips
 from ingestion_location.defs.trips.trip_ledger import TRIP_FILES, LoadedTripFile
 from ingestion_location.defs.zones.new_zone_files import look_for_zones, new_zone_files
-from ingestion_location.defs.zones.taxi_zones import replace_ledger
+from ingestion_location.defs.zones.taxi_zones import replace_ledger, taxi_zones
 from ingestion_location.download import FileVersion
 from ingestion_location.load_errors import TRANSIENT_FAILURE
 from ingestion_location.source import Published, TlcSource
@@ -90,11 +91,22 @@ class Sensor:
         self.cursor = result.cursor
         self.requests = list(result.run_requests or [])
         assert all(len(request.asset_selection or ()) == 1 for request in self.requests)
-        self.found = str(SensorState.from_cursor(self.cursor).found)
+        self.found = self.state.found
         assert bool(self.requests) != bool(result.skip_reason)
         if result.skip_reason:
             assert result.skip_reason.skip_message == self.found
         return [request.partition_key for request in self.requests]
+
+    @property
+    def state(self) -> SensorState:
+        return SensorState.from_cursor(self.cursor, self.tlc.name)
+
+    def record(self, *partitions: str | None) -> None:
+        """Records materializations, as loads do."""
+        asset = "taxi_trips" if self.name == "new_trip_files" else "taxi_zones"
+        for partition in partitions:
+            event = dg.AssetMaterialization(asset, partition=partition)
+            self.instance.report_runless_asset_event(event)
 
     def runs(self, run_status: dg.DagsterRunStatus) -> None:
         """Makes the runs that the last tick requested, as the daemon does, and leaves them in a state."""
@@ -119,7 +131,8 @@ class Sensor:
         )
 
     def load(self, *months: str, etag: str | None = '"1"', last_modified: str | None = None, size: int = 4) -> None:
-        """Writes into the ledger that months were loaded from the site."""
+        """Writes into the ledger and records in Dagster that months were loaded from the site."""
+        self.record(*months)
         with self.warehouse.transaction() as connection, connection.cursor() as cursor:
             TRIP_FILES.create(cursor)
             for month in months:
@@ -274,7 +287,7 @@ def test_a_source_that_keeps_refusing_is_asked_with_exponential_backoff(
     now, waits = NOON, []
     for _ in range(3):
         sensor.tick(now)
-        next_look = SensorState.from_cursor(sensor.cursor).next_look
+        next_look = sensor.state.next_look
         assert next_look is not None
         asked = len(site.requests)
         assert sensor.tick(next_look - timedelta(seconds=1)) == []
@@ -298,7 +311,7 @@ def test_after_its_wait_the_sensor_goes_on_with_the_next_month_and_resets_the_ba
     sensor.tick()
     files.publish(JANUARY)
     assert sensor.tick(NOON + timedelta(hours=1)) == [JANUARY, FEBRUARY]
-    assert SensorState.from_cursor(sensor.cursor).failures == 0
+    assert sensor.state.failures == 0
 
 
 def test_a_file_that_is_always_refused_does_not_keep_the_sensor_from_the_others(sensor: Sensor, files: Files) -> None:
@@ -393,32 +406,166 @@ def test_a_month_of_another_source_is_loaded_from_this_one(sensor: Sensor, files
     assert sensor.tick() == [JANUARY]
 
 
-def test_a_tick_is_a_run_that_loads_the_month_and_the_next_tick_is_quiet(
-    warehouse: Warehouse, write_trips: Callable[..., Path], query: Any
-) -> None:
-    trip: dict[str, Any] = {
-        "tpep_pickup_datetime": datetime(2023, 1, 5),
-        "tpep_dropoff_datetime": datetime(2023, 1, 5, 1),
-    }
-    trip |= {"VendorID": 1, "PULocationID": 1, "DOLocationID": 2, "total_amount": 10.0}
-    site = write_trips("2023-01", trip)
-    resources = {"tlc": TlcSource(base_url=site.as_uri(), taxi_type="yellow"), "warehouse": warehouse}
-    instance = dg.DagsterInstance.ephemeral()
+class Location:
+    """A sensor of the definitions and the runs that it requests, as the daemon executes them one after the other."""
 
-    def tick(cursor: str | None) -> Any:
+    def __init__(self, sensor: dg.SensorDefinition, asset: Any, warehouse: Warehouse, root: str) -> None:
+        self.sensor, self.asset, self.warehouse = sensor, asset, warehouse
+        self.root = root
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.cursor: str | None = None
+        self.found = ""
+        self.keys: set[str] = set()
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        return {"tlc": TlcSource(base_url=self.root, taxi_type="yellow"), "warehouse": self.warehouse}
+
+    def tick(self) -> Any:
+        """The runs that the next tick requests."""
         context = dg.build_sensor_context(
-            instance, cursor, definitions=defs, resources=resources, sensor_name="new_trip_files"
+            self.instance, self.cursor, definitions=defs, resources=self.resources, sensor_name=self.sensor.name
         )
-        return new_trip_files.evaluate_tick(context)
+        ticked = self.sensor.evaluate_tick(context)
+        self.cursor = ticked.cursor
+        self.found = str(ticked.skip_message)
+        return ticked.run_requests
 
-    first = tick(None)
-    (request,) = first.run_requests
-    loaded = dg.materialize([taxi_trips], partition_key=request.partition_key, resources=resources, tags=request.tags)
-    assert loaded.success
+    def run(self, request: Any) -> dg.ExecuteInProcessResult:
+        # The daemon launches no second run for a key.
+        assert request.run_key not in self.keys
+        self.keys.add(request.run_key)
+        key = {"dagster/run_key": request.run_key, "dagster/sensor_name": self.sensor.name}
+        return dg.materialize(
+            [self.asset],
+            partition_key=request.partition_key,
+            resources=self.resources,
+            tags=request.tags | key,
+            run_config=request.run_config,
+            instance=self.instance,
+            raise_on_error=False,
+        )
+
+    def turn(self) -> bool:
+        """A tick that requests one run, and the run; returns whether it succeeded."""
+        (request,) = self.tick()
+        return self.run(request).success
+
+
+TRIP = {
+    **{"tpep_pickup_datetime": datetime(2023, 1, 5), "tpep_dropoff_datetime": datetime(2023, 1, 5, 1)},
+    **{"VendorID": 1, "PULocationID": 1, "DOLocationID": 2, "total_amount": 10.0},
+}
+OTHER_MONTH = TRIP | {"tpep_pickup_datetime": datetime(2023, 2, 5)}
+ONE_LOADED = "1 of 3 months loaded, 2 not published yet (2023-02, 2023-03)"
+
+
+@pytest.fixture
+def trips(warehouse: Warehouse, write_trips: Callable[..., Path]) -> Location:
+    return Location(new_trip_files, taxi_trips, warehouse, write_trips("2023-01", TRIP).as_uri())
+
+
+@pytest.fixture
+def loaded_zones(warehouse: Warehouse, tmp_path: Path) -> Location:
+    (tmp_path / "misc").mkdir()
+    (tmp_path / "misc/taxi_zone_lookup.csv").write_text(HEADER + "1,a,b,c\n")
+    location = Location(new_zone_files, taxi_zones, warehouse, tmp_path.as_uri())
+    assert location.turn()
+    return location
+
+
+def test_a_tick_is_a_run_that_loads_the_month_and_the_next_tick_is_quiet(trips: Location, query: Any) -> None:
+    assert trips.turn()
     assert query("select month::text from raw_taxis.trip_files") == [(JANUARY,)]
-    second = tick(first.cursor)
-    assert second.run_requests == []
-    assert second.skip_message == "1 of 3 months loaded, 2 not published yet (2023-02, 2023-03)"
+    assert (trips.tick(), trips.found) == ([], ONE_LOADED)
+
+
+def test_a_month_that_was_wiped_in_dagster_is_recorded_from_the_ledger_as_often_as_it_is_wiped(
+    trips: Location, query: Any
+) -> None:
+    assert trips.turn()
+    ledger = query("select * from raw_taxis.trip_files")
+    for _ in range(3):
+        trips.instance.wipe_assets([dg.AssetKey("taxi_trips")])
+        assert trips.turn()
+        assert trips.instance.get_materialized_partitions(dg.AssetKey("taxi_trips")) == {JANUARY}
+        assert (trips.tick(), trips.found) == ([], ONE_LOADED)
+    assert query("select * from raw_taxis.trip_files") == ledger
+
+
+def test_a_month_that_the_warehouse_lost_is_loaded_again(trips: Location, query: Any) -> None:
+    assert trips.turn()
+    query("drop table raw_taxis.trips, raw_taxis.stray_trips, raw_taxis.trip_files; select 1")
+    assert trips.turn()
+    assert query("select count(*) from raw_taxis.trips") == [(1,)]
+    assert (trips.tick(), trips.found) == ([], ONE_LOADED)
+
+
+def test_a_changed_file_that_is_refused_is_requested_once_and_the_month_stays(
+    trips: Location, write_trips: Callable[..., Path], query: Any
+) -> None:
+    assert trips.turn()
+    write_trips("2023-01", *[OTHER_MONTH] * 9, TRIP)
+    assert not trips.turn()
+    assert query("select count(*) from raw_taxis.trips") == [(1,)]
+    assert trips.tick() == []
+    assert "1 requested before and not loaded, launch by hand (last run FAILURE) (2023-01)" in trips.found
+    write_trips("2023-01", *[TRIP] * 30)
+    assert trips.turn()
+    assert query("select count(*) from raw_taxis.trips") == [(30,)]
+
+
+def test_a_file_that_was_refused_and_then_accepted_by_hand_is_recorded_again_if_it_is_wiped(
+    trips: Location, write_trips: Callable[..., Path]
+) -> None:
+    write_trips("2023-01", OTHER_MONTH, TRIP)
+    (request,) = trips.tick()
+    assert not trips.run(request).success
+    config = dg.RunConfig({"taxi_trips": TripsConfig(accept_strays=True)})
+    assert dg.materialize(
+        [taxi_trips],
+        partition_key=JANUARY,
+        resources=trips.resources,
+        instance=trips.instance,
+        run_config=config,
+    ).success
+    trips.instance.wipe_assets([dg.AssetKey("taxi_trips")])
+    assert trips.turn()
+    assert (trips.tick(), trips.found) == ([], ONE_LOADED)
+
+
+def test_zones_that_were_wiped_in_dagster_are_loaded_again_as_often_as_they_are_wiped(loaded_zones: Location) -> None:
+    for _ in range(3):
+        loaded_zones.instance.wipe_assets([dg.AssetKey("taxi_zones")])
+        assert loaded_zones.turn()
+        assert (loaded_zones.tick(), loaded_zones.found) == ([], "zones loaded, nothing new")
+
+
+def test_zones_that_the_warehouse_lost_are_loaded_again(loaded_zones: Location, query: Any) -> None:
+    query("drop table raw_taxis.zones, raw_taxis.zone_files; select 1")
+    assert loaded_zones.turn()
+    assert query("select count(*) from raw_taxis.zones") == [(1,)]
+
+
+@pytest.mark.parametrize(("sensor", "asset"), [(new_trip_files, taxi_trips), (new_zone_files, taxi_zones)])
+def test_the_wait_for_one_source_is_not_one_for_another(
+    warehouse: Warehouse, sensor: dg.SensorDefinition, asset: Any
+) -> None:
+    right = Files({LOOKUP: send(b"1", ETag='"1"')})
+    right.publish(JANUARY)
+    with serving(status(503, Retry_After="21600")) as wrong_site, serving(right) as right_site:
+        location = Location(sensor, asset, warehouse, wrong_site.root)
+        assert location.tick() == []
+        assert (location.tick(), len(wrong_site.requests)) == ([], 1)
+        location.root = right_site.root
+        assert len(location.tick()) == 1
+
+
+def test_a_wait_in_a_cursor_of_an_earlier_version_is_kept(sensor: Sensor, files: Files) -> None:
+    files.publish(JANUARY)
+    sensor.cursor = '{"found":"","after":{},"failures":1,"next_look":"2023-06-15T13:00:00Z"}'
+    assert sensor.tick() == []
+    assert sensor.tick(NOON + timedelta(hours=1)) == [JANUARY]
 
 
 def test_a_file_of_a_folder_that_was_written_again_is_requested(
@@ -460,7 +607,8 @@ def zones(warehouse: Warehouse, site: Site, files: Files) -> Sensor:
 
 
 def load_zones(zones: Sensor, *paths: str) -> None:
-    """Writes into the ledger that the zones were loaded from these files of the site."""
+    """Writes into the ledger and records in Dagster that the zones were loaded from these files of the site."""
+    zones.record(None)
     with zones.warehouse.transaction() as connection, connection.cursor() as cursor:
         loaded = [
             FileVersion(url=f"{zones.tlc.base_url}{path}", etag='"1"', last_modified=None, bytes=1, sha256="0")

@@ -36,12 +36,14 @@ def site(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def load(base_url: str, warehouse: Warehouse) -> tuple[bool, dict[str, Any]]:
+def load(
+    base_url: str, warehouse: Warehouse, instance: dg.DagsterInstance | None = None
+) -> tuple[bool, dict[str, Any]]:
     """Materializes the zones; returns whether the check of the shapes passed, and its metadata."""
     result = dg.materialize(
         [taxi_zones],
         resources={"tlc": TlcSource(base_url=base_url, taxi_type="yellow"), "warehouse": warehouse},
-        instance=dg.DagsterInstance.ephemeral(),
+        instance=instance or dg.DagsterInstance.ephemeral(),
     )
     (check,) = result.get_asset_check_evaluations()
     assert check.severity == dg.AssetCheckSeverity.WARN
@@ -71,7 +73,8 @@ def test_a_shape_of_no_zone_is_a_warning_that_names_it(site: Callable[..., str],
 
 def test_loaded_zones_are_in_the_ledger_that_the_sensor_reads(site: Callable[..., str], warehouse: Warehouse) -> None:
     root = site(1)
-    load(root, warehouse)
-    context = dg.build_sensor_context(dg.DagsterInstance.ephemeral(), sensor_name="new_zone_files")
+    instance = dg.DagsterInstance.ephemeral()
+    load(root, warehouse, instance)
+    context = dg.build_sensor_context(instance, sensor_name="new_zone_files")
     result = look_for_zones(context, TlcSource(base_url=root, taxi_type="yellow"), warehouse, datetime.now(UTC))
     assert result.skip_reason == dg.SkipReason("zones loaded, nothing new")

@@ -48,6 +48,7 @@ def evaluate(
     loaded: LoadedTripFile,
     neighbours: Sequence[LoadedTripFile],
     by_day: Mapping[date, int],
+    *,
     absurd: Mapping[str, Absurd],
 ) -> list[dg.AssetCheckResult]:
     """Evaluates all checks for a month.

@@ -27,17 +27,15 @@ def look_for_months(
     context: dg.SensorEvaluationContext, tlc: TlcSource, warehouse: Warehouse, now: datetime
 ) -> dg.SensorResult:
     """One tick: requests the months to load, oldest first, and describes what was found."""
-    state = SensorState.from_cursor(context.cursor)
+    state = SensorState.from_cursor(context.cursor, tlc.name)
     if state.is_waiting(now):
         return state.result()
-    # Read before the ledger: a load that ends in between is then in the ledger, any other one still counts as running.
     loads = Loads(context, "taxi_trips")
     files = {file.month: file for file in read_ledger(warehouse, TRIP_FILES)}
     months = [date.fromisoformat(key) for key in monthly_partition.get_partition_keys(current_time=now)]
-    lists = {
-        "waiting": [month for month in months if month not in files],
-        "loaded": [month for month in months if month in files],
-    }
+    # Loaded is what both know: either may have been wiped, or restored from an older backup.
+    loaded = [month for month in months if month in files and loads.is_recorded(f"{month}")]
+    lists = {"waiting": [month for month in months if month not in loaded], "loaded": loaded}
     after = dict(state.after)
     requests: list[dg.RunRequest] = []
     found: dict[str, list[str]] = defaultdict(list)
@@ -59,15 +57,20 @@ def look_for_months(
             if published is None:
                 if kind == "waiting":
                     found["not published yet"].append(name)
-            elif kind == "loaded" and published.is_version(files[month]):
-                pass
-            elif loads.is_loading(f"{month}"):
+                continue
+            in_ledger = month in files and published.is_version(files[month])
+            if kind == "loaded" and in_ledger:
+                continue
+            # What the ledger has is only recorded again, which an earlier refusal of the file does not prevent.
+            version = f"{published.version} of run {files[month].run_id}" if in_ledger else published.version
+            if loads.is_loading(f"{month}"):
                 found["being loaded"].append(name)
-            elif (earlier := loads.earlier_request(published.version)) is not None and not earlier.is_due(now):
+            elif (earlier := loads.earlier_request(version)) and not earlier.is_due(now, lost=kind == "waiting"):
                 found[str(earlier)].append(name)
             else:
                 found["published and requested" if kind == "waiting" else "changed and requested"].append(name)
-                requests.append(loads.request(published.version, earlier, f"{month}"))
+                config = {"skip_unchanged": True} if in_ledger else None
+                requests.append(loads.request(version, earlier, f"{month}", config))
     sentence = ", ".join(
         [f"{len(lists['loaded'])} of {len(months)} months loaded"]
         + [f"{len(names)} {what} ({_listed(sorted(names))})" for what, names in found.items()]

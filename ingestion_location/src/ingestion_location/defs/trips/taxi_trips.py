@@ -86,7 +86,7 @@ def taxi_trips(
             f"{month.file.url}: column {name}: {absurd.trips:,} trips have more than {BOUNDS[name]:,.0f}, the most is "
             f"{absurd.largest:,}. They are loaded and in all sums."
         )
-    checks = evaluate(month.file, month.neighbours, month.by_day, month.absurd)
+    checks = evaluate(month.file, month.neighbours, month.by_day, absurd=month.absurd)
     if record:
         yield dg.MaterializeResult(metadata=_metadata(month), check_results=checks)
     else:

@@ -15,13 +15,14 @@ def look_for_zones(
     context: dg.SensorEvaluationContext, tlc: TlcSource, warehouse: Warehouse, now: datetime
 ) -> dg.SensorResult:
     """One tick: requests a load of the zones if one is due, and describes what was found."""
-    state = SensorState.from_cursor(context.cursor)
+    state = SensorState.from_cursor(context.cursor, tlc.name)
     if state.is_waiting(now):
         return state.result()
-    # Read before the ledger: a load that ends in between is then in the ledger, any other one still counts as running.
     loads = Loads(context, "taxi_zones")
     files = {file.url: file for file in read_ledger(warehouse, ZONE_FILES)}
-    loaded = "zones loaded" if files else "no zones loaded"
+    # Loaded is what both know: either may have been wiped, or restored from an older backup.
+    is_loaded = bool(files) and loads.is_recorded(None)
+    loaded = "zones loaded" if is_loaded else "no zones loaded"
     try:
         with tlc.looking() as look:
             lookup, shapes = look(tlc.zones_url), look(tlc.zone_shapes_url)
@@ -31,15 +32,19 @@ def look_for_zones(
         return SensorState(found=f"{loaded}, {tlc.zones_url} not published").result()
     # If the source no longer has the shapes, that is no reason to load the zones without them.
     published = [file for file in (lookup, shapes) if file is not None]
-    new = [file for file in published if file.url not in files or not file.is_version(files[file.url])]
+    changed = [file for file in published if file.url not in files or not file.is_version(files[file.url])]
+    new = changed if is_loaded else published
     if not new:
         return SensorState(found=f"{loaded}, nothing new").result()
     names = ", ".join(file.url.rpartition("/")[2] for file in new)
     version = " ".join(file.version for file in published)
+    if not changed:
+        # Requested although it was loaded, which an earlier failure to load the files does not prevent.
+        version += f" of run {files[lookup.url].run_id}"
     if loads.is_loading(None):
         return SensorState(found=f"{loaded}, being loaded ({names})").result()
     earlier = loads.earlier_request(version)
-    if earlier is not None and not earlier.is_due(now):
+    if earlier is not None and not earlier.is_due(now, lost=not is_loaded):
         return SensorState(found=f"{loaded}, {earlier}: {names}").result()
     request = loads.request(version, earlier)
     return SensorState(found=f"{loaded}, published and requested ({names})").result([request])
