@@ -149,7 +149,7 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format \
-	test-locations test-cross test-stack drills-apart
+	test-images test-locations test-cross test-stack drills-apart
 # $(call parts,how many at once,targets): a part with a stack mostly waits, so three run at once on two cores.
 # With a fourth stack the idle services alone would take more than one of them.
 define parts
@@ -170,11 +170,15 @@ test-%_location: install-dev
 	$(ops) check-location --python $*_location/.venv/bin/python $*_location
 test-cross: install-dev
 	.venv/bin/pytest -m 'not drill' $(CROSS)
+# The images of all stacks are built once, under this tag.
+images := $(or $(STACK_PROJECT),dagster-taxi-test)
+test-images: .venv/.dev
+	STACK_PROJECT=$(images) .venv/bin/python -c 'from tests.stack.conftest import Stack; Stack().build()'
 # Every stack has a name of its own, none the beginning of another one.
-stack = $(or $(STACK_PROJECT),dagster-taxi-test)-$(@:test-%=%)
-# It takes longest and needs no location's environment, only the images, which it builds.
-test-stack: .venv/.dev
-	STACK_PROJECT=$(stack) .venv/bin/pytest -m 'not drill' tests/stack
+stack = STACK_IMAGES=$(images) STACK_PROJECT=$(images)-$(@:test-%=%)
+# It takes longest and needs no location's environment, only the images.
+test-stack: test-images
+	$(stack) .venv/bin/pytest -m 'not drill' tests/stack
 drills_failures := failures
 drills_deploy := deploy
 drills_automation := automation
@@ -183,14 +187,14 @@ drills_backup := connections backup
 drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
 .PHONY: $(drills)
-$(stacks:%=drills-%): install-dev
-	STACK_PROJECT=$(stack) .venv/bin/pytest -m drill $(foreach each,$(drills_$(@:drills-%=%)),tests/stack/test_$(each).py)
+$(stacks:%=drills-%): install-dev test-images
+	$(stack) .venv/bin/pytest -m drill $(foreach each,$(drills_$(@:drills-%=%)),tests/stack/test_$(each).py)
 # pytest ends with 5 where there is no drill.
 $(LOCATIONS:%=drills-%): install-dev
 	cd $(@:drills-%=%) && .venv/bin/pytest -m drill || test $$? = 5
 drills-apart: install-dev
 	.venv/bin/pytest -m drill $(CROSS)
-	STACK_PROJECT=$(stack) .venv/bin/pytest tests/drills
+	$(stack) .venv/bin/pytest tests/drills
 lint: lint-python lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-sql ## Check format, lint, types and SQL
 	@:
 lint-python: install-dev

@@ -5,7 +5,6 @@ missing, so every test runs alone, and in any order.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 import pytest
 
 from ops.command import ROOT
+from ops.locations import LOCATIONS, tag_variable
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable
@@ -29,6 +29,8 @@ from tests.stack.webserver import Webserver
 T = TypeVar("T")
 # A second checkout, or a second stack beside this one, needs another name. The images are tagged with it.
 PROJECT = os.environ.get("STACK_PROJECT", "dagster-taxi-test")
+# The tag of images that are built already, for stacks that start side by side; `make test-images` builds them.
+IMAGES = os.environ.get("STACK_IMAGES")
 LABEL = f"label=com.docker.compose.project={PROJECT}"
 # Services that end when their work is done, and run again at every start.
 ONE_SHOTS = ("migrate", "workspace")
@@ -70,16 +72,14 @@ class Stack:
             "TAXI_AUTOMATION": "off",
             # Likewise for the containers of those runs; test_housekeeping.py switches this on.
             "HOUSEKEEPING": "off",
-            "INGESTION_LOCATION_TAG": PROJECT,
-            "DBT_LOCATION_TAG": PROJECT,
-            "PLATFORM_LOCATION_TAG": PROJECT,
+            **{tag_variable(location): PROJECT for location in LOCATIONS},
             "REPORTS_TAG": PROJECT,
             "PLATFORM_TAG": PROJECT,
         }
         self.env = dict(self._settings)
         self.webserver = Webserver(f"http://127.0.0.1:{self.port}")
         self._running: dict[str, str] | None = None
-        self._built = False
+        self._has_images = False
         self._done: dict[str, Any] = {}
 
     def command(self, *arguments: str, **settings: str) -> str:
@@ -127,19 +127,26 @@ class Stack:
         self._done.pop(what, None)
 
     def up(self) -> None:
-        if not self._built:
-            self._build()
+        if not self._has_images:
+            self._make_images()
         self.command("docker", "compose", "--profile", "sample", "up", "-d", "--wait")
         self._running = dict(self.env)
 
-    def _build(self) -> None:
-        """Builds the images. Stacks that start side by side take turns: what the first one built, the others find."""
-        lock = ROOT / ".demo/build.lock"
-        lock.parent.mkdir(exist_ok=True)
-        with lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            self.command("docker", "compose", "--profile", "sample", "build", **self._settings)
-        self._built = True
+    def build(self) -> None:
+        """Builds the images, tagged with the stack's name."""
+        self.command("docker", "compose", "--profile", "sample", "build", **self._settings)
+
+    def _make_images(self) -> None:
+        """Builds the images, or tags those that are built. Every stack has tags of its own, which it may move."""
+        if IMAGES:
+            config = ("docker", "compose", "--profile", "sample", "config", "--images")
+            for image in self.command(*config, **self._settings).split():
+                name, _, tag = image.rpartition(":")
+                if tag == PROJECT:
+                    self.command("docker", "image", "tag", f"{name}:{IMAGES}", image)
+        else:
+            self.build()
+        self._has_images = True
 
     def down(self) -> None:
         self._running = None
