@@ -19,8 +19,8 @@ ZONES = ZONES_MODEL | dg.AssetSelection.assets("taxi_zones")
 IN_PROGRESS = AC.in_progress().with_label("it is being built")
 # A tick reads first what was updated, and then what is in progress. A build that ends in between looks neither updated
 # nor in progress, and would be requested again. The next tick sees both.
-JUST_ENDED = ((~IN_PROGRESS).newly_true() & ~AC.initial_evaluation()).with_label(
-    "its build has ended since the last tick"
+JUST_ENDED = (AC.newly_requested() | ((~IN_PROGRESS).newly_true() & ~AC.initial_evaluation())).with_label(
+    "it was requested or being built at the last tick"
 )
 UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something upstream is being built")
 UPSTREAM_MISSING = AC.any_deps_missing().with_label("something upstream is missing")
