@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import resource
+import shutil
 import socket
 import tempfile
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from helpers.misbehaving_server import Act, Site, cut, resumable, send, serving, status
 from ingestion_location.download import FileVersion, Limits, Unchanged, fetch
+from ingestion_location.load_errors import OutOfBounds
 from ingestion_location.source import TlcSource
 from ingestion_location.source_errors import FileUnavailable, SourceError, SourceRefused
 
@@ -238,7 +240,7 @@ def test_a_redirect_is_followed() -> None:
 @pytest.mark.parametrize("to", ["/file", "ftp://127.0.0.1/file"])
 def test_a_redirect_in_a_circle_or_to_nowhere_fails_at_once(to: str) -> None:
     with serving(status(302, Location=to)) as site, refused(site, SourceRefused) as answer:
-        assert "redirects in a circle or to an invalid address" in answer.message
+        assert "This redirect is not followed. Check TLC_BASE_URL" in answer.message
 
 
 def test_of_a_body_larger_than_announced_only_the_announced_part_is_taken() -> None:
@@ -365,3 +367,48 @@ def test_a_download_leaves_no_file_behind(monkeypatch: pytest.MonkeyPatch, tmp_p
         fetch(f"{site.root}/file", Limits(), lambda line: None, forbidden=lambda: None),
     ):
         assert list(tmp_path.iterdir()) == []
+
+
+def endless(request: BaseHTTPRequestHandler) -> None:
+    """Sends a body without a length and without an end."""
+    request.send_response(200)
+    request.end_headers()
+    while True:
+        request.wfile.write(b"x" * 65_536)
+
+
+@pytest.mark.parametrize(
+    "act", [endless, send(b"x" * 2_000_000), send(b"x" * 10, length=2_000_000)], ids=["endless", "whole", "announced"]
+)
+def test_a_body_larger_than_the_setting_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, act: Act) -> None:
+    monkeypatch.setenv("TLC_MAX_FILE_MB", "1")
+    with serving(act) as site, pytest.raises(OutOfBounds) as answer:
+        download(f"{site.root}/file")
+    assert str(answer.value).startswith(f"{site.root}/file: the size in MB is at least ")
+    assert str(answer.value).endswith(
+        "and TLC_MAX_FILE_MB=1 is the most that is accepted. Nothing was loaded. Compare the file with the TLC's; if "
+        "it is right, raise TLC_MAX_FILE_MB."
+    )
+    assert len(site.requests) == 1
+
+
+def test_a_file_of_a_folder_is_bounded_likewise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TLC_MAX_FILE_MB", "1")
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(1_000_001)
+    with pytest.raises(OutOfBounds, match="TLC_MAX_FILE_MB=1 is the most"):
+        download((tmp_path / "file").as_uri())
+
+
+def test_a_download_leaves_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    megabytes = shutil.disk_usage(tempfile.gettempdir()).free // 1_000_000 + 1_000
+    monkeypatch.setenv("TLC_MIN_FREE_MB", f"{megabytes}")
+    with serving(send(BODY)) as site, refused(site) as answer:
+        assert f"less than TLC_MIN_FREE_MB={megabytes} would be left on the disk" in answer.message
+        assert "Make room there, or set TMPDIR" in answer.message
+
+
+def test_a_download_that_is_announced_larger_than_the_disk_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLC_MAX_FILE_MB", "1000000000")
+    with serving(send(b"", length=10**14)) as site, refused(site) as answer:
+        assert "less than TLC_MIN_FREE_MB=500 would be left on the disk" in answer.message

@@ -1,5 +1,6 @@
 """A file that is not a whole parquet file is refused with a message that says what it is."""
 
+import base64
 import contextlib
 import io
 import itertools
@@ -11,14 +12,17 @@ from helpers.eras import ERAS, table_of
 from ingestion_location.defs.trips import trip_file
 from ingestion_location.defs.trips.trip_file import TripFile
 from ingestion_location.defs.trips.trip_schema import TripFileError
+from ingestion_location.load_errors import OutOfBounds
+from pyarrow.parquet.encryption import CryptoFactory, EncryptionConfiguration, KmsClient, KmsConnectionConfig
 
 TRIP = table_of(ERAS["yellow", "2023-02"])
 
 
-def written(trips: int = 1, **options: object) -> bytes:
-    """A trip file."""
+def written(trips: int = 1, store: int = 0, **options: object) -> bytes:
+    """A trip file; its metadata has ``store`` bytes that nothing needs."""
     file = io.BytesIO()
-    pq.write_table(pa.concat_tables([TRIP.slice(1), *[TRIP] * trips]), file, **options)
+    table = TRIP.take([0] * trips) if trips else TRIP.slice(1)
+    pq.write_table(table.replace_schema_metadata({"note": "x" * store} if store else None), file, **options)
     return file.getvalue()
 
 
@@ -95,4 +99,100 @@ def test_the_row_of_a_value_that_does_not_fit_is_counted_from_the_first_of_the_f
     file = io.BytesIO()
     pq.write_table(pa.concat_tables(itertools.chain([TRIP] * 120, [wrong], [TRIP] * 9)), file)
     with pytest.raises(TripFileError, match=r"column passenger_count .*, row 121: the value 70000 does not fit"):
+        rows(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "content", "place"),
+    [
+        ("TLC_MAX_COLUMNS", "5", {}, ""),
+        ("TLC_MAX_ROWS", "199", {}, ""),
+        ("TLC_MAX_METADATA_MB", "1", {"store": 2_000_000}, ""),
+        (
+            "TLC_MAX_ROW_GROUP_MB",
+            "1",
+            {"trips": 60_000, "row_group_size": 55_000, "use_dictionary": False},
+            ", row group 1",
+        ),
+    ],
+)
+def test_a_file_beyond_a_bound_is_refused_by_the_settings_name_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str, content: dict[str, int], place: str
+) -> None:
+    options = {"trips": 200, **content}
+    file = written(**options)
+    TripFile(io.BytesIO(file), "january.parquet")
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(OutOfBounds, match=rf"^january\.parquet{place}: the .* {setting}={value} is the most that"):
+        TripFile(io.BytesIO(file), "january.parquet")
+
+
+def flags(*flags: bytes | None) -> bytes:
+    """A trip file with these values of store_and_fwd_flag, in row groups of 30 rows."""
+    column = TRIP.schema.get_field_index("store_and_fwd_flag")
+    # Arrow writes any bytes as text.
+    texts = pa.array(flags, pa.large_binary()).view(pa.large_string())
+    file = io.BytesIO()
+    table = TRIP.take([0] * len(flags))
+    pq.write_table(table.set_column(column, "store_and_fwd_flag", texts), file, row_group_size=30)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"N\0", r"the text b'N\\x00' has a NUL character"),
+        (b"\xff", r"the text b'\\xff' is not UTF-8"),
+        (b"\xed\xa0\x80", "is not UTF-8"),
+    ],
+)
+def test_a_text_that_postgres_cannot_store_is_refused_with_file_column_and_row(
+    monkeypatch: pytest.MonkeyPatch, text: bytes, message: str
+) -> None:
+    monkeypatch.setattr(trip_file, "BATCH_ROWS", 20)
+    content = flags(*[b"N", None, b"Y"] * 33, text, b"N")
+    with pytest.raises(TripFileError, match=rf"^january\.parquet: column store_and_fwd_flag, row 100: .*{message}"):
+        rows(content)
+
+
+def test_a_long_text_that_is_repeated_is_refused_before_it_takes_its_space_in_every_row() -> None:
+    column = TRIP.schema.get_field_index("store_and_fwd_flag")
+    texts = pa.DictionaryArray.from_arrays([0] * 9 + [1] * 10_000, ["N", "x" * 1_000_000])
+    file = io.BytesIO()
+    pq.write_table(TRIP.take([0] * len(texts)).set_column(column, "store_and_fwd_flag", texts), file)
+    with pytest.raises(OutOfBounds, match=r"column store_and_fwd_flag, row 10: .* TLC_MAX_TEXT_BYTES=1000 is the most"):
+        rows(file.getvalue())
+    assert pa.default_memory_pool().max_memory() < 500_000_000
+
+
+def test_a_column_of_a_type_that_does_not_fit_is_refused_before_it_is_decoded() -> None:
+    extra = TRIP.schema.get_field_index("extra")
+    file = io.BytesIO()
+    pq.write_table(TRIP.set_column(extra, "extra", pa.array([[1.0]])), file)
+    with pytest.raises(TripFileError, match=r"column extra \(extra\) is of type list<"):
+        TripFile(file, "january.parquet")
+
+
+class KeyClient(KmsClient):  # type: ignore[misc]
+    """Keeps a key by writing it down."""
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64decode(wrapped_key)
+
+
+@pytest.mark.parametrize("plaintext_footer", [False, True])
+def test_an_encrypted_file_is_called_encrypted(plaintext_footer: bool) -> None:
+    configuration = EncryptionConfiguration(
+        "key", column_keys={"key": ["extra"]}, plaintext_footer=plaintext_footer, double_wrapping=False
+    )
+    properties = CryptoFactory(lambda _: KeyClient()).file_encryption_properties(KmsConnectionConfig(), configuration)
+    file = io.BytesIO()
+    with pq.ParquetWriter(file, TRIP.schema, encryption_properties=properties) as writer:
+        writer.write_table(TRIP)
+    with pytest.raises(
+        TripFileError, match=r"^january\.parquet: the file is encrypted\. .* must publish it without encr"
+    ):
         rows(file.getvalue())

@@ -1,8 +1,10 @@
 """Downloading one file from a web server or a folder, as a whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +18,11 @@ import dagster as dg
 import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
 
+from ingestion_location.bounds import MB, Bounds
+from ingestion_location.load_errors import check_bound
 from ingestion_location.progress import Log, Progress
 from ingestion_location.source_errors import FileUnavailable, SourceBusy, SourceError, check_status, explained_errors
+from ingestion_location.web import SourceSession, size_of, version_of
 
 CHUNK_BYTES = 1 << 20
 
@@ -74,6 +79,7 @@ def fetch(
     Raises:
         Unchanged: the source still has the known version.
         FileUnavailable: the source does not have the file.
+        OutOfBounds: the file is larger than a setting allows.
         SourceError: the source cannot be reached, refuses, or sent only a part of the file.
     """
     parts = urlsplit(url)
@@ -100,6 +106,7 @@ def _opened(url: str, path: Path) -> Iterator[FetchedFile]:
         raise FileUnavailable(f"{url}: there is no such file. Check TLC_BASE_URL, or choose a month that it has.")
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
+        check_bound(Bounds(), "tlc_max_file_mb", status.st_size / MB, url)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         changed = formatdate(status.st_mtime, usegmt=True)
@@ -122,13 +129,14 @@ class _Download:
 
     def __post_init__(self) -> None:
         self.sha256 = hashlib.sha256()
+        self.bounds = Bounds()
         self.deadline = time.monotonic() + self.limits.total_seconds
         self.backoff = wait_exponential_jitter(multiplier=0.5, max=self.limits.longest_wait_seconds)
 
     def run(self, known: FileVersion | None) -> FetchedFile:
         busy = retry_if_exception_type(SourceBusy)
         retrying = Retrying(retry=busy, wait=self._wait, stop=self._stop, before_sleep=self._log_wait, reraise=True)
-        with requests.Session() as session:
+        with SourceSession() as session:
             try:
                 return retrying(self._attempt, session, known)
             except SourceBusy as error:
@@ -159,23 +167,24 @@ class _Download:
         assert state.next_action is not None
         self.log(f"{state.outcome.exception()}; trying again in {state.next_action.sleep:.1f} s")
 
-    def _attempt(self, session: requests.Session, known: FileVersion | None) -> FetchedFile:
+    def _attempt(self, session: SourceSession, known: FileVersion | None) -> FetchedFile:
         timeout = (self.limits.connect_seconds, self.limits.read_seconds)
         with (
             explained_errors(self.url),
-            session.get(self.url, stream=True, timeout=timeout, headers=self._headers(known)) as response,
+            session.ask("GET", self.url, timeout=timeout, headers=self._headers(known)) as response,
         ):
             self._check_status(response)
             total = self._start_body(response)
+            self._check_size(total or 0)
             self._receive(response, total)
         if total is not None and self.received != total:
             raise SourceBusy(f"{self.url}: only {self.received:,} of {total:,} bytes arrived")
         self.file.seek(0)
-        headers = response.headers
+        etag, last_modified, _ = version_of(response)
         return FetchedFile(
             url=self.url,
-            etag=headers.get("ETag"),
-            last_modified=headers.get("Last-Modified"),
+            etag=etag,
+            last_modified=last_modified,
             bytes=self.received,
             sha256=self.sha256.hexdigest(),
             file=self.file,
@@ -203,23 +212,30 @@ class _Download:
 
     def _start_body(self, response: requests.Response) -> int | None:
         """Returns the size of the whole file, and discards the bytes of another version of it."""
-        headers = response.headers
+        etag, last_modified, length = version_of(response)
         if response.status_code == 206:
-            unit, _, value = headers.get("Content-Range", "").partition(" ")
+            sent = response.headers.get("Content-Range", "")
+            unit, _, value = sent.partition(" ")
             span, _, whole = value.partition("/")
             if unit != "bytes" or not span.startswith(f"{self.received}-"):
                 self._restart()
-                sent = headers.get("Content-Range")
                 raise SourceBusy(f"{self.url}: the source sent another part than the requested one ({sent})")
-            total = int(whole) if whole.isdecimal() else None
+            total = size_of(whole)
         else:
             self._restart()
-            length = headers.get("Content-Length", "")
-            total = int(length) if length.isdecimal() else None
-        etag = headers.get("ETag")
+            total = length
         # A weak ETag does not promise the same bytes.
-        self.validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+        self.validator = etag if etag and not etag.startswith("W/") else last_modified
         return total
+
+    def _check_size(self, size: int) -> None:
+        """Checks the bounds of a file of this size, of which ``received`` bytes are on the disk already."""
+        check_bound(self.bounds, "tlc_max_file_mb", size / MB, self.url)
+        room = shutil.disk_usage(tempfile.gettempdir()).free - (size - self.received)
+        if room < self.bounds.tlc_min_free_mb * MB:
+            raise OSError(
+                errno.ENOSPC, f"less than TLC_MIN_FREE_MB={self.bounds.tlc_min_free_mb} would be left on the disk"
+            )
 
     def _restart(self) -> None:
         self.file.seek(0)
@@ -232,6 +248,8 @@ class _Download:
         progress.add(self.received)
         # read1 returns the bytes that are there, so the deadline is checked however slowly they trickle in.
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+            # The announced size may be missing or wrong.
+            self._check_size(self.received + len(chunk))
             self.file.write(chunk)
             self.sha256.update(chunk)
             self.received += len(chunk)

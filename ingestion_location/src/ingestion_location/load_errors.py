@@ -6,18 +6,56 @@ from collections.abc import Iterator
 import dagster as dg
 import psycopg2
 
+from ingestion_location.bounds import Bounds
 from ingestion_location.warehouse import Warehouse
 
 # Tag on a run whose failure is transient, so that the sensor requests the load again. Its value is the run's own id:
 # whoever launches the run again copies its tags.
 TRANSIENT_FAILURE = "ingestion_location/transient_failure"
+# Characters of a message: what it cites from a file may be of any length.
+MOST_CHARACTERS = 2_000
 
 
 class LoadError(Exception):
-    """A load that failed; the message names the file, the column or the setting, and the next step."""
+    """A load that failed; the message names the file, the column or the setting, and the next step.
+
+    What the message cites from a file may be anything: control characters and half characters are escaped, and the
+    middle of a long message is left out.
+    """
 
     # Whether another run may succeed without anyone changing anything.
     transient = False
+
+    def __init__(self, message: str) -> None:
+        if len(message) > MOST_CHARACTERS:
+            message = f"{message[: MOST_CHARACTERS // 2]}…{message[-MOST_CHARACTERS // 2 :]}"
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+
+
+class OutOfBounds(LoadError):  # noqa: N818, it names the state
+    """What comes from outside is larger than a setting allows."""
+
+
+def check_bound(bounds: Bounds, name: str, found: float, where: str) -> None:
+    """Raises OutOfBounds if what was found ``where``, the file and a place in it, is above the bound ``name``."""
+    most = getattr(bounds, name)
+    if found > most:
+        what = Bounds.model_fields[name].title
+        raise OutOfBounds(
+            f"{where}: the {what} is at least {found:,.6g}, and {name.upper()}={most} is the most that is accepted. "
+            f"Nothing was loaded. Compare the file with the TLC's; if it is right, raise {name.upper()}."
+        )
+
+
+def misfit_of(text: bytes) -> str:
+    """Why Postgres cannot store these bytes as a text; empty if it can."""
+    if b"\0" in text:
+        return "has a NUL character, which a text in the warehouse cannot have"
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return "is not UTF-8"
+    return ""
 
 
 @contextlib.contextmanager

@@ -9,7 +9,10 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings
+from pydantic_settings import SettingsConfigDict
+
+from ingestion_location.bounds import Bounds
+from ingestion_location.urls import without_secrets
 
 # What is wrong with a value that does not have its type, and the next step.
 MESSAGES = {
@@ -19,6 +22,7 @@ MESSAGES = {
     "taxi_source_interval_seconds": "is not a number of seconds from 10 to 86400. Usually it is 300.",
     "tlc_taxi_type": "is not a taxi type. Set it to yellow or green.",
     "warehouse_port": "is not a port. Set it to a number from 1 to 65535, usually 5432.",
+    **dict.fromkeys(Bounds.model_fields, "is not a whole number above 0. Leave it empty for the default."),
 }
 
 
@@ -26,13 +30,15 @@ class SettingError(ValueError):
     """A setting that the location cannot start with; the message names it and says what to write instead."""
 
 
-class Settings(BaseSettings):
+class Settings(Bounds):
     """The environment's values; a variable that is not set, or empty, has its default.
 
     Attributes:
         taxi_end_date: first day after the range; None, an open end, if the variable is empty.
-        tlc_base_url: root of the source, without a trailing slash.
+        tlc_base_url: root of the source, without a trailing slash; it may have a user and a password.
     """
+
+    model_config = SettingsConfigDict(env_ignore_empty=False)
 
     taxi_start_date: date = date(2023, 1, 1)
     taxi_end_date: date | None = date(2023, 4, 1)
@@ -56,8 +62,21 @@ class Settings(BaseSettings):
     @classmethod
     def _is_url(cls, value: str) -> str:
         url = value.rstrip("/")
-        if urlsplit(url).scheme not in ("http", "https", "file"):
-            raise ValueError(f"TLC_BASE_URL={url!r} is not a URL. It starts with https://, http:// or file://.")
+        # Of what is no URL nobody knows where a password is.
+        shown = "TLC_BASE_URL" if "@" in url or "?" in url else f"TLC_BASE_URL={url!r}"
+        try:
+            parts = urlsplit(url)
+            is_url = parts.scheme == "file" or bool(parts.scheme in ("http", "https") and parts.hostname)
+            assert parts.port != 0
+        except (ValueError, AssertionError):
+            is_url = False
+        if not is_url:
+            raise ValueError(f"{shown} is not a URL. It starts with https://, http:// or file://.")
+        if parts.query or parts.fragment:
+            raise ValueError(
+                f"TLC_BASE_URL={without_secrets(url)!r} is followed by a query or a fragment. The files' paths are put "
+                "behind it: write it without."
+            )
         return url
 
     @model_validator(mode="after")

@@ -18,6 +18,8 @@ from ingestion_location.download import FetchedFile, FileVersion, Limits, fetch
 from ingestion_location.progress import Log
 from ingestion_location.settings import read_settings
 from ingestion_location.source_errors import FileUnavailable, check_status, explained_errors
+from ingestion_location.urls import without_secrets
+from ingestion_location.web import ForbiddenRedirect, SourceSession, version_of
 
 # A month that the TLC published for every taxi type years ago.
 PUBLISHED_MONTH = date(2023, 1, 1)
@@ -53,7 +55,7 @@ class Published:
         return self.bytes is None or self.bytes == loaded.bytes
 
 
-def look(url: str, session: requests.Session, forbidden: Callable[[], str | None]) -> Published | None:
+def look(url: str, session: SourceSession, forbidden: Callable[[], str | None]) -> Published | None:
     """Asks the source which version of a file it has, without fetching it; None if it does not have the file.
 
     Raises SourceBusy or SourceRefused.
@@ -68,18 +70,15 @@ def look(url: str, session: requests.Session, forbidden: Callable[[], str | None
     # identity: a server that compresses its answers may give the compressed file another ETag.
     headers = {"Accept-Encoding": "identity"}
     try:
-        with explained_errors(url):
-            response = session.head(url, timeout=LOOK_SECONDS, allow_redirects=True, headers=headers)
-        check_status(url, response, forbidden)
+        with explained_errors(url), session.ask("HEAD", url, timeout=LOOK_SECONDS, headers=headers) as response:
+            check_status(url, response, forbidden)
+            return Published(url, *version_of(response))
     except FileUnavailable:
         return None
-    length = response.headers.get("Content-Length", "")
-    size = int(length) if length.isdecimal() else None
-    return Published(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), size)
 
 
 class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The TLC's site, or a copy of it with the same paths; ``base_url`` has no trailing slash."""
+    """The TLC's site, or a copy of it with the same paths; ``base_url`` has no trailing slash, user and password."""
 
     base_url: str
     taxi_type: str
@@ -88,7 +87,8 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @classmethod
     def from_env(cls) -> Self:
         settings = read_settings()
-        return cls(base_url=settings.tlc_base_url, taxi_type=settings.tlc_taxi_type)
+        # Dagster shows and stores what a resource is configured with.
+        return cls(base_url=without_secrets(settings.tlc_base_url), taxi_type=settings.tlc_taxi_type)
 
     @property
     def name(self) -> str:
@@ -120,7 +120,7 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         def forbidden() -> str | None:
             return self._why_forbidden("", (LOOK_SECONDS, LOOK_SECONDS))
 
-        with requests.Session() as session:
+        with SourceSession() as session:
             yield lambda url: look(url, session, forbidden)
 
     def _why_forbidden(self, url: str, timeout: tuple[float, float]) -> str | None:
@@ -132,8 +132,8 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if url == published:
             return None
         status = None
-        with contextlib.suppress(requests.RequestException):
-            status = requests.head(published, timeout=timeout, allow_redirects=True).status_code
+        with contextlib.suppress(requests.RequestException, ForbiddenRedirect), SourceSession() as session:
+            status = session.ask("HEAD", published, timeout=timeout).status_code
         if status == 200:
             return (
                 f"the source does not have this file (HTTP 403), while it has {PUBLISHED_MONTH:%Y-%m}. The TLC "

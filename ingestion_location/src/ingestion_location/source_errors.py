@@ -8,6 +8,7 @@ import urllib3
 from urllib3.util.retry import Retry
 
 from ingestion_location.load_errors import LoadError
+from ingestion_location.web import ForbiddenRedirect
 
 # HTTP status codes of a server that is busy or broken for now.
 BUSY = (408, 425, 429, 500, 502, 503, 504)
@@ -70,17 +71,24 @@ def explained_errors(url: str) -> Iterator[None]:
     """Turns errors of the connection during a ``with`` into SourceRefused or SourceBusy."""
     try:
         yield
-    except (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+    except ForbiddenRedirect as error:
         raise SourceRefused(
-            f"{url}: the source redirects in a circle or to an invalid address ({error}). Check TLC_BASE_URL."
-        ) from error
+            f"{url}: the source redirects {error}. This redirect is not followed. Check TLC_BASE_URL; if the redirect "
+            "is right, set it to the address that the redirect leads to."
+        ) from None
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
+        # Without the error's text, which has the whole URL.
+        raise SourceRefused(
+            f"{url}: this, where the source redirects to, or the proxy of HTTP_PROXY or HTTPS_PROXY is not a URL that "
+            "can be used. Check TLC_BASE_URL and the proxy."
+        ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise SourceBusy(f"{url}: the source cannot be reached or broke off ({_reason(error)})") from error
 
 
 def _parse_retry_after(header: str | None) -> float | None:
     if header:
-        with contextlib.suppress(urllib3.exceptions.InvalidHeader):
+        with contextlib.suppress(urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
             return Retry().parse_retry_after(header)
     return None
 

@@ -18,7 +18,7 @@ class Site:
         over: set at the end of the test, for acts that wait.
     """
 
-    def __init__(self, *acts: Act) -> None:
+    def __init__(self, *acts: Act, host: str = "127.0.0.1") -> None:
         self.acts = list(acts)
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.over = threading.Event()
@@ -36,8 +36,8 @@ class Site:
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.root = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.server = ThreadingHTTPServer((host, 0), Handler)
+        self.root = f"http://{host}:{self.server.server_address[1]}"
 
     def headers(self, name: str) -> list[str | None]:
         """The value of a header in each request, in their order."""
@@ -45,9 +45,9 @@ class Site:
 
 
 @contextlib.contextmanager
-def serving(*acts: Act) -> Iterator[Site]:
+def serving(*acts: Act, host: str = "127.0.0.1") -> Iterator[Site]:
     """Serves during the body of a ``with``."""
-    site = Site(*acts)
+    site = Site(*acts, host=host)
     thread = threading.Thread(target=site.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

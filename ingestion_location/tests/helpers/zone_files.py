@@ -13,12 +13,12 @@ STATE_PLANE = CRS.from_epsg(2263).to_wkt("WKT1_ESRI")
 TIMES_SQUARE = (988_000, 215_000)
 
 
-def square(corner: tuple[int, int], feet: int = 1_000) -> list[list[int]]:
+def square(corner: tuple[float, float], feet: int = 1_000) -> list[list[float]]:
     x, y = corner
     return [[x, y], [x, y + feet], [x + feet, y + feet], [x + feet, y], [x, y]]
 
 
-def archive(*zones: tuple[int, list[list[int]]], folder: str = "", projection: str = STATE_PLANE) -> io.BytesIO:
+def archive(*zones: tuple[int, list[list[float]]], folder: str = "", projection: str = STATE_PLANE) -> io.BytesIO:
     """A zipped shapefile of these zones: number and ring, a record each."""
     parts = {suffix: io.BytesIO() for suffix in ("shp", "shx", "dbf")}
     with shapefile.Writer(**parts, shapeType=shapefile.POLYGON) as writer:

@@ -1,5 +1,6 @@
 """Reading a TLC trip file as batches of canonical trips."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,66 +10,142 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ingestion_location.bounds import MB, Bounds
 from ingestion_location.defs.trips.trip_schema import FileMapping, TripFileError, map_columns, to_canonical
+from ingestion_location.load_errors import check_bound, misfit_of
 
 # Rows decoded and cast at a time.
 BATCH_ROWS = 16_384
 # Bytes read from a column chunk at a time: a file with a single row group does not have to fit into memory.
 BUFFER_BYTES = 1 << 18
-MAGIC = b"PAR1"
+MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
+ENCRYPTED = "the file is encrypted. Nothing was loaded; the source must publish it without encryption."
 
 
 class TripFile:
     """An open trip file; ``mapping`` is from canonical columns to the file's columns."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        """Opens the file, or raises a TripFileError that calls it ``name``."""
-        _check_form(file, name)
-        try:
+        """Opens the file, or raises a LoadError that calls it ``name``."""
+        self._bounds = Bounds()
+        _check_form(file, name, self._bounds)
+        with _reading(name):
+            opened = pq.ParquetFile(file)
+        metadata = opened.metadata
+        _check_bounds(metadata, name, self._bounds)
+        with _reading(name):
+            schema = opened.schema_arrow
+            names = schema.names
+        self.mapping: FileMapping = map_columns(name, names)
+        self.rows: int = metadata.num_rows
+        self._columns = sorted(self.mapping.source_by_name.values())
+        # Before anything is decoded, whose size depends on the type.
+        to_canonical(
+            pa.RecordBatch.from_pylist([], pa.schema([schema.field(each) for each in self._columns])), self.mapping
+        )
+        self._texts = [each for each in self._columns if _is_text(schema.field(each).type)]
+        with _reading(name):
             self._parquet = pq.ParquetFile(
-                file, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+                file,
+                metadata=metadata,
+                # As a dictionary a text that is repeated is in memory once.
+                read_dictionary=self._texts,
+                buffer_size=BUFFER_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
             )
-        except (pa.ArrowException, OSError) as error:
-            raise TripFileError(f"{name}: {_damaged(error)}") from error
-        self.mapping: FileMapping = map_columns(name, self._parquet.schema_arrow.names)
-        self.rows: int = self._parquet.metadata.num_rows
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yields the trips in the order of the file, in batches of the mapping's schema, or raises a TripFileError."""
+        """Yields the trips in the order of the file, in batches of the mapping's schema, or raises a LoadError."""
+        name = self.mapping.file
         reader = self._parquet.iter_batches(
             batch_size=BATCH_ROWS,
-            columns=sorted(self.mapping.source_by_name.values()),
+            columns=self._columns,
             # Decoding has a thread already (binary_copy.py); more threads would compete with the server for its core.
             use_threads=False,
         )
         rows = 0
-        while True:
-            try:
+        while rows <= self.rows:
+            with _reading(name):
                 batch = next(reader, None)
-            except (pa.ArrowException, OSError) as error:
-                raise TripFileError(f"{self.mapping.file}: {_damaged(error)}") from error
             if batch is None:
                 break
+            for column in self._texts:
+                self._check_texts(batch.column(column), column, rows)
             yield to_canonical(batch, self.mapping, rows)
             rows += batch.num_rows
         if rows != self.rows:
-            raise TripFileError(f"{self.mapping.file}: {_damaged(f'{rows:,} rows decoded, {self.rows:,} announced')}")
+            raise TripFileError(f"{name}: {_damaged(f'{rows:,} rows decoded, {self.rows:,} announced')}")
+
+    def _check_texts(self, array: pa.DictionaryArray, column: str, rows_before: int) -> None:
+        """Refuses a text that is too long, or that Postgres cannot store."""
+        texts = array.dictionary
+        # Arrow does not check the codes of a damaged file, and reads what is elsewhere in memory.
+        last = pc.max(array.indices).as_py()
+        if last is not None and not (0 <= pc.min(array.indices).as_py() <= last < len(texts)):
+            raise TripFileError(f"{self.mapping.file}: {_damaged(f'column {column} has a code without a text')}")
+        most = self._bounds.tlc_max_text_bytes
+        try:
+            texts.validate(full=True)
+            found = pc.any(pc.or_(pc.match_substring(texts, "\0"), pc.greater(pc.binary_length(texts), most)))
+            if not found.as_py():
+                return
+        except pa.ArrowInvalid:
+            pass  # not UTF-8
+        for code, text in enumerate(texts.cast(pa.large_binary()).to_pylist()):
+            row = pc.index(array.indices, pa.scalar(code, array.indices.type)).as_py()
+            if text is None or row < 0:
+                continue  # in no row
+            where = f"{self.mapping.file}: column {column}, row {rows_before + row + 1:,}"
+            check_bound(self._bounds, "tlc_max_text_bytes", len(text), where)
+            if wrong := misfit_of(text):
+                raise TripFileError(
+                    f"{where}: the text {text!r} {wrong}. Nothing was loaded; compare the file with the TLC's and load "
+                    "the month again."
+                )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(of(kind) for of in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _check_bounds(metadata: pq.FileMetaData, name: str, bounds: Bounds) -> None:
+    check_bound(bounds, "tlc_max_columns", metadata.num_columns, name)
+    check_bound(bounds, "tlc_max_rows", metadata.num_rows, name)
+    for number in range(metadata.num_row_groups):
+        # Not the sizes of its columns: asking a damaged file for them ends the process.
+        size = metadata.row_group(number).total_byte_size
+        check_bound(bounds, "tlc_max_row_group_mb", size / MB, f"{name}, row group {number + 1}")
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turns whatever Arrow raises on a file that is damaged or encrypted into a TripFileError."""
+    try:
+        yield
+    except Exception as error:
+        if "crypt" in str(error).lower():
+            raise TripFileError(f"{name}: {ENCRYPTED}") from error
+        raise TripFileError(f"{name}: {_damaged(error)}") from error
 
 
 def _damaged(reason: object) -> str:
     return f"the file is damaged ({reason}). Nothing was loaded; launch the run again to fetch it anew."
 
 
-def _check_form(file: IO[bytes], name: str) -> None:
+def _check_form(file: IO[bytes], name: str, bounds: Bounds) -> None:
     """Refuses files that are not whole parquet files, with a message that says what they are."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(256)
-    file.seek(max(size - len(MAGIC), 0))
-    tail = file.read()
+    file.seek(max(size - 8, 0))
+    metadata_bytes, tail = int.from_bytes(file.read(4), "little"), file.read()
     file.seek(0)
     if not head:
         raise TripFileError(f"{name}: the file is empty. Nothing was loaded; launch the run again later.")
+    if head.startswith(ENCRYPTED_MAGIC):
+        raise TripFileError(f"{name}: {ENCRYPTED}")
     if not head.startswith(MAGIC):
         what = "a web page" if head.lstrip().startswith(b"<") else "something else"
         raise TripFileError(
@@ -80,6 +157,7 @@ def _check_form(file: IO[bytes], name: str) -> None:
             f"{name}: the file is cut off: its {size:,} bytes do not end as a parquet file does. Nothing was loaded; "
             "launch the run again to fetch it anew."
         )
+    check_bound(bounds, "tlc_max_metadata_mb", min(metadata_bytes, size) / MB, name)
 
 
 def split_strays(batch: pa.RecordBatch, start: datetime, end: datetime) -> tuple[pa.RecordBatch, pa.RecordBatch]:
