@@ -19,8 +19,8 @@ MOST_BYTES = 16_000
 # The metadata entry that tells these events from others, and whose value is the container's id.
 CONTAINER = "container"
 OUT_OF_MEMORY = (
-    "The run used more memory than RUN_MEMORY_LIMIT allows, and the kernel ended it. If its work needs as much, raise the "
-    "setting in .env, run make up, and launch the run again."
+    "The run used more memory than RUN_MEMORY_LIMIT allows, and the kernel ended it. If its work needs as much, raise "
+    "the setting in .env, run make up, and launch the run again."
 )
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
