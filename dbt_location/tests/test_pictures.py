@@ -9,6 +9,7 @@ import pytest
 from dbt_location.pictures.chart import Panel, lines_by_day, png
 from dbt_location.pictures.choropleth import Zone, zone_chart
 from dbt_location.pictures.heat_map import heat_map
+from matplotlib.text import Text
 from PIL import Image
 
 Ring = list[tuple[float, float]]
@@ -112,3 +113,25 @@ def test_the_scale_is_logarithmic_where_the_numbers_are_far_apart(numbers: tuple
         if collection.get_array() is not None
     ]
     assert type(shapes.norm).__name__ == scale
+
+
+# Texts that matplotlib would take for formulas, valid or not, and characters that its font lacks.
+ODD = [r"$x$ $\foo$ 5$", "$", r"$\frac{", "\u4e2d\u6587 \U0001f696 \x1b[31m\x07"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("geometry", [True, False])
+def test_a_text_of_the_data_is_drawn_as_it_is(name: str, geometry: bool) -> None:
+    shape = json.dumps({"type": "Polygon", "coordinates": [square(0, 0, 1)]}) if geometry else None
+    figures = [
+        zone_chart(name, name, [Zone(name, name, True, number, shape) for number in (1, 20_000)]),
+        heat_map(name, [name], [name], {(name, name): 20_000}),
+        lines_by_day([date(2023, 1, 1), date(2023, 1, 2)], [Panel(name, {name: [1, None]})], legend=True),
+    ]
+    for figure in figures:
+        png(figure, 50)
+        texts = [text for text in figure.findobj(Text) if text.get_text()]
+        assert any(text.get_text() == name for text in texts)
+        assert not any(text.get_parse_math() for text in texts)
+        assert not any("mathdefault" in text.get_text() for text in texts)

@@ -5,6 +5,7 @@ matplotlib is imported where something is drawn: it takes most of a second, whic
 
 import base64
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,9 +30,12 @@ class Panel(NamedTuple):
 
 def canvas(width: float, height: float) -> "Figure":
     """An empty figure without ground, in inches."""
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # Every text is drawn as it is: a $ in the name of a zone begins no formula.
+    rcParams["text.parse_math"] = False
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     FigureCanvasAgg(figure)
@@ -52,7 +56,10 @@ def plain_axes(axes: "Axes") -> None:
 
 def png(figure: "Figure", dpi: int) -> bytes:
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=dpi)
+    with warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box; there would be a warning for each.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        figure.savefig(picture, format="png", dpi=dpi)
     return picture.getvalue()
 
 

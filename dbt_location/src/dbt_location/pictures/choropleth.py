@@ -141,7 +141,9 @@ def _bars(title: str, unit: str, zones: Sequence[Zone], width: float) -> "Figure
     axes = figure.add_subplot()
     heading(figure, title)
     plain_axes(axes)
-    axes.barh([f"{zone.name} ({zone.borough})" for zone in top], [zone.number for zone in top], color=BLUE)
+    # By place, not by name: several zones have the same one.
+    axes.barh(range(len(top)), [zone.number for zone in top], color=BLUE)
+    axes.set_yticks(range(len(top)), [f"{zone.name} ({zone.borough})" for zone in top])
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(unit, fontsize=8, color=INK)
     axes.grid(axis="x", linewidth=0.5, color=FAINT)
