@@ -10,7 +10,7 @@ import typer
 from demo.dev import dev
 from demo.postgres import STATE, running
 from demo.screenshots import take_pictures
-from ops.command import OpsError
+from ops.command import OpsError, printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 # The arguments are those of another program.
@@ -56,4 +56,4 @@ if __name__ == "__main__":
     try:
         app(prog_name="python -m demo")
     except (OpsError, psycopg2.Error) as error:
-        sys.exit(str(error).rstrip())
+        sys.exit(printable(str(error).rstrip()))

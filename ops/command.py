@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,23 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def printable(text: str) -> str:
+    """Text of any origin, made safe for a terminal: without colours, and with its control characters escaped."""
+    plain = COLOUR.sub("", text)
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in plain)
+
+
 class OpsError(Exception):
-    """Any function of this package may raise it. The message says why, what state is left, and the next step."""
+    """Any function of this package may raise it. The message says why, what state is left, and the next step.
+
+    It may cite what a container or a run said.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class Interrupted(BaseException):
@@ -82,4 +98,4 @@ def first_line(text: str | None) -> str:
 
 
 def log(line: str) -> None:
-    print(line, flush=True)
+    print(printable(line), flush=True)

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ops.command import printable
 from ops.status.facts import BACKFILL_IN_PROGRESS, Check, Daemon, Facts, Run, Runs, Service, Storage, Unknown, Workspace
 from ops.status.failures import Failure
 from ops.status.judge import BEAT_SECONDS, FULL, Judgement, Problem, duration, is_full, service_problem, share
@@ -58,8 +59,8 @@ def verdict(problem: Problem) -> str:
 
 
 def text(value: str, colour: str = "", most: int = MOST_CHARACTERS) -> Text:
-    """Text of any origin, made safe for a terminal: it is no markup, and its control characters are escaped."""
-    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
+    """Text of any origin, made safe for a terminal: it is no markup, and one line without control characters."""
+    safe = printable(value).replace("\n", r"\n").replace("\t", r"\t")
     return Text(shorten(safe, most), colour, overflow="fold")
 
 
