@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Arguments reach a recipe as variables of its environment, never as a part of its text. Make would expand the text of a
 # variable that was given to it wherever it is used or exported; := with $(value) keeps the text as it is.
-ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL
+ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD
 keep_as_is = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(call keep_as_is,$(name))))
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(call keep_as_is,$(name))))
@@ -66,8 +66,9 @@ install-dev: .venv/.dev $(LOCATIONS:%=%/.venv/.dev) ## Install everything that d
 .PHONY: installed demo dev query assets dbt-docs
 installed:
 	@$(MAKE) --no-print-directory --jobs 3 install
+# REBUILD=1 builds again what was built before the newest zones.
 demo: installed ## Load three months and build ninety days on an embedded Postgres (TLC_BASE_URL=https://… for real files)
-	@.venv/bin/python -m demo demo
+	@.venv/bin/python -m demo demo $(if $(filter 1,$(REBUILD)),--rebuild)
 dev: installed ## Serve Dagster's UI on the demo's state, with ingestion_location and dbt_location loaded
 	@.venv/bin/python -m demo dev
 query: installed ## Print rows of the demo's warehouse as CSV (SQL="select …")
@@ -130,9 +131,11 @@ backup: .venv/.ops ## Back up the running stack: both databases and the reports,
 restore: .venv/.ops ## Replace the stack's data with a backup and start it (BACKUP=backups/…, FORCE=1 if it is not empty)
 	@$(ops) restore $(if $(filter 1,$(FORCE)),--force) -- $(call given,BACKUP)
 
-.PHONY: status
+.PHONY: status rebuild
 status: .venv/.ops ## Show the state of the compose stack and whether it needs a person (FORMAT=json)
 	@$(ops) status $(call given,FORMAT,--format=)
+rebuild: .venv/.ops ## Build again what was built before the newest zones (the stack; without Docker: make demo REBUILD=1)
+	@$(ops) rebuild
 
 # --- documentation ---------------------------------------------------------------------------------------------------
 

@@ -3,9 +3,11 @@
 import csv
 import subprocess
 import sys
+from typing import Annotated
 
 import psycopg2
 import typer
+from typer import Option
 
 from demo.dev import dev
 from demo.postgres import STATE, running
@@ -18,11 +20,11 @@ FORWARD = {"ignore_unknown_options": True, "allow_interspersed_args": False, "he
 
 
 @app.command()
-def demo() -> None:
+def demo(rebuild: Annotated[bool, Option(help="Also build again what is older than the zones.")] = False) -> None:
     """Load the months, build the days and the metrics of the months, and print a summary. Skips what is up to date."""
     from demo.demo import main
 
-    main()
+    main(rebuild)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`make demo`: runs what Dagster says is missing or older than its upstream, so a second demo changes nothing."""
+"""`make demo`: runs what is missing or outdated by Dagster's record (ops/lineage.py); a second one changes nothing."""
 
 import json
 import os
@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date, timedelta
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import dagster as dg
 import psycopg2
@@ -20,12 +21,15 @@ from demo.range_run import FAILED
 from demo.summary import measure, render
 from ops.command import ROOT, OpsError, log
 from ops.contract.workspace import check_settings, describe_workspace
+from ops.lineage import BY_TIME, Asset, Key, Lineage, Materialization, Partition, read_offsets
+from ops.status.partitions import format_ranges, ranges
 
 SAMPLE = STATE / "sample"
 LOGS = STATE / "logs"
-DAILY_ASSETS = ("stg_trips", "daily_metrics", "location_metrics", "manhattan_stats")
-MONTHLY_TABLES = ("zone_pickups", "borough_flows", "monthly_totals")
-MONTHLY_ASSETS = (*MONTHLY_TABLES, "zone_map", "borough_flows_chart", "monthly_report")
+# The file at the source that each partition is loaded from.
+FILES = {"taxi_zones": "misc/taxi_zone_lookup.csv", "taxi_trips": "trip-data/{taxi_type}_tripdata_{month}.parquet"}
+# In the order in which they are built.
+CADENCES = {"": "what has no partitions", "daily": "days", "weekly": "weeks", "monthly": "months"}
 
 
 class Job(NamedTuple):
@@ -37,7 +41,7 @@ class Job(NamedTuple):
     partition: str | None = None
 
 
-def write_sample(taxi_type: str, months: list[str]) -> None:
+def write_sample(taxi_type: str, months: Sequence[str]) -> None:
     """Writes the zones and the sample files of these months if some are missing."""
     wanted = [SAMPLE / f"trip-data/{taxi_type}_tripdata_{month[:7]}.parquet" for month in months]
     wanted.append(SAMPLE / "misc/taxi_zones.zip")
@@ -47,17 +51,39 @@ def write_sample(taxi_type: str, months: list[str]) -> None:
         subprocess.run([python, ROOT / "demo/sample/generate.py", SAMPLE, taxi_type, months[0], f"{end}"], check=True)
 
 
-def newest(instance: DagsterInstance, asset: str) -> int:
-    """Number of the latest materialization of an asset in Dagster's event log: larger is newer, 0 is none."""
-    records = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
-    return records[0].storage_id if records else 0
+def read_assets(env: Mapping[str, str]) -> list[Asset]:
+    """Reads the assets of all locations, with what each is made from."""
+    described = [one for one in describe_workspace(env=env) if one["materializable"]]
+    by_time = {one["key"] for one in described if one["format"]}
+    return [
+        Asset(
+            one["key"],
+            one["location"],
+            parents=tuple(one["upstream"]),
+            offsets=read_offsets(one["key"], one["mappings"], by_time),
+            kind=BY_TIME if one["format"] else one["partitions"],
+            cadence=one["partitions"] or "",
+            fmt=one["format"] or "",
+            keys=tuple(one["partition_keys"] or ()),
+        )
+        for one in described
+    ]
 
 
-def oldest(instance: DagsterInstance, assets: Sequence[str], partitions: Sequence[str]) -> int:
-    """The same of the partition, among all of these assets, whose latest materialization is the oldest."""
-    materialized = DagsterEventType.ASSET_MATERIALIZATION
-    numbers = [instance.get_latest_storage_id_by_partition(dg.AssetKey(asset), materialized) for asset in assets]
-    return min(by_partition.get(partition, 0) for by_partition in numbers for partition in partitions)
+def read_lineage(instance: DagsterInstance, assets: Sequence[Asset]) -> Lineage:
+    """Reads the newest materializations; a report whose page is gone counts as missing."""
+    newest: dict[Partition, Materialization] = {}
+    for asset in assets:
+        key = dg.AssetKey.from_user_string(asset.key)
+        if asset.kind:
+            ids = instance.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION)
+            newest |= {(asset.key, partition): Materialization(id, 0) for partition, id in ids.items()}
+        elif records := instance.fetch_materializations(key, limit=1).records:
+            newest[asset.key, None] = Materialization(records[0].storage_id, records[0].timestamp)
+        for partition in asset.keys if asset.key == "monthly_report" else ():
+            if not (REPORTS / f"{partition[:7]}.html").exists():
+                newest.pop((asset.key, partition), None)
+    return Lineage(assets, newest)
 
 
 def loaded_from(instance: DagsterInstance, asset: str, partition: str | None, url: str) -> bool:
@@ -86,40 +112,53 @@ def materialize(job: Job, env: Mapping[str, str]) -> None:
     log(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
 
 
-def loads(instance: DagsterInstance, months: Sequence[str], base_url: str, taxi_type: str) -> Iterator[Job]:
-    """Yields the loads of the zones and the months that did not come from this source yet."""
-    if not loaded_from(instance, "taxi_zones", None, f"{base_url}/misc/taxi_zone_lookup.csv"):
-        yield Job("taxi_zones", "ingestion_location", ["taxi_zones"])
-    for month in months:
-        name = f"taxi_trips {month[:7]}"
-        if loaded_from(instance, "taxi_trips", month, f"{base_url}/trip-data/{taxi_type}_tripdata_{month[:7]}.parquet"):
-            log(f"  {name}: loaded already")
-        else:
-            yield Job(name, "ingestion_location", ["taxi_trips"], month)
+def loads(instance: DagsterInstance, lineage: Lineage, base_url: str, taxi_type: str) -> Iterator[Job]:
+    """Yields the loads of what is made from nothing else and is missing or did not come from this source."""
+    # The password of a source is in its requests only.
+    parts = urlsplit(base_url)
+    source = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    for asset in lineage.assets.values():
+        for key in asset.every_key if not asset.parents else ():
+            name = f"{asset.key} {(key or '')[:7]}".strip()
+            file = FILES.get(asset.key, "").format(taxi_type=taxi_type, month=(key or "")[:7])
+            is_there = (asset.key, key) in lineage.newest
+            if is_there and (not file or loaded_from(instance, asset.key, key, f"{source}/{file}")):
+                log(f"  {name}: loaded already")
+            else:
+                yield Job(name, asset.location, [asset.key], key)
 
 
-def builds(instance: DagsterInstance, days: Sequence[str]) -> Iterator[Job]:
-    """Yields the builds of the zones' model, and of all days if one is missing or older than a month or the zones."""
-    if newest(instance, "stg_zones") <= newest(instance, "taxi_zones"):
-        yield Job("stg_zones", "dbt_location", ["stg_zones"])
-    if oldest(instance, DAILY_ASSETS, days) > max(newest(instance, "taxi_trips"), newest(instance, "stg_zones")):
-        log(f"  {len(days)} days: built already")
-    else:
-        yield Job(f"{len(days)} days", "dbt_location", DAILY_ASSETS, f"{days[0]}...{days[-1]}")
+def builds(lineage: Lineage, cadence: str, rebuild: bool) -> Iterator[Job]:
+    """Yields the builds of what is missing or outdated: days as ranges, others partition by partition."""
+    locations: dict[str, dict[Key, list[str]]] = {}
+    for name, keys in lineage.due(rebuild).items():
+        for key in keys if lineage.assets[name].cadence == cadence else ():
+            locations.setdefault(lineage.assets[name].location, {}).setdefault(key, []).append(name)
+    for location, due in locations.items():
+        every_key = lineage.assets[next(iter(due.values()))[0]].every_key
+        # Neighbours of which the same assets are due are one run.
+        for assets, members in groupby(every_key, due.get):
+            partitions = [*members]
+            if assets and cadence == "daily":
+                first, last = partitions[0], partitions[-1]
+                yield Job(f"{location} {first} to {last}", location, assets, f"{first}...{last}")
+            elif assets and cadence:
+                yield from (Job(f"{location} {str(key)[:7]}", location, assets, key) for key in partitions)
+            elif assets:
+                yield Job(", ".join(assets), location, assets)
 
 
-def reports(instance: DagsterInstance, months: Sequence[str]) -> Iterator[Job]:
-    """Yields the builds of the metrics of the months that are missing or older than a day."""
-    newest_day = newest(instance, "location_metrics")
-    for month in months:
-        name = f"metrics of {month[:7]}"
-        if oldest(instance, MONTHLY_ASSETS, [month]) > newest_day and (REPORTS / f"{month[:7]}.html").exists():
-            log(f"  {name}: built already")
-        else:
-            yield Job(name, "dbt_location", MONTHLY_ASSETS, month)
+def outdated(lineage: Lineage) -> Iterator[str]:
+    """Yields a line about each asset that has partitions which were built before the newest zones."""
+    for asset in lineage.assets.values():
+        since = {key: by for key in asset.every_key if (by := lineage.outdated_by(asset.key, key))}
+        if since:
+            named = format_ranges(ranges(asset.keys, since.__contains__))
+            yield f"  {asset.key} {named}: built before the newest {', '.join(sorted(set(since.values())))}"
 
 
-def main() -> None:
+def main(rebuild: bool = False) -> None:
+    """Loads and builds; ``rebuild``: also what was built before the newest zones."""
     LOGS.mkdir(parents=True, exist_ok=True)
     taxi_type = os.environ.get("TLC_TAXI_TYPE") or "yellow"
     base_url = os.environ.get("TLC_BASE_URL", "").rstrip("/") or SAMPLE.as_uri()
@@ -129,26 +168,28 @@ def main() -> None:
     with running() as settings:
         env = {**settings, "TLC_BASE_URL": base_url, "TLC_TAXI_TYPE": taxi_type}
         log("Loading both code locations")
-        assets = [asset for asset in describe_workspace(env=env) if asset["materializable"]]
-        partitions = {asset["key"]: asset["partition_keys"] for asset in assets}
-        months, days = partitions["taxi_trips"], partitions["daily_metrics"]
+        assets = read_assets(env)
+        keys = {asset.key: asset.keys for asset in assets}
+        months, days = keys["taxi_trips"], keys["daily_metrics"]
         if is_sample:
             log("No TLC_BASE_URL is set: using SAMPLE DATA, made up")
             write_sample(taxi_type, months)
         os.environ.update(settings)
         with DagsterInstance.get() as instance:
             log(f"Loading {len(months)} months from {base_url}")
-            jobs = list(loads(instance, months, base_url, taxi_type))
+            jobs = list(loads(instance, read_lineage(instance, assets), base_url, taxi_type))
             # After a failure, loads that wait are not started.
             with ThreadPoolExecutor(max_workers=2) as pool:
                 list(pool.map(materialize, jobs, repeat(env)))
-            log(f"Building {len(days)} days")
-            for job in builds(instance, days):
-                materialize(job, env)
-            log(f"Building the metrics of {len(months)} months")
-            # One after another: two first runs of dbt at once would create the same tables.
-            for job in reports(instance, months):
-                materialize(job, env)
+            for cadence, what in CADENCES.items():
+                log(f"Building {what}")
+                # One after another: two first runs of dbt at once would create the same tables.
+                for job in (jobs := list(builds(read_lineage(instance, assets), cadence, rebuild))):
+                    materialize(job, env)
+                if not jobs:
+                    log("  built already")
+            if lines := list(outdated(read_lineage(instance, assets))):
+                log("\n".join(["Outdated, and built again by make demo REBUILD=1", *lines]))
         with closing(psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")) as connection:
             summary = {
                 **{"source": base_url, "taxi_type": taxi_type, "sample": is_sample},

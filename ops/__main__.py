@@ -11,6 +11,7 @@ from ops.command import Interrupted, OpsError
 from ops.contract.workspace import contract
 from ops.deploy.deploy import deploy, rollback
 from ops.deploy.history import deployments, pin
+from ops.rebuild import rebuild
 from ops.scaffold.check import check_location
 from ops.scaffold.new import new_location
 from ops.scaffold.remove import remove_location
@@ -24,8 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order of --help. Each function's annotations and docstring are its arguments and its help.
-COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, status, backup, restore, new_location)
-COMMANDS += (remove_location, check_location, contract)
+COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, status, rebuild, backup)
+COMMANDS += (restore, new_location, remove_location, check_location, contract)
 for command in COMMANDS:
     app.command()(command)
 app.command(hidden=True)(pin)

@@ -14,7 +14,8 @@ import dagster as dg
 def describe(location: str, defs: dg.Definitions) -> list[dict[str, Any]]:
     """Describes every asset that the definitions name, their own ones and those that they need from outside.
 
-    ``partitions`` is ``monthly``, ``daily``, …; it and ``partition_keys`` are None where an asset has none.
+    ``partitions`` is ``monthly``, ``daily``, …; it, ``partition_keys`` and ``format``, of keys that are times, are None
+    where an asset has none. ``mappings`` has the class and the description of each partition mapping that is declared.
     """
     graph = defs.resolve_asset_graph()
     assets = []
@@ -30,8 +31,13 @@ def describe(location: str, defs: dg.Definitions) -> list[dict[str, Any]]:
                 "materializable": node.is_materializable,
                 "partitions": kind if partitions else None,
                 "partition_keys": list(partitions.get_partition_keys()) if partitions else None,
+                "format": getattr(partitions, "fmt", None),
                 "columns": {column.name: column.type for column in schema.columns} if schema else {},
                 "upstream": sorted(key.to_user_string() for key in node.parent_keys),
+                "mappings": {
+                    key.to_user_string(): [type(mapping).__name__, mapping.description]
+                    for key, mapping in sorted(node.partition_mappings.items())
+                },
             }
         )
     return assets

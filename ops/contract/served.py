@@ -13,8 +13,9 @@ query { workspaceOrError { __typename ... on PythonError { message } ... on Work
   locationOrLoadError { __typename
     ... on PythonError { message }
     ... on RepositoryLocation { repositories { assetNodes {
-      assetKey { path } isMaterializable dependencyKeys { path }
-      partitionDefinition { type description } partitionKeys
+      assetKey { path } isMaterializable
+      dependencies { asset { assetKey { path } } partitionMapping { className description } }
+      partitionDefinition { type description fmt } partitionKeys
       metadataEntries { label ... on TableSchemaMetadataEntry { schema { columns { name type } } } } } } } } } } } }
 """
 _WINDOWS = ("hourly", "daily", "weekly", "monthly")
@@ -90,6 +91,7 @@ def describe_served(entries: Mapping[str, Entry]) -> list[Asset]:
 
 def _describe(location: str, node: Mapping[str, Any]) -> Asset:
     partitions = node["partitionDefinition"]
+    mappings = {"/".join(one["asset"]["assetKey"]["path"]): one["partitionMapping"] for one in node["dependencies"]}
     schemas = [entry["schema"] for entry in node["metadataEntries"] if entry["label"] == "dagster/column_schema"]
     return {
         "key": "/".join(node["assetKey"]["path"]),
@@ -97,8 +99,10 @@ def _describe(location: str, node: Mapping[str, Any]) -> Asset:
         "materializable": node["isMaterializable"],
         "partitions": _kind(partitions) if partitions else None,
         "partition_keys": node["partitionKeys"] if partitions else None,
+        "format": (partitions or {}).get("fmt"),
         "columns": {column["name"]: column["type"] for schema in schemas for column in schema["columns"]},
-        "upstream": sorted("/".join(key["path"]) for key in node["dependencyKeys"]),
+        "upstream": sorted(mappings),
+        "mappings": {key: [one["className"], one["description"]] for key, one in mappings.items() if one},
     }
 
 

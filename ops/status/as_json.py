@@ -32,6 +32,7 @@ def as_json(facts: Facts, judgement: Judgement) -> str:
         "time": _stamp(facts.time),
         "url": facts.url,
         "needs_a_person": judgement.problems,
+        "notices": judgement.notices,
         **{name: None if isinstance(part, Unknown) else part for name, part in parts.items()},
         "not_known": {name: part.reason for name, part in parts.items() if isinstance(part, Unknown)},
     }

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ops.lineage import Asset, Newest
+
 T = TypeVar("T")
-Key = str | None  # of a partition; None stands for the whole of an unpartitioned asset
 
 BACKFILL_IN_PROGRESS = "REQUESTED"
 BACKFILL_FAILED = "FAILED"
@@ -69,6 +70,11 @@ class Workspace:
     instigators: tuple[Instigator, ...] = ()
     last_runs: Mapping[tuple[str, str], str] | None = None  # (location, job) to run id
 
+    @property
+    def automated(self) -> set[str]:
+        """The locations whose automation is on."""
+        return {one.location for one in self.instigators if one.builds_assets and one.running}
+
 
 @dataclass(frozen=True)
 class Daemon:
@@ -93,23 +99,6 @@ class Check:
     @property
     def is_error(self) -> bool:
         return self.status == "FAILED" and self.severity == "ERROR"
-
-
-@dataclass(frozen=True)
-class Asset:
-    """An asset and Dagster's states of its partitions; a partition that is in none of them is missing."""
-
-    key: str
-    location: str
-    parents: tuple[str, ...] = ()
-    materializable: bool = True  # False: only declared here; its own location is not loaded, or there is none
-    kind: str | None = None  # type of its partitions, such as TIME_WINDOW or STATIC; None: unpartitioned
-    cadence: str = ""  # daily, monthly, …
-    fmt: str = ""  # of the partition keys, where they are times
-    keys: tuple[str, ...] = ()  # in order
-    materialized: frozenset[str] = frozenset()
-    failed: frozenset[str] = frozenset()
-    in_progress: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -148,16 +137,10 @@ class Runs:
     failed: tuple[Run, ...] = ()
     backfills: tuple[Backfill, ...] = ()
 
-
-@dataclass(frozen=True)
-class Materialization:
-    """The newest materialization of a partition: its id in the event log, where later is larger, and its time."""
-
-    id: int
-    time: float
-
-
-Newest = Mapping[tuple[str, Key], Materialization]  # by asset and partition
+    @property
+    def in_backfill(self) -> set[str]:
+        """The assets of the backfills in progress, which may still launch runs for them."""
+        return {asset for one in self.backfills if one.status == BACKFILL_IN_PROGRESS for asset in one.assets}
 
 
 @dataclass(frozen=True)

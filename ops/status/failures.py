@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ops.status.facts import Events, Facts, Key, Newest, Run, Runs, Workspace, known
-from ops.status.partitions import BUILT, FAILED, STALE, AssetStatus, Range, covered, format_ranges, ranges
+from ops.lineage import Key, Newest
+from ops.status.facts import Events, Facts, Run, Runs, Workspace, known
+from ops.status.partitions import BUILT, FAILED, OUTDATED, STALE, AssetStatus, Range, covered, format_ranges, ranges
 
 # How long after the end of a lost run the daemon may take to retry it; it looks every half minute.
 RETRY_SECONDS = 300
@@ -68,7 +69,12 @@ def _built_before_it_failed(run: Run, statuses: Sequence[AssetStatus], newest: N
     for status in statuses:
         for key in (keys := covered(run, status.asset)):
             built = newest.get((status.asset.key, key))
-            if status.states[key] not in (BUILT, STALE) or built is None or run.started is None or run.ended is None:
+            if (
+                status.states[key] not in (BUILT, STALE, OUTDATED)
+                or built is None
+                or run.started is None
+                or run.ended is None
+            ):
                 return {}
             if not run.started <= built.time <= run.ended:
                 return {}

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ops.status.facts import BACKFILL_FAILED, Events, Facts, Newest, Role, Runs, Service, Unknown, Workspace, known
+from ops.lineage import Lineage, Newest
+from ops.status.facts import BACKFILL_FAILED, Events, Facts, Role, Runs, Service, Unknown, Workspace, known
 from ops.status.failures import Failure, unresolved
 from ops.status.overdue import Overdue, overdue
-from ops.status.partitions import STALE, WAITING, AssetStatus, asset_statuses, format_ranges
+from ops.status.partitions import OUTDATED, STALE, WAITING, AssetStatus, asset_statuses, format_ranges
 
 # A thread of the daemon sends a heartbeat every half minute, less often while it is busy; Dagster calls it dead after
 # half an hour.
@@ -41,6 +42,7 @@ class Judgement:
     statuses: tuple[AssetStatus, ...]
     failures: tuple[Failure, ...]
     problems: tuple[Problem, ...]
+    notices: tuple[Problem, ...] = ()  # what a person may want to do, and need not
 
 
 def judge(facts: Facts) -> Judgement:
@@ -54,6 +56,7 @@ def judge(facts: Facts) -> Judgement:
     statuses = asset_statuses(known(facts.assets, ()), runs.unfinished, runs.failed, newest)
     newest = newest or {}
     failures = unresolved(facts, statuses, newest)
+    lineage = Lineage([status.asset for status in statuses], newest)
 
     problems = list(_services(facts))
     if not any(problem.kind in ("engine", "stack") for problem in problems):
@@ -67,13 +70,13 @@ def judge(facts: Facts) -> Judgement:
         problems += _failures(failures)
         problems += _backfills(runs, newest)
         if not automation and not down & WORKERS:
-            automated = {one.location for one in workspace.instigators if one.builds_assets and one.running}
-            found = overdue(statuses, newest, automated, runs)
+            found = overdue(statuses, lineage, workspace.automated, runs)
             problems += _overdue([one for one in found if one.location not in down], facts.time)
         problems += _checks(facts, failures)
         problems += _queue(runs, facts.time, down)
         problems += _storage(facts)
-    return Judgement(tuple(statuses), tuple(failures), tuple(problems))
+    notices = tuple(_outdated(statuses, lineage, facts.time))
+    return Judgement(tuple(statuses), tuple(failures), tuple(problems), notices)
 
 
 def duration(seconds: float) -> str:
@@ -198,6 +201,17 @@ def _overdue(found: Iterable[Overdue], now: float) -> Iterator[Problem]:
         state = "older than its upstream data" if one.state == STALE else "missing"
         why = f"for {duration(age)}, and nothing builds it" if one.automated else "and automation is off"
         yield Problem(one.state, f"{what}: {state} {why}", "materialize these partitions")
+
+
+def _outdated(statuses: Iterable[AssetStatus], lineage: Lineage, now: float) -> Iterator[Problem]:
+    """Nobody has to build years again for one zone's new name."""
+    found: dict[str, list[str]] = {}
+    for status in statuses:
+        for upstream in {lineage.outdated_by(status.asset.key, key) for key in status.keys(OUTDATED)} - {None}:
+            found.setdefault(str(upstream), []).append(status.asset.key)
+    for upstream, assets in found.items():
+        age = duration(now - lineage.newest[upstream, None].time)
+        yield Problem("outdated", f"{upstream} was built {age} ago, after {', '.join(assets)}", "make rebuild")
 
 
 def _checks(facts: Facts, failures: Sequence[Failure]) -> Iterator[Problem]:

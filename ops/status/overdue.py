@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.status.facts import BACKFILL_IN_PROGRESS, Key, Newest, Runs
-from ops.status.partitions import BUILT, MISSING, STALE, AssetStatus, Lineage, Range, ranges
+from ops.lineage import Lineage, Partition
+from ops.status.facts import Runs
+from ops.status.partitions import BUILT, MISSING, OUTDATED, STALE, AssetStatus, Range, ranges
 
 
 @dataclass(frozen=True)
@@ -19,19 +20,16 @@ class Overdue:
     automated: bool
 
 
-def overdue(statuses: Sequence[AssetStatus], newest: Newest, automated: set[str], runs: Runs) -> list[Overdue]:
+def overdue(statuses: Sequence[AssetStatus], lineage: Lineage, automated: set[str], runs: Runs) -> list[Overdue]:
     """The partitions that are stale, or missing with everything upstream built, and that nothing is building.
 
-    Missing partitions count only in ``automated`` locations: elsewhere nobody asked for them. A backfill in progress
-    may still launch runs for its assets.
+    Missing partitions count only in ``automated`` locations: elsewhere nobody asked for them.
     """
     states = {(status.asset.key, key): state for status in statuses for key, state in status.states.items()}
-    lineage = Lineage([status.asset for status in statuses], newest)
-    in_backfill = {asset for one in runs.backfills if one.status == BACKFILL_IN_PROGRESS for asset in one.assets}
     grouped: dict[tuple[str, str, tuple[Range, ...]], dict[str, float]] = {}
     for status in statuses:
         asset = status.asset
-        if asset.key in in_backfill or not asset.materializable:
+        if asset.key in runs.in_backfill or not asset.materializable:
             continue
         for state in (STALE, MISSING) if asset.location in automated else (STALE,):
             since = {
@@ -39,7 +37,7 @@ def overdue(statuses: Sequence[AssetStatus], newest: Newest, automated: set[str]
                 for key, its_state in status.states.items()
                 if its_state == state
                 and (source := lineage.source(asset.key, key))
-                and _can_be_built(states, lineage, asset.key, key)
+                and _can_be_built(states, lineage, (asset.key, key))
             }
             if since:
                 group = (asset.location, state, tuple(ranges(asset.keys, since.__contains__)))
@@ -50,13 +48,15 @@ def overdue(statuses: Sequence[AssetStatus], newest: Newest, automated: set[str]
     ]
 
 
-def _can_be_built(states: Mapping[tuple[str, Key], str], lineage: Lineage, asset: str, key: Key) -> bool:
+def _can_be_built(states: Mapping[Partition, str], lineage: Lineage, partition: Partition) -> bool:
     """Whether everything upstream is built, or can be built in the same run; a run has partitions of one cadence."""
-    cadence = lineage.assets[asset].cadence
-    for parent in lineage.parents(asset, key):
+    cadence = lineage.assets[partition[0]].cadence
+    if any((zones, None) not in lineage.newest for zones in lineage.unpartitioned(partition[0])):
+        return False
+    for parent in lineage.required(*partition):
         state = states.get(parent, MISSING)
-        in_same_run = lineage.assets[parent[0]].cadence == cadence and any(lineage.parents(*parent))
-        can_follow = in_same_run and state in (STALE, MISSING) and _can_be_built(states, lineage, *parent)
-        if state != BUILT and not can_follow:
+        in_same_run = lineage.assets[parent[0]].cadence == cadence and any(lineage.required(*parent))
+        can_follow = in_same_run and state in (STALE, MISSING) and _can_be_built(states, lineage, parent)
+        if state not in (BUILT, OUTDATED) and not can_follow:
             return False
     return True

@@ -1,14 +1,11 @@
-"""The states of the partitions of each asset, which partitions are made from which, and ranges of partitions."""
+"""The states of the partitions of each asset, and ranges of partitions."""
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from graphlib import TopologicalSorter
-from itertools import groupby, zip_longest
-from operator import attrgetter
+from itertools import groupby
 
-from ops.status.facts import Asset, Key, Materialization, Newest, Run
+from ops.lineage import Asset, Key, Lineage, Newest
+from ops.status.facts import Run
 
 Range = tuple[str, str]
 
@@ -30,72 +27,16 @@ def format_ranges(found: Sequence[Range], most: int = 1000) -> str:
     return ", ".join(parts + more)
 
 
-class Lineage:
-    """By a rule of this project, unpartitioned assets are upstream of such assets only: new zones make no day stale."""
-
-    def __init__(self, assets: Iterable[Asset], newest: Newest) -> None:
-        self.assets = {asset.key: asset for asset in assets}
-        self._newest = newest
-        self._windows = {key: windows(asset) for key, asset in self.assets.items() if asset.kind == "TIME_WINDOW"}
-        self._starts = {key: [start for start, _ in found.values()] for key, found in self._windows.items()}
-        self._sources: dict[tuple[str, Key], Materialization | None] = {}
-
-    def parents(self, asset: str, key: Key) -> Iterator[tuple[str, Key]]:
-        """The partitions that a partition is made from directly."""
-        for parent in self.assets[asset].parents:
-            if parent not in self.assets or parent == asset:  # an asset may depend on its own earlier partitions
-                continue
-            if key is None and self.assets[parent].kind is None:
-                yield parent, None
-            elif key is not None and asset in self._windows and parent in self._windows:
-                start, end = self._windows[asset][key]
-                keys = self.assets[parent].keys
-                # The last partition that begins before the window may reach into it.
-                for place in range(max(bisect_left(self._starts[parent], start) - 1, 0), len(keys)):
-                    begins, ends = self._windows[parent][keys[place]]
-                    if begins >= end:
-                        break
-                    if ends > start:
-                        yield parent, keys[place]
-
-    def source(self, asset: str, key: Key) -> Materialization | None:
-        """The newest materialization of everything upstream of a partition."""
-        partition = (asset, key)
-        if partition not in self._sources:
-            self._sources[partition] = None
-            for parent in self.parents(*partition):
-                for found in (self._newest.get(parent), self.source(*parent)):
-                    newest = self._sources[partition]
-                    if found and (newest is None or found.id > newest.id):
-                        self._sources[partition] = found
-        return self._sources[partition]
-
-
-def windows(asset: Asset) -> dict[Key, tuple[datetime, datetime]]:
-    """The time that each partition of a time-partitioned asset covers, end exclusive."""
-    starts = [datetime.strptime(key, asset.fmt) for key in asset.keys]
-    ends = [_end(asset.cadence, start, following) for start, following in zip_longest(starts, starts[1:])]
-    return dict(zip(asset.keys, zip(starts, ends, strict=True), strict=True))
-
-
-def _end(cadence: str, start: datetime, following: datetime | None) -> datetime:
-    lengths = {"hourly": timedelta(hours=1), "daily": timedelta(days=1), "weekly": timedelta(weeks=1)}
-    if cadence == "monthly":
-        return (start.replace(day=1) + timedelta(days=31)).replace(day=start.day)
-    if cadence in lengths:
-        return start + lengths[cadence]
-    return following or datetime.max
-
-
 # The states of a partition, in the order in which they are shown. An unpartitioned asset has the one key None.
 BUILT = "built"
-STALE = "stale"  # something upstream was built since
+STALE = "stale"  # something upstream was built since; it is built again automatically
+OUTDATED = "outdated"  # something without partitions was built since, such as the zones; it is built again on request
 MISSING = "missing"
 FAILED = "failed"
 RUNNING = "running"
 QUEUED = "queued"
 UNKNOWN = "unknown"
-STATES = (BUILT, STALE, MISSING, FAILED, RUNNING, QUEUED, UNKNOWN)
+STATES = (BUILT, STALE, OUTDATED, MISSING, FAILED, RUNNING, QUEUED, UNKNOWN)
 
 # Statuses of a run that waits.
 WAITING = ("QUEUED", "NOT_STARTED", "MANAGED")
@@ -106,8 +47,11 @@ class AssetStatus:
     asset: Asset
     states: Mapping[Key, str]
 
+    def keys(self, state: str) -> list[Key]:
+        return [key for key, its_state in self.states.items() if its_state == state]
+
     def count(self, state: str) -> int:
-        return list(self.states.values()).count(state)
+        return len(self.keys(state))
 
     def ranges(self, state: str) -> list[Range]:
         return ranges(self.asset.keys, lambda key: self.states[key] == state)
@@ -132,10 +76,7 @@ def asset_statuses(
     unknown.
     """
     lineage = Lineage(assets, newest or {})
-    sorter: TopologicalSorter[str] = TopologicalSorter()
-    for asset in sorted(assets, key=attrgetter("key")):
-        sorter.add(asset.key, *(parent for parent in asset.parents if parent != asset.key))
-    order = [*sorter.static_order()]
+    order = lineage.order()
     ordered = sorted(assets, key=lambda asset: (asset.kind is None, order.index(asset.key)))
     statuses = [_status(asset, lineage, unfinished, failed, newest) for asset in ordered]
     # An asset that another system makes and nobody has reported is neither there nor missing.
@@ -148,9 +89,8 @@ def _status(
     running = {key for run in unfinished if run.status not in WAITING for key in covered(run, asset)}
     waiting = {key for run in unfinished if run.status in WAITING for key in covered(run, asset)} - running
     states: dict[Key, str] = {}
-    for key in asset.keys if asset.kind else (None,):
+    for key in asset.every_key:
         built = (newest or {}).get((asset.key, key))
-        source = lineage.source(asset.key, key)
         if asset.kind:
             is_there, has_failed, is_busy = key in asset.materialized, key in asset.failed, key in asset.in_progress
         else:
@@ -165,6 +105,8 @@ def _status(
             states[key] = FAILED
         elif not is_there:
             states[key] = MISSING
+        elif lineage.is_stale(asset.key, key):
+            states[key] = STALE
         else:
-            states[key] = STALE if built and source and source.id > built.id else BUILT
+            states[key] = OUTDATED if lineage.outdated_by(asset.key, key) else BUILT
     return AssetStatus(asset, states)

@@ -9,7 +9,8 @@ import json
 from typing import Any
 
 from ops.command import OpsError, first_line, run
-from ops.status.facts import Events, Materialization, Role, Storage, Unknown
+from ops.lineage import Materialization
+from ops.status.facts import Events, Role, Storage, Unknown
 from ops.status.webserver import FAILED_RUNS
 
 DATA = "/var/lib/postgresql/data"

@@ -45,6 +45,8 @@ def screen(facts: Facts, judgement: Judgement, colour: bool = False) -> str:
         content = text(f"not known: {block.reason}", "yellow") if isinstance(block, Unknown) else block
         console.print("", text(", ".join(titles), "bold"), Padding(content, (0, 0, 0, 2)), sep="\n")
     console.print()
+    for notice in judgement.notices:
+        console.print(text(verdict(notice, "notice"), "yellow"))
     for problem in judgement.problems:
         console.print(text(verdict(problem), "red"))
     if not judgement.problems:
@@ -52,9 +54,9 @@ def screen(facts: Facts, judgement: Judgement, colour: bool = False) -> str:
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
 
 
-def verdict(problem: Problem) -> str:
+def verdict(problem: Problem, title: str = "needs a person") -> str:
     """A problem as one line; a long one is shortened in what is wrong, not in the next step."""
-    head, tail = "needs a person: ", f"; next: {problem.next}"
+    head, tail = f"{title}: ", f"; next: {problem.next}"
     return head + shorten(problem.what, max(WIDTH - len(head) - len(tail), 30)) + tail
 
 

@@ -1,12 +1,13 @@
 """What the webserver's GraphQL API says, in as many queries for ten partitions as for ten thousand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
 from ops.command import first_line
 from ops.graphql import Webserver
-from ops.status.facts import Asset, Backfill, Check, Daemon, Instigator, Location, Run, Runs, Workspace
+from ops.lineage import BY_TIME, Asset, read_offsets
+from ops.status.facts import Backfill, Check, Daemon, Instigator, Location, Run, Runs, Workspace
 
 # Of a failed run older than these only the failed partitions are known, not the reason.
 FAILED_RUNS = 100
@@ -30,7 +31,8 @@ query { instance { daemonHealth { allDaemonStatuses {
 """
 ASSETS = """
 query { assetNodes {
-  assetKey { path } isMaterializable repository { location { name } } dependencyKeys { path }
+  assetKey { path } isMaterializable repository { location { name } }
+  dependencies { asset { assetKey { path } } partitionMapping { className description } }
   partitionDefinition { type description fmt } partitionKeys
   assetPartitionStatuses { __typename
     ... on TimePartitionStatuses { ranges { startKey endKey status } }
@@ -79,7 +81,9 @@ def daemons(webserver: Webserver) -> tuple[Daemon, ...]:
 
 
 def assets(webserver: Webserver) -> tuple[Asset, ...]:
-    return tuple(map(_asset, webserver.ask(ASSETS)["assetNodes"]))
+    nodes = webserver.ask(ASSETS)["assetNodes"]
+    by_time = {_key(node["assetKey"]) for node in nodes if (node["partitionDefinition"] or {}).get("type") == BY_TIME}
+    return tuple(_asset(node, by_time) for node in nodes)
 
 
 def checks(webserver: Webserver) -> tuple[Check, ...]:
@@ -151,13 +155,19 @@ def _instigators(entry: Mapping[str, Any]) -> Iterable[Instigator]:
                 )
 
 
-def _asset(node: Mapping[str, Any]) -> Asset:
+def _asset(node: Mapping[str, Any], by_time: Container[str]) -> Asset:
     partitions = node["partitionDefinition"] or {}
     states = _partition_states(node) if partitions else {}
+    key = _key(node["assetKey"])
+    parents = {_key(one["asset"]["assetKey"]): one["partitionMapping"] for one in node["dependencies"]}
+    mappings = {
+        parent: (mapping["className"], mapping["description"]) for parent, mapping in parents.items() if mapping
+    }
     return Asset(
-        key=_key(node["assetKey"]),
+        key=key,
         location=node["repository"]["location"]["name"],
-        parents=_keys(node["dependencyKeys"]),
+        parents=tuple(parents),
+        offsets=read_offsets(key, mappings, by_time),
         materializable=node["isMaterializable"],
         kind=partitions.get("type"),
         cadence=partitions.get("description", "").split(",")[0].lower(),

@@ -5,16 +5,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from ops.lineage import Asset, Key, Materialization
 from ops.status.facts import (
-    Asset,
     Check,
     Daemon,
     Events,
     Facts,
     Instigator,
-    Key,
     Location,
-    Materialization,
     Role,
     Run,
     Runs,

@@ -21,6 +21,7 @@ TAKEN = {
     "SQL": ("query", "query", "--", "{}"),
     "FORMAT": ("status", "status", "--format={}"),
     "FORCE": ("rollback", "rollback", "--"),
+    "REBUILD": ("demo", "demo"),
     "DROP_DATA": ("remove-location", "remove-location", "--"),
 }
 # One argument of the tool per line, and the end of all.
@@ -81,6 +82,10 @@ def test_an_argument_that_is_not_given_does_not_reach_the_tool(folder: Path) -> 
 @pytest.mark.parametrize(("target", "option"), [("deploy", "--force"), ("rollback", "--force"), ("restore", "--force")])
 def test_force_is_given_as_1(folder: Path, target: str, option: str) -> None:
     assert call(folder, target, "FORCE=1") == [target, option, "--"]
+
+
+def test_the_demo_builds_again_what_is_outdated_with_1(folder: Path) -> None:
+    assert call(folder, "demo", "REBUILD=1") == ["demo", "--rebuild"]
 
 
 def test_the_loss_of_data_is_confirmed_with_1(folder: Path) -> None:

@@ -9,8 +9,8 @@ COLUMNS = {"columns": [{"name": "pickup_datetime", "type": "timestamp"}]}
 TRIPS: dict[str, Any] = {
     "assetKey": {"path": ["taxi_trips"]},
     "isMaterializable": True,
-    "dependencyKeys": [{"path": ["site", "files"]}],
-    "partitionDefinition": {"type": "TIME_WINDOW", "description": "Monthly, starting 2023-01-01 UTC."},
+    "dependencies": [{"asset": {"assetKey": {"path": ["site", "files"]}}, "partitionMapping": None}],
+    "partitionDefinition": {"type": "TIME_WINDOW", "description": "Monthly, starting 2023-01-01 UTC.", "fmt": "%Y"},
     "partitionKeys": ["2023-01-01"],
     "metadataEntries": [{"label": "note"}, {"label": "dagster/column_schema", "schema": COLUMNS}],
 }
@@ -30,8 +30,10 @@ def test_an_asset_is_described_with_its_partitions_and_columns() -> None:
             "materializable": True,
             "partitions": "monthly",
             "partition_keys": ["2023-01-01"],
+            "format": "%Y",
             "columns": {"pickup_datetime": "timestamp"},
             "upstream": ["site/files"],
+            "mappings": {},
         }
     ]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from ops.lineage import Asset
 from ops.status.facts import (
-    Asset,
     Backfill,
     Check,
     Daemon,

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from ops.status.facts import Asset, Run
-from ops.status.partitions import Lineage, asset_statuses, format_ranges, ranges
+from ops.lineage import Asset, Lineage
+from ops.status.facts import Run
+from ops.status.partitions import asset_statuses, format_ranges, ranges
 from tests.ops.stack_facts import DAILY, DAYS, MONTHS, NOW, REPORT, TRIPS, ZONES, failed_run, newest
 
 MODEL = Asset("stg_zones", "dbt_location", parents=("taxi_zones",))
@@ -52,13 +53,13 @@ def test_new_zones_make_their_model_stale_and_no_day() -> None:
 
 def test_days_after_the_last_month_have_no_upstream_month() -> None:
     lineage = Lineage([TRIPS, replace(DAILY, keys=("2023-02-28", "2023-03-01"))], newest())
-    parents = [list(lineage.parents("daily_metrics", key)) for key in ("2023-02-28", "2023-03-01")]
+    parents = [list(lineage.required("daily_metrics", key)) for key in ("2023-02-28", "2023-03-01")]
     assert parents == [[("taxi_trips", "2023-02-01")], []]
 
 
 def test_the_days_of_a_month_are_upstream_of_its_metrics() -> None:
     lineage = Lineage([TRIPS, DAILY, REPORT], newest())
-    assert list(lineage.parents("monthly_report", "2023-01-01")) == [("daily_metrics", day) for day in DAYS[:2]]
+    assert list(lineage.required("monthly_report", "2023-01-01")) == [("daily_metrics", day) for day in DAYS[:2]]
 
 
 def test_a_partition_is_queued_or_running_as_its_run_is() -> None:
