@@ -29,7 +29,7 @@ LOGS = STATE / "logs"
 # The file at the source that each partition is loaded from.
 FILES = {"taxi_zones": "misc/taxi_zone_lookup.csv", "taxi_trips": "trip-data/{taxi_type}_tripdata_{month}.parquet"}
 # In the order in which they are built.
-CADENCES = {"": "what has no partitions", "daily": "days", "weekly": "weeks", "monthly": "months"}
+CADENCES = {"": "what has no partitions", "daily": "days", "monthly": "months"}
 
 
 class Job(NamedTuple):

@@ -9,7 +9,7 @@ from ops.lineage import Lineage, Partition
 from ops.status.collect import collect
 from ops.status.facts import Events, Runs, Unknown, Workspace, known
 from ops.status.judge import judge
-from ops.status.partitions import BUILT, OUTDATED, QUEUED, RUNNING, STALE, AssetStatus, Range, format_ranges, ranges
+from ops.status.partitions import QUEUED, RUNNING, AssetStatus, Range, format_ranges, ranges
 
 LAUNCH = """
 mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename
@@ -34,28 +34,42 @@ def plan(statuses: Sequence[AssetStatus], lineage: Lineage, runs: Runs, workspac
     being built is left alone, so that a second call launches nothing twice.
     """
     states = {(status.asset.key, key): state for status in statuses for key, state in status.states.items()}
-    planned: dict[str, set[Partition]] = {}
+    busy = {one for one, state in states.items() if state in (RUNNING, QUEUED) or one[0] in runs.in_backfill}
+    changing: set[Partition] = set()  # what is outdated, or made from it
+    chosen: set[Partition] = set()
     found = Plan()
+
+    def is_ready(upstream: Partition, cadence: str) -> bool:
+        """Whether an upstream partition is current, or becomes so in the same backfill."""
+        if upstream in chosen and lineage.assets[upstream[0]].cadence == cadence:
+            return True
+        return (
+            upstream in lineage.newest
+            and upstream not in changing
+            and upstream not in busy
+            and not lineage.is_stale(*upstream)
+        )
+
     for asset in (lineage.assets[name] for name in lineage.order()):
-        reasons = {OUTDATED} if asset.location in workspace.automated else {OUTDATED, STALE}
-        in_same_run = planned.setdefault(asset.cadence, set())
-        chosen, busy, waiting = set[str](), set[str](), set[str]()
+        is_automated, left = asset.location in workspace.automated, set[str]()
         for key in asset.keys if asset.materializable else ():
-            state = states[asset.key, key]
-            required = [*lineage.required(asset.key, key)]
-            if state not in reasons and in_same_run.isdisjoint([*required, *lineage.taken_along(asset.key, key)]):
+            one = (asset.key, key)
+            stale, outdated = lineage.is_stale(*one), lineage.outdated_by(*one) is not None
+            required = [*lineage.required(*one)]
+            follows = not changing.isdisjoint([*required, *lineage.taken_along(*one)])
+            if not (follows or (outdated and not stale) or (stale and not is_automated)):
                 continue
-            if asset.key in runs.in_backfill or state in (RUNNING, QUEUED):
-                busy.add(key)
-            elif all(one in in_same_run or states.get(one) == BUILT for one in required):
-                chosen.add(key)
-                in_same_run.add((asset.key, key))
+            changing.add(one)
+            if one in busy:
+                left.add("in progress")
+            elif all(is_ready(each, asset.cadence) for each in required):
+                chosen.add(one)
             else:
-                waiting.add(key)
-        if chosen:
-            found.backfills.setdefault(asset.cadence, {})[asset.key] = ranges(asset.keys, chosen.__contains__)
-        found.in_progress += [asset.key] if busy else []
-        found.waiting += [asset.key] if waiting else []
+                left.add("waiting")
+        if picked := ranges(asset.keys, {key for name, key in chosen if name == asset.key}.__contains__):
+            found.backfills.setdefault(asset.cadence, {})[asset.key] = picked
+        found.in_progress += [asset.key] if "in progress" in left else []
+        found.waiting += [asset.key] if "waiting" in left else []
     return found
 
 

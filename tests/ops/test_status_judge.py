@@ -256,6 +256,19 @@ def test_without_automation_stale_days_need_a_person_at_once() -> None:
     ]
 
 
+def test_what_was_built_before_the_newest_zones_needs_nobody_and_is_a_notice_with_the_command() -> None:
+    by_zone = (TRIPS, replace(DAILY, parents=("taxi_trips", "taxi_zones")), REPORT, ZONES)
+    facts = replace(HEALTHY, assets=by_zone, events=Events(newest(taxi_zones=[(None, 50)]), {}))
+    (notice,) = judge(facts).notices
+    assert (notice.what, notice.next) == ("taxi_zones was built 119 min ago, after daily_metrics", "make rebuild")
+    assert problems(facts) == []
+
+
+def test_missing_days_need_nobody_before_the_zones_are_there() -> None:
+    missing = (TRIPS, replace(DAILY, parents=("taxi_trips", "taxi_zones"), materialized=frozenset()), ZONES)
+    assert problems(assets=missing, events=Events(newest(daily_metrics=[], taxi_zones=[]), {})) == []
+
+
 def test_missing_days_of_a_loaded_month_need_a_person_only_with_automation() -> None:
     missing = (TRIPS, replace(DAILY, materialized=frozenset(DAYS[:2])))
     without = newest(daily_metrics=[(DAYS[0], 11), (DAYS[1], 12)])

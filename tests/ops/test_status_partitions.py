@@ -1,8 +1,8 @@
-"""The states of partitions, their lineage, and ranges of them."""
+"""The states of partitions, and ranges of them."""
 
 from dataclasses import replace
 
-from ops.lineage import Asset, Lineage
+from ops.lineage import Asset
 from ops.status.facts import Run
 from ops.status.partitions import asset_statuses, format_ranges, ranges
 from tests.ops.stack_facts import DAILY, DAYS, MONTHS, NOW, REPORT, TRIPS, ZONES, failed_run, newest
@@ -44,22 +44,15 @@ def test_monthly_metrics_are_stale_once_one_of_the_days_is_built_again() -> None
     assert states(TRIPS, DAILY, REPORT, newest=again)["monthly_report"] == ["built", "stale"]
 
 
-def test_new_zones_make_their_model_stale_and_no_day() -> None:
-    daily = replace(DAILY, parents=("taxi_trips", "stg_zones"))
+def test_new_zones_make_their_model_stale() -> None:
     zones_again = newest(taxi_zones=[(None, 50)], stg_zones=[(None, 6)])
-    found = states(TRIPS, daily, ZONES, MODEL, newest=zones_again)
-    assert (found["daily_metrics"], found["stg_zones"]) == (["built"] * 4, ["stale"])
+    assert states(ZONES, MODEL, newest=zones_again)["stg_zones"] == ["stale"]
 
 
-def test_days_after_the_last_month_have_no_upstream_month() -> None:
-    lineage = Lineage([TRIPS, replace(DAILY, keys=("2023-02-28", "2023-03-01"))], newest())
-    parents = [list(lineage.required("daily_metrics", key)) for key in ("2023-02-28", "2023-03-01")]
-    assert parents == [[("taxi_trips", "2023-02-01")], []]
-
-
-def test_the_days_of_a_month_are_upstream_of_its_metrics() -> None:
-    lineage = Lineage([TRIPS, DAILY, REPORT], newest())
-    assert list(lineage.required("monthly_report", "2023-01-01")) == [("daily_metrics", day) for day in DAYS[:2]]
+def test_days_that_were_built_before_the_newest_zones_are_outdated() -> None:
+    daily = replace(DAILY, parents=("taxi_trips", "stg_zones"))
+    found = states(TRIPS, daily, MODEL, newest=newest(stg_zones=[(None, 12)]))
+    assert found["daily_metrics"] == ["outdated", "built", "built", "built"]
 
 
 def test_a_partition_is_queued_or_running_as_its_run_is() -> None:

@@ -1,0 +1,74 @@
+"""What `make rebuild` launches."""
+
+from dataclasses import replace
+
+from ops.lineage import Asset, Lineage, Newest
+from ops.rebuild import Plan, plan
+from ops.status.facts import Backfill, Instigator, Runs, Workspace
+from ops.status.partitions import asset_statuses
+from tests.ops.stack_facts import DAILY, DAYS, MONTHS, NOW, REPORT, TRIPS, failed_run, newest
+
+ZONES_MODEL = Asset("stg_zones", "dbt_location")
+BY_ZONE = replace(DAILY, parents=("taxi_trips", "stg_zones"))
+STATS = replace(DAILY, key="stats", parents=("daily_metrics",))
+MAP = replace(REPORT, parents=("stats", "stg_zones"))
+EVENTS = {"stats": [(key, 15 + place) for place, key in enumerate(DAYS)]}
+NEW_ZONES = newest(**EVENTS, stg_zones=[(None, 50)])
+OFF = Workspace()
+ON = Workspace(instigators=(Instigator("automatic_builds", "dbt_location", "sensor", True, True, True),))
+NO_RUNS = Runs()
+
+
+def planned(built: Newest = NEW_ZONES, runs: Runs = NO_RUNS, workspace: Workspace = ON, **changed: Asset) -> Plan:
+    """The plan for days made from the zones, what is made from those days, and a map of each month."""
+    assets = [changed.get(asset.key, asset) for asset in (TRIPS, BY_ZONE, STATS, MAP, ZONES_MODEL)]
+    statuses = asset_statuses(assets, runs.unfinished, (), built)
+    return plan(statuses, Lineage(assets, built), runs, workspace)
+
+
+def test_days_are_launched_before_months_with_what_is_made_from_them() -> None:
+    whole = [(DAYS[0], DAYS[-1])]
+    assert planned() == Plan({"daily": {"daily_metrics": whole, "stats": whole}}, waiting=["monthly_report"])
+
+
+def test_only_the_days_that_are_outdated_are_launched() -> None:
+    found = planned(newest(**EVENTS, stg_zones=[(None, 12)]))
+    assert found.backfills == {"daily": {"daily_metrics": [(DAYS[0], DAYS[0])], "stats": [(DAYS[0], DAYS[0])]}}
+
+
+def test_months_are_launched_once_their_days_are_built() -> None:
+    of_days = {name: [(key, 60 + place) for place, key in enumerate(DAYS)] for name in ("daily_metrics", "stats")}
+    built = newest(**of_days, stg_zones=[(None, 50)])
+    assert planned(built, workspace=OFF).backfills == {"monthly": {"monthly_report": [MONTHS]}}
+    # Automation builds them by itself.
+    assert planned(built) == Plan()
+
+
+def test_nothing_is_planned_where_nothing_is_outdated() -> None:
+    assert planned(newest(**EVENTS, stg_zones=[(None, 6)])) == Plan()
+
+
+def test_what_is_being_built_is_not_launched_again() -> None:
+    backfill = Backfill("abc", "REQUESTED", ("daily_metrics", "stats"), 4, NOW)
+    found = planned(runs=Runs(backfills=(backfill,)))
+    assert found == Plan(in_progress=["daily_metrics", "stats"], waiting=["monthly_report"])
+
+
+def test_a_day_of_a_run_in_progress_is_not_launched_again() -> None:
+    run = failed_run("daily_metrics", DAYS[0], last=DAYS[1], status="STARTED", ended=None)
+    busy = replace(BY_ZONE, in_progress=frozenset(DAYS[:2]))
+    found = planned(runs=Runs((run,)), daily_metrics=busy)
+    assert (found.backfills["daily"]["daily_metrics"], found.in_progress) == ([(DAYS[2], DAYS[3])], ["daily_metrics"])
+
+
+def test_the_days_of_a_month_that_is_being_loaded_wait() -> None:
+    load = failed_run(first=MONTHS[0], status="STARTED", ended=None)
+    found = planned(runs=Runs((load,)), taxi_trips=replace(TRIPS, in_progress=frozenset(MONTHS[:1])))
+    assert found.backfills == {"daily": {name: [(DAYS[2], DAYS[3])] for name in ("daily_metrics", "stats")}}
+    assert found.waiting == ["daily_metrics", "stats", "monthly_report"]
+
+
+def test_what_is_stale_is_launched_only_where_automation_is_off() -> None:
+    built = newest(**EVENTS, stg_zones=[(None, 6)], taxi_trips=[(MONTHS[0], 30), (MONTHS[1], 2)])
+    assert planned(built) == Plan()
+    assert list(planned(built, workspace=OFF).backfills["daily"]) == ["daily_metrics", "stats"]
