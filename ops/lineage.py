@@ -134,7 +134,7 @@ class Lineage:
                 wanted |= rebuild and self.outdated_by(*partition) is not None
                 wanted |= not found.isdisjoint([*required, *self.taken_along(*partition)])
                 there = all(one in found or (one in self.newest and not self.is_stale(*one)) for one in required)
-                there &= all((parent, None) in self.newest for parent in self.unpartitioned(name))
+                there &= all((one, None) in found or (one, None) in self.newest for one in self.unpartitioned(name))
                 if wanted and required and there:
                     found.add(partition)
                     due.setdefault(name, []).append(key)

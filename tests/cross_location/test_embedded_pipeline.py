@@ -82,6 +82,11 @@ def right(demo: Demo) -> RightAnswers:
     return RightAnswers(demo.state / "sample", "yellow", MONTHS)
 
 
+def ran(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    """The runs of a demo."""
+    return re.findall(r"  (.*): done in", ended.stdout)
+
+
 def summary(demo: Demo) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((demo.state / "summary.json").read_text())
     return loaded
@@ -156,7 +161,7 @@ def test_a_report_that_is_gone_is_made_again_alone(demo: Demo) -> None:
     was = page.read_text()
     page.unlink()
     ended = demo.make("demo")
-    assert re.findall(r"  (.*): done in", ended.stdout) == ["metrics of 2023-02"]
+    assert ran(ended) == ["dbt_location 2023-02"]
     assert (page.read_text(), demo.contents()) == (was, before)
 
 
@@ -197,6 +202,52 @@ def test_make_dev_serves_both_locations_and_the_links_to_the_reports_with_automa
     report = demo.state / "reports/2023-02.html"
     assert dev.metadata_url("monthly_report", "2023-02-01", "report") == report.as_uri()
     assert {status for location in loaded for status in dev.sensors(location).values()} == {"STOPPED"}
+
+
+def test_what_was_built_before_the_newest_zones_is_outdated_for_dagster_and_built_again_on_request(
+    demo: Demo, dev: Webserver
+) -> None:
+    made_from_zones = {"location_metrics", "zone_pickups", "zone_map", "monthly_report"}
+    assert outdated(dev) == set()
+    for location, asset in (("ingestion_location", "taxi_zones"), ("dbt_location", "stg_zones")):
+        assert dev.finished(dev.launch(location, [asset]))["status"] == "SUCCESS"
+    assert outdated(dev) == made_from_zones
+    again = demo.make("demo")
+    assert ran(again) == []
+    assert set(re.findall(r"  (\w+) [\d.-]+: built before the newest stg_zones", again.stdout)) == made_from_zones
+    rebuilt = demo.make("demo", "REBUILD=1")
+    days, *months = ran(rebuilt)
+    assert (days, months) == (
+        "dbt_location 2023-01-01 to 2023-03-31",
+        ["dbt_location 2023-01", "dbt_location 2023-02", "dbt_location 2023-03"],
+    )
+    assert outdated(dev) == set()
+
+
+def outdated(dev: Webserver) -> set[str]:
+    """The assets of which Dagster shows every partition as stale; of the others none is."""
+    nodes = dev.ask("query { assetNodes { assetKey { path } partitionKeys staleStatus } }")["assetNodes"]
+    found = set()
+    for node in nodes:
+        (asset,), keys = node["assetKey"]["path"], node["partitionKeys"]
+        statuses = {node["staleStatus"]}
+        if keys:
+            (found_node,) = dev.ask(
+                """query ($keys: [AssetKeyInput!], $partitions: [String!]!) {
+                  assetNodes(assetKeys: $keys) { staleStatusByPartition(partitions: $partitions) } }""",
+                keys=[node["assetKey"]],
+                partitions=keys,
+            )["assetNodes"]
+            statuses = set(found_node["staleStatusByPartition"])
+        assert statuses in ({"FRESH"}, {"STALE"}), asset
+        found |= {asset} if statuses == {"STALE"} else set()
+    return found
+
+
+def test_a_month_that_is_loaded_again_has_only_its_days_and_metrics_built_again(demo: Demo, dev: Webserver) -> None:
+    assert dev.finished(dev.launch_month("2023-01-01"))["status"] == "SUCCESS"
+    assert ran(demo.make("demo")) == ["dbt_location 2023-01-01 to 2023-01-31", "dbt_location 2023-01"]
+    assert ran(demo.make("demo")) == []
 
 
 def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the_months(demo: Demo) -> None:
