@@ -9,7 +9,7 @@ import pytest
 from ops.command import ROOT
 
 COMMANDS = """
-deploy rollback deployments status backup restore new-location remove-location check-location contract
+deploy rollback deployments status rebuild backup restore new-location remove-location check-location contract
 """
 
 
