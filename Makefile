@@ -18,13 +18,16 @@ CROSS := $(addprefix tests/,cross_location docs ops)
 # Those with data: they have a role in the warehouse, and run without Docker too.
 DATA_LOCATIONS := $(patsubst %/warehouse.sql,%,$(wildcard *_location/warehouse.sql))
 
+# What the shell sets for another Python would break every one here. Text is UTF-8, whatever the locale.
+$(foreach name,$(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES))),$(eval unexport $(name)))
+export PYTHONUTF8 := 1
+# With it, cd may lead out of this folder.
+unexport CDPATH
+
 # The first Python of 3.11 to 3.13 on this machine; PYTHON=… chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
-	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	"$$python" -E -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo "$$python" && break; done)
-
-# The embedded Postgres puts its lock file into /tmp without it, which is fine.
-export PYTHONWARNINGS := ignore:XDG_RUNTIME_DIR
 
 .PHONY: help
 help: ## List the commands
@@ -32,14 +35,16 @@ help: ## List the commands
 
 # --- virtual environments: one per location, from its own lock, and one for what they share -------------------------
 
-# $(call install,folder of the environment,lock); a location's package is installed from its folder too
+# $(call install,folder of the environment,locks,folder of a package). What pip prints is shown only if pip fails. It runs
+# as a module, because a script cannot name a Python whose path is long or has spaces.
+pip = "$(1)/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps
 define install
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or run make PYTHON=…"; exit 1; }
 	@echo "Installing $(2)" >&2
-	@test -x $(1)/.venv/bin/python || $(PYTHON) -m venv $(1)/.venv
-	@$(1)/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(2)
-	@test ! -d $(1)/src || $(1)/.venv/bin/pip install --quiet --disable-pip-version-check \
-		--no-deps --no-build-isolation --no-index --editable $(1)
+	@test -x $(1)/.venv/bin/pip || $(PYTHON) -m venv $(1)/.venv
+	@{ $(pip) --require-hashes $(2:%=--requirement %) $(if $(3),&& $(pip) --no-build-isolation --no-index --editable $(3)); } \
+		> $(1)/.venv/pip.log 2>&1 || { code=$$?; cat $(1)/.venv/pip.log; \
+		echo "pip could not install $(2). Its output is above and in $(1)/.venv/pip.log."; exit $$code; } >&2
 	@touch $@
 endef
 
@@ -50,10 +55,10 @@ endef
 .venv/.dev: tests/requirements.lock .venv/.demo
 	$(call install,.,$<)
 %_location/.venv/.run: %_location/requirements.lock %_location/pyproject.toml
-	$(call install,$*_location,$<)
+	$(call install,$*_location,$<,$*_location)
 .PRECIOUS: %_location/.venv/.run
 %_location/.venv/.dev: %_location/dev.lock %_location/.venv/.run
-	$(call install,$*_location,$<)
+	$(call install,$*_location,$<,$*_location)
 
 .PHONY: install install-dev
 install: .venv/.demo $(DATA_LOCATIONS:%=%/.venv/.run)
@@ -75,7 +80,7 @@ query: installed ## Print rows of the demo's warehouse as CSV (SQL="select …")
 	@.venv/bin/python -m demo query -- "$$SQL"
 dbt-docs: installed ## Write dbt's documentation of the models as one page, .demo/dbt_docs/static_index.html
 	@.venv/bin/python -m demo run sh -c 'cd dbt_location/analytics && ../.venv/bin/dbt --quiet docs generate \
-		--static --target-path "$(abspath $(or $(DEMO_STATE),.demo))/dbt_docs"'
+		--static --target-path "$$DEMO_STATE/dbt_docs"'
 	@echo "Written: $(or $(DEMO_STATE),.demo)/dbt_docs/static_index.html"
 assets: installed ## List every asset of the locations with data, with its location, partitions and upstream keys
 	@$(ops) contract
@@ -223,13 +228,8 @@ format: install-dev ## Format Python and SQL
 
 # --- measurements ----------------------------------------------------------------------------------------------------
 
-benchmarks/.venv/.run: benchmarks/requirements.lock ingestion_location/requirements.lock
-	@test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
-	@benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-		--requirement ingestion_location/requirements.lock --requirement $<
-	@benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check \
-		--no-deps --no-build-isolation --no-index --editable ingestion_location
-	@touch $@
+benchmarks/.venv/.run: ingestion_location/requirements.lock benchmarks/requirements.lock
+	$(call install,benchmarks,$^,ingestion_location)
 
 .PHONY: bench bench-ingest bench-windows bench-runs
 bench: bench-ingest bench-windows bench-runs ## Run all measurements, into benchmarks/results.json

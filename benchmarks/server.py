@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
-from demo.postgres import start_server
+from demo.server import start_server
 
 # Room for the write-ahead log of several loads, and no autovacuum: no checkpoint and no vacuum of earlier work falls
 # into a measurement.
@@ -45,11 +45,12 @@ def running() -> Iterator[tuple[Path, str]]:
         # Run by root, the server has another user, who reads files of this folder.
         root.chmod(0o755)
         data = root / "postgres"
-        with start_server(data), connect(str(data), "postgres") as connection, connection.cursor() as cursor:
+        with start_server(data) as socket, connect(socket, "postgres") as connection, connection.cursor() as cursor:
             for name, value in SETTINGS.items():
                 cursor.execute(f"alter system set {name} = '{value}'")
-        with start_server(data, cleanup_mode="delete"):
-            yield root, str(data)
+        # The settings need a start.
+        with start_server(data) as socket:
+            yield root, socket
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The command line of the pipeline without Docker: `python -m demo COMMAND`. The targets of the Makefile call it."""
 
 import csv
+import os
 import subprocess
 import sys
 from typing import Annotated
@@ -13,6 +14,7 @@ from demo.dev import dev
 from demo.postgres import STATE, running
 from demo.screenshots import take_pictures
 from ops.command import OpsError, printable
+from ops.environment import own_environment
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 # The arguments are those of another program.
@@ -55,7 +57,11 @@ app.command(context_settings=FORWARD)(dev)
 app.command("screenshots")(take_pictures)
 
 if __name__ == "__main__":
+    # Of this process too: it uses libpq and Dagster itself.
+    kept = own_environment()
+    os.environ.clear()
+    os.environ.update(kept)
     try:
         app(prog_name="python -m demo")
-    except (OpsError, psycopg2.Error) as error:
+    except (OpsError, PermissionError, psycopg2.Error) as error:
         sys.exit(printable(str(error).rstrip()))

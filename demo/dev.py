@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from datetime import date, timedelta
 from typing import Annotated
 
 import yaml
@@ -22,9 +22,12 @@ def dev(options: Annotated[list[str] | None, Argument()] = None) -> None:
     with running() as env:
         summary = STATE / "summary.json"
         if summary.exists():
-            # What is materialized in the UI is read from the demo's source, unless a setting says otherwise.
+            # The demo's source and range, unless a setting says otherwise.
             demo = json.loads(summary.read_text())
+            first, last = (date.fromisoformat(f"{demo['months'][number]['month']}-01") for number in (0, -1))
+            end = (last + timedelta(days=31)).replace(day=1)
             env = {"TLC_BASE_URL": demo["source"], "TLC_TAXI_TYPE": demo["taxi_type"], **env}
+            env = {"TAXI_START_DATE": f"{first}", "TAXI_END_DATE": f"{end}", **env}
         # A demo should not download files or launch runs that nobody asked for.
         env = {"TAXI_AUTOMATION": "off", **env}
         # Each location is loaded by its own Python, with its own packages.
@@ -38,13 +41,16 @@ def dev(options: Annotated[list[str] | None, Argument()] = None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # A session of its own: dagster gets a Ctrl-C only from here, and the warehouse stays up until it has ended.
         command = [
-            str(Path(sys.executable).with_name("dagster")),
+            sys.executable,
+            "-m",
+            "dagster",
             "dev",
             "--workspace",
             str(workspace),
             *(options or ()),
         ]
-        process = subprocess.Popen(command, env=env, start_new_session=True)
+        # In a folder without .env: dagster reads that of the working directory, which is the stack's in this one.
+        process = subprocess.Popen(command, cwd=env["DAGSTER_HOME"], env=env, start_new_session=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: process.terminate())
         sys.exit(process.wait())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ops.command import ROOT, OpsError
 from ops.contract.compare import Asset, breaches
+from ops.environment import own_environment
 from ops.locations import DATA_LOCATIONS, LocationError
 from ops.table import print_table
 
@@ -16,7 +17,7 @@ def check_settings() -> None:
 
 
 def describe_workspace(env: Mapping[str, str] | None = None) -> list[Asset]:
-    """Describes the assets of the locations with data; ``env`` None is this process's environment."""
+    """Describes the assets of the locations with data; ``env`` None is the project's own environment."""
     script = str(ROOT / "ops/contract/describe.py")
     assets: list[Asset] = []
     for location in DATA_LOCATIONS:
@@ -30,7 +31,7 @@ def describe_workspace(env: Mapping[str, str] | None = None) -> list[Asset]:
 def _python(location: str, env: Mapping[str, str] | None, *arguments: str) -> str:
     folder = ROOT / location
     command = [str(folder / ".venv/bin/python"), *arguments]
-    ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    ended = subprocess.run(command, cwd=folder, env=env or own_environment(), capture_output=True, text=True)
     if ended.returncode != 0:
         raise LocationError(ended.stderr.strip())
     return ended.stdout

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.postgres import socket_folder, start_server
+from demo.server import start_server
 from ops.command import ROOT
 from tests import warehouse_answers
 from tests.independent import RightAnswers
@@ -70,8 +70,8 @@ def demo(open_folder: Path) -> Iterator[Demo]:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (demo.state / "first.txt").write_text(ended.stdout)
     # Kept running for the queries of the tests; the commands that follow use it too.
-    with start_server(demo.state / "postgres") as server:
-        demo.connection = psycopg2.connect(host=socket_folder(server), dbname="warehouse", user="postgres")
+    with start_server(demo.state / "postgres") as host:
+        demo.connection = psycopg2.connect(host=host, dbname="warehouse", user="postgres")
         demo.connection.autocommit = True
         yield demo
         demo.connection.close()
