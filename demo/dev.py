@@ -42,6 +42,8 @@ def dev(options: Annotated[list[str] | None, Argument()] = None) -> None:
         # A session of its own: dagster gets a Ctrl-C only from here, and the warehouse stays up until it has ended.
         command = [
             sys.executable,
+            # It recommends a command that the demo has no use for.
+            "-Wignore:Function `dev_command` is superseded",
             "-m",
             "dagster",
             "dev",

@@ -5,8 +5,13 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+
+import psycopg2
 
 from demo.server import start_server
 from ops.command import ROOT, OpsError
@@ -53,5 +58,22 @@ def running() -> Iterator[dict[str, str]]:
             "REPORTS_DIR": str(REPORTS),
             "REPORTS_URL": REPORTS.as_uri(),
         }
+        _create_instance(settings)
         (STATE / "env").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
         yield {**own_environment(), "DEMO_STATE": str(STATE), **settings}
+
+
+def _create_instance(settings: Mapping[str, str]) -> None:
+    """Creates Dagster's tables, unless the last of them is there."""
+    dsn = f"host={settings['WAREHOUSE_HOST']} user=postgres dbname=dagster"
+    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("select to_regclass('job_ticks')")
+        if cursor.fetchone() != (None,):
+            return
+    import alembic.config
+    from dagster import DagsterInstance
+
+    # Alembic reads a % in the path of its own folder as syntax. Dagster's settings for it have no such syntax.
+    alembic.config.ConfigParser = partial(ConfigParser, interpolation=None)  # type: ignore[assignment, attr-defined]
+    os.environ.update(settings)
+    DagsterInstance.get().dispose()

@@ -54,8 +54,9 @@ def start_server(data: Path) -> Iterator[str]:
             # BlockingIOError: it has another user.
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _execute("pg_ctl", "stop", "--pgdata", str(data), "--mode", "fast", "--timeout", "120")
-                _remove_socket_folder(host)
+                if _running(data):
+                    _execute("pg_ctl", "stop", "--pgdata", str(data), "--mode", "fast", "--timeout", "120")
+                    _remove_socket_folder(host)
 
 
 def _running(data: Path) -> Path | None:
@@ -83,7 +84,7 @@ def _start(data: Path) -> Path:
     if not (data / "PG_VERSION").exists():
         _create(data)
     host = _make_socket_folder()
-    command = [INSTALLED / "bin/postgres", "-D", data, "-h", "", "-p", "5432", "-k", host]
+    command = [f"{INSTALLED}/bin/postgres", "-D", f"{data}", "-h", "", "-p", "5432", "-k", f"{host}"]
     log = data / "log"
     with log.open("a") as output:
         # A session of its own, so that Ctrl-C reaches the commands and not the server.
@@ -145,7 +146,7 @@ def _remove_socket_folder(folder: Path) -> None:
 
 
 def _execute(program: str, *arguments: str) -> None:
-    command = [INSTALLED / "bin" / program, *arguments]
+    command = [f"{INSTALLED}/bin/{program}", *arguments]
     ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **_as_user())
     if ended.returncode != 0:
         raise OpsError(f"{program} failed.\n{last_lines(ended.stdout)}")

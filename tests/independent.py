@@ -28,10 +28,11 @@ class RightAnswers:
     def __init__(self, folder: Path, taxi_type: str, months: Sequence[str]) -> None:
         self.duckdb = duckdb.connect()
         times = {"yellow": ("tpep", "lpep"), "green": ("lpep", "tpep")}[taxi_type]
+        files = f"{folder}/trip-data/{taxi_type}_tripdata_".replace("'", "''")
         selects = " union all by name ".join(
             f"select *, '{month}' as month, null::timestamp as {times[1]}_pickup_datetime, "
             f"null::timestamp as {times[1]}_dropoff_datetime "
-            f"from '{folder}/trip-data/{taxi_type}_tripdata_{month}.parquet'"
+            f"from '{files}{month}.parquet'"
             for month in months
         )
         self.duckdb.execute(f"create view files as {selects}")

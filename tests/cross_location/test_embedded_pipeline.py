@@ -35,14 +35,35 @@ TABLES = (
 )
 
 
-class Demo:
-    """The demo, with its state in a folder of its own."""
+# What people have set for other work. Each of these values breaks a program that sees it.
+FOREIGN = {
+    **dict.fromkeys(("PGHOST", "PGHOSTADDR"), "203.0.113.1"),
+    **dict.fromkeys(("PGPORT", "WAREHOUSE_PORT", "PGSERVER_POSTGRES_VERSION"), "1"),
+    **dict.fromkeys(("PGUSER", "PGDATABASE", "PGSERVICE", "WAREHOUSE_USER", "WAREHOUSE_DATABASE"), "missing"),
+    **{"PGOPTIONS": "-c missing=1", "PGSSLMODE": "wrong", "PGREQUIREPEER": "missing", "PGDATA": "/nonexistent"},
+    **{"PGPASSFILE": "/nonexistent", "PGCLIENTENCODING": "wrong", "PGTZ": "wrong", "PGDATESTYLE": "wrong"},
+    **{"LC_ALL": "xx_XX.UTF-8", "LANG": "xx_XX.UTF-8", "TZ": "wrong/zone"},
+    **dict.fromkeys(("DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_STATE", "DBT_TARGET_PATH"), "/nonexistent"),
+    **{"DBT_TARGET": "missing", "DBT_PROFILE": "missing", "DBT_EMPTY": "1", "DBT_WARN_ERROR": "1"},
+    **{"DAGSTER_HOME": "/nonexistent", "DAGSTER_POSTGRES_URL": "postgresql://203.0.113.1/"},
+    **{"DAGSTER_DBT_PARSE_PROJECT_ON_LOAD": "1", "REPORTS_DIR": "relative", "MPLBACKEND": "wrong"},
+    **{"PYTHONHOME": "/nonexistent", "PYTHONSTARTUP": "/nonexistent", "PYTHONSAFEPATH": "1"},
+}
 
-    def __init__(self, state: Path) -> None:
-        self.state = state
+
+class Demo:
+    """The demo, with its state in a folder of its own, whose name a shell, a URL or a format could misread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = folder / "it's 100 %41 é"
         unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_BASE_URL", "TLC_TAXI_TYPE", "TAXI_AUTOMATION"}
-        self.env = {name: value for name, value in os.environ.items() if name not in unset}
-        self.env["DEMO_STATE"] = str(state)
+        self.env = {name: value for name, value in os.environ.items() if name not in unset} | FOREIGN
+        # Modules of other work, which fail when they are imported.
+        modules = folder / "modules"
+        modules.mkdir()
+        for name in ("dagster", "dbt", "psycopg2", "yaml"):
+            (modules / f"{name}.py").write_text("raise ImportError(__file__)")
+        self.env |= {"DEMO_STATE": str(self.state), "PYTHONPATH": str(modules)}
         self.connection: psycopg2.extensions.connection
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -69,6 +90,7 @@ def demo(open_folder: Path) -> Iterator[Demo]:
     ended = demo.make("demo")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (demo.state / "first.txt").write_text(ended.stdout)
+    (demo.state / "first_errors.txt").write_text(ended.stderr)
     # Kept running for the queries of the tests; the commands that follow use it too.
     with start_server(demo.state / "postgres") as host:
         demo.connection = psycopg2.connect(host=host, dbname="warehouse", user="postgres")
@@ -149,6 +171,23 @@ def test_the_output_says_that_the_data_is_made_up(demo: Demo) -> None:
     assert "SAMPLE DATA, made up" in (demo.state / "first.txt").read_text()
 
 
+def test_the_demo_prints_its_steps_and_nothing_else(demo: Demo) -> None:
+    lines = (demo.state / "first.txt").read_text().partition("\n\n")[0].splitlines()
+    steps = [line for line in lines if not re.fullmatch(r"  [\w -]+: done in [\d.]+ s", line)]
+    assert steps == [
+        "Starting the embedded Postgres",
+        "Loading both code locations",
+        "No TLC_BASE_URL is set: using SAMPLE DATA, made up",
+        f"Loading 3 months from {(demo.state / 'sample').as_uri()}",
+        "Building 90 days",
+        "Building the metrics of 3 months",
+    ]
+    # Of an installation, and of a shell whose locale is missing.
+    expected = r"Installing \S+|.* warning: setlocale: .*"
+    errors = (demo.state / "first_errors.txt").read_text().splitlines()
+    assert [line for line in errors if not re.fullmatch(expected, line)] == []
+
+
 def test_a_second_demo_runs_nothing_and_changes_nothing(demo: Demo) -> None:
     before = demo.contents()
     ended = demo.make("demo")
@@ -171,13 +210,19 @@ def test_make_dbt_docs_writes_one_page_about_every_model(demo: Demo) -> None:
     assert all(f"model.analytics.{model}" in page for model in ("stg_trips", "daily_metrics", "location_metrics"))
 
 
-@pytest.fixture
-def dev(demo: Demo) -> Iterator[Webserver]:
+@pytest.fixture(scope="module")
+def dev(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
+    folder = tmp_path_factory.mktemp("settings")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    (folder / ".env").write_text("TAXI_AUTOMATION=on\nTAXI_END_DATE=2023-02-01\nTLC_BASE_URL=http://sample:8000\n")
     command = [str(ROOT / ".venv/bin/python"), "-m", "demo", "dev", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, env=demo.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # In a folder with settings of the stack. PYTHONPATH names the module demo, which is in another folder then.
+    env = {name: value for name, value in demo.env.items() if not name.startswith("PYTHON")} | {"PYTHONPATH": str(ROOT)}
+    output = demo.state / "dev.txt"
+    with output.open("w") as printed:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=printed, stderr=printed)
     webserver = Webserver(f"http://127.0.0.1:{port}")
 
     def answers() -> bool | None:
@@ -191,6 +236,19 @@ def dev(demo: Demo) -> Iterator[Webserver]:
     yield webserver
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
+
+
+def test_a_start_of_make_dev_prints_where_the_ui_is_and_no_warning(demo: Demo, dev: Webserver) -> None:
+    output = demo.state / "dev.txt"
+    wait_for("the line of each service", 60, lambda: output.read_text().count("\n") >= 3 or None)
+    printed = re.sub(r"\x1b\[\d+m", "", output.read_text())
+    lines = [re.sub(r".* - dagster[\w.-]* - INFO - ", "", line) for line in printed.splitlines()]
+    # Of the services, the one that is up first prints first.
+    assert sorted(re.sub(r"(\[.*\]|\d+$)", "…", line) for line in lines) == [
+        "Instance is configured with the following daemons: …",
+        "Launching Dagster services...",
+        f"Serving dagster-webserver on {dev.url} in process …",
+    ]
 
 
 def test_make_dev_serves_both_locations_and_the_links_to_the_reports_with_automation_off(

@@ -26,7 +26,8 @@ def python_of(version: str) -> str | None:
 
 @pytest.fixture
 def clone(open_folder: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(dir=open_folder))
+    """A clone in a folder whose name a shell, make, a URL or a format could misread."""
+    folder = Path(tempfile.mkdtemp(dir=open_folder)) / "it's 100 %41 é"
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     return folder
 

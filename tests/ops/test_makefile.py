@@ -1,8 +1,11 @@
-"""The Makefile hands its arguments to the tool as values: nothing in them is executed, and none changes its meaning."""
+"""The Makefile hands its arguments to the tool as values, never as shell text, and shows of pip what matters."""
 
+import hashlib
 import os
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,35 @@ def test_the_loss_of_data_is_confirmed_with_1(folder: Path) -> None:
         "--",
         "x_location",
     ]
+
+
+def install(folder: Path, lock: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Installs a lock into a new environment by a pip that knows no index and warns of its settings."""
+    shutil.rmtree(folder / ".venv")
+    (folder / "ops/requirements.lock").write_text(lock)
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"/nonexistent {folder}", "PIP_CONFIG_FILE": os.devnull, **env}
+    command = ["make", ".venv/.ops", f"PYTHON={sys.executable}"]
+    return subprocess.run(command, cwd=folder, env=os.environ | settings, capture_output=True, text=True)
+
+
+def test_an_installation_prints_one_line_whatever_pip_warns_of(folder: Path) -> None:
+    name = "nothing-1-py3-none-any.whl"
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        wheel.writestr("nothing-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1\n")
+        wheel.writestr("nothing-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("nothing-1.dist-info/RECORD", "")
+    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    ended = install(folder, f"nothing==1 --hash=sha256:{digest}", PYTHONHOME="/nonexistent", PYTHONPATH="/nonexistent")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "Installing ops/requirements.lock\n")
+    assert "/nonexistent" in (folder / ".venv/pip.log").read_text()
+
+
+def test_an_installation_that_fails_prints_what_pip_said_the_path_of_its_log_and_its_exit_code(folder: Path) -> None:
+    ended = install(folder, f"missing==1 --hash=sha256:{'0' * 64}")
+    assert "No matching distribution found for missing==1" in ended.stderr
+    assert "pip could not install ops/requirements.lock. Its output is above and in ./.venv/pip.log." in ended.stderr
+    assert ended.stderr.endswith("Error 1\n")
+    assert not (folder / ".venv/.ops").exists()
 
 
 @pytest.mark.parametrize("value", HOSTILE[:7])
