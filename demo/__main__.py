@@ -1,6 +1,7 @@
 """The command line of the pipeline without Docker: `python -m demo COMMAND`. The targets of the Makefile call it."""
 
 import csv
+import fcntl
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typer import Option
 from demo.dev import dev
 from demo.postgres import STATE, running
 from demo.screenshots import take_pictures
-from ops.command import OpsError, printable
+from ops.command import OpsError, log, printable
 from ops.environment import own_environment
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -26,7 +27,14 @@ def demo(rebuild: Annotated[bool, Option(help="Also build again what is older th
     """Load the months, build the days and the metrics of the months, and print a summary. Skips what is up to date."""
     from demo.demo import main
 
-    main(rebuild)
+    STATE.mkdir(parents=True, exist_ok=True)
+    with (STATE / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log("Waiting for the end of another make demo")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        main(rebuild)
 
 
 @app.command()

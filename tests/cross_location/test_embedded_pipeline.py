@@ -1,5 +1,6 @@
 """`make demo` and the commands around it, run as a user runs them, on sample files in a folder of their own."""
 
+import fcntl
 import json
 import os
 import re
@@ -192,6 +193,22 @@ def test_a_second_demo_runs_nothing_and_changes_nothing(demo: Demo) -> None:
     before = demo.contents()
     ended = demo.make("demo")
     assert (ended.returncode, "done in" in ended.stdout, demo.contents()) == (0, False, before)
+
+
+def test_a_demo_waits_for_the_end_of_another_one_in_the_same_folder(demo: Demo) -> None:
+    with (demo.state / "demo.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = subprocess.Popen(["make", "demo"], cwd=ROOT, env=demo.env, stdout=subprocess.PIPE, text=True)
+        assert second.stdout
+        assert second.stdout.readline() == "Waiting for the end of another make demo\n"
+    assert "built already" in second.communicate()[0]
+    assert second.returncode == 0
+
+
+def test_a_shell_reads_the_environment_of_the_demo(demo: Demo) -> None:
+    script = 'set -a; . "$DEMO_STATE/env"; printf "%s\n%s" "$DAGSTER_HOME" "$REPORTS_DIR"'
+    shell = subprocess.run(["sh", "-c", script], env=demo.env, capture_output=True, text=True, check=True)
+    assert shell.stdout.splitlines() == [f"{demo.state}/dagster_home", f"{demo.state}/reports"]
 
 
 def test_a_report_that_is_gone_is_made_again_alone(demo: Demo) -> None:
