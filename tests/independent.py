@@ -28,17 +28,17 @@ class RightAnswers:
     def __init__(self, folder: Path, taxi_type: str, months: Sequence[str]) -> None:
         self.duckdb = duckdb.connect()
         times = {"yellow": ("tpep", "lpep"), "green": ("lpep", "tpep")}[taxi_type]
-        files = f"{folder}/trip-data/{taxi_type}_tripdata_".replace("'", "''")
+        source = str(folder).replace("'", "''")
         selects = " union all by name ".join(
             f"select *, '{month}' as month, null::timestamp as {times[1]}_pickup_datetime, "
             f"null::timestamp as {times[1]}_dropoff_datetime "
-            f"from '{files}{month}.parquet'"
+            f"from '{source}/trip-data/{taxi_type}_tripdata_{month}.parquet'"
             for month in months
         )
         self.duckdb.execute(f"create view files as {selects}")
         self.duckdb.execute(TRIPS)
         self.duckdb.execute(
-            f"create view zones as select * from read_csv('{folder}/misc/taxi_zone_lookup.csv', all_varchar=true)"
+            f"create view zones as select * from read_csv('{source}/misc/taxi_zone_lookup.csv', all_varchar=true)"
         )
 
     def _rows(self, query: str) -> list[Row]:
