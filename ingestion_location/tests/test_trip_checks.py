@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from ingestion_location.defs.trips.checks import CHECKS, evaluate
 from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
-from ingestion_location.defs.trips.trip_stats import Absurd
+from ingestion_location.defs.trips.trip_schema import Absurd
 
 BY_DAY = {date(2023, 2, day): 10 for day in range(1, 29)}
 

@@ -97,6 +97,16 @@ def test_a_missing_value_stays_missing_whatever_its_type(kind: pa.DataType) -> N
     assert canonical(one_trip(passenger_count=pa.array([None], kind))).column("passenger_count").to_pylist() == [None]
 
 
+@pytest.mark.parametrize(
+    ("amount", "absurd"), [(10_000.0, set()), (-10_000.5, {"total_amount"}), (1e300, {"total_amount"}), (None, set())]
+)
+def test_a_column_with_an_absurd_number_is_noted_and_the_number_kept(amount: float | None, absurd: set[str]) -> None:
+    batch = pa.RecordBatch.from_pydict(one_trip(total_amount=pa.array([amount], pa.float64())))
+    mapping = map_columns("file", batch.schema.names)
+    assert to_canonical(batch, mapping).column("total_amount").to_pylist() == [amount]
+    assert mapping.absurd == absurd
+
+
 DECIMALS = (
     [pa.decimal32(precision, scale) for precision in range(1, 10) for scale in range(precision + 1)]
     + [pa.decimal64(precision, scale) for precision in range(1, 19) for scale in range(precision + 1)]

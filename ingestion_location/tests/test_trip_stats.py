@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 from ingestion_location.defs.trips.trip_schema import ARROW_SCHEMA
-from ingestion_location.defs.trips.trip_stats import Absurd, TripStats
+from ingestion_location.defs.trips.trip_stats import TripStats
 
 
 def stats(*batches: list[dict[str, Any]], schema: pa.Schema = ARROW_SCHEMA) -> TripStats:
@@ -43,14 +43,6 @@ def test_nulls_are_counted_per_column() -> None:
 def test_a_column_that_the_file_lacks_is_null_in_every_trip() -> None:
     schema = pa.schema([ARROW_SCHEMA.field("pickup_datetime")])
     assert stats([trip(1), trip(2)], schema=schema).nulls["tip_amount"] == 2
-
-
-def test_absurd_numbers_are_counted_per_column_and_the_largest_is_kept_with_its_sign() -> None:
-    counted = stats(
-        [trip(1, total_amount=10_000.0), trip(1, total_amount=-10_000.5), trip(1, trip_distance=259_777.0)],
-        [trip(2, total_amount=-1e300, extra=500.0), trip(2, total_amount=20_000.0), trip(2)],
-    )
-    assert counted.absurd == {"total_amount": Absurd(3, -1e300), "extra": Absurd(1, 500.0)}
 
 
 def test_no_trips_have_no_first_and_no_last() -> None:

@@ -11,8 +11,7 @@ import psycopg2
 import pyarrow as pa
 import pytest
 from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, trips_by_day
-from ingestion_location.defs.trips.trip_schema import ARROW_SCHEMA, COLUMNS
-from ingestion_location.defs.trips.trip_stats import Absurd
+from ingestion_location.defs.trips.trip_schema import ARROW_SCHEMA, COLUMNS, Absurd
 from ingestion_location.progress import Phases
 from ingestion_location.warehouse import Warehouse
 
@@ -142,11 +141,14 @@ def test_the_trips_of_each_day_are_counted_and_a_day_without_trips_is_zero(wareh
     assert list(by_day.values()) == [2, *[0] * 30]
 
 
-def test_a_loaded_month_has_the_absurd_numbers_that_its_load_counted(warehouse: Warehouse) -> None:
-    trips = batch(JANUARY[0], total_amount=-20_000.0), batch(JANUARY[0], total_amount=15_000.0, trip_distance=9.0)
+def test_absurd_numbers_of_a_month_are_counted_per_column_and_the_largest_is_kept_with_its_sign(
+    warehouse: Warehouse,
+) -> None:
+    # The last one is a stray, the first one exactly the bound.
+    amounts = [(JANUARY, 10_000.0), (JANUARY, -10_000.5), (JANUARY, 10_000.2), (FEBRUARY, 1e9)]
+    load(warehouse, JANUARY, *[batch(month[0], total_amount=amount) for month, amount in amounts])
     with warehouse.transaction() as connection, connection.cursor() as cursor:
-        stats, _ = replace_month(connection, trips, ARROW_SCHEMA, *JANUARY, Phases(lambda line: None))
-        assert absurd_numbers(cursor, *JANUARY) == stats.absurd == {"total_amount": Absurd(2, -20_000.0)}
+        assert absurd_numbers(cursor, *JANUARY) == {"total_amount": Absurd(2, -10_000.5)}
 
 
 def test_a_month_of_an_earlier_version_shows_its_nan_as_absurd(warehouse: Warehouse) -> None:

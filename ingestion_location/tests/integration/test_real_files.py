@@ -43,9 +43,10 @@ def load(month: str, warehouse: Warehouse) -> LoadedMonth:
 def test_a_real_month_has_its_known_rows_strays_and_nulls(
     warehouse: Warehouse, query: Any, month: str, rows: int, strays: int, without_passengers: int
 ) -> None:
-    record = load(month, warehouse).file
+    loaded = load(month, warehouse)
+    record = loaded.file
     assert (record.rows, record.strays) == (rows, strays)
-    assert (record.unknown_columns, record.missing_columns) == ([], [])
+    assert (record.unknown_columns, record.missing_columns, loaded.absurd) == ([], [], {})
     assert query(
         "select count(*), count(*) filter (where passenger_count is null) from ("
         " select passenger_count from raw_taxis.trips union all select passenger_count from raw_taxis.stray_trips) as t"

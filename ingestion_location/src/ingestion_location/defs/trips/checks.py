@@ -8,8 +8,7 @@ from typing import Any
 import dagster as dg
 
 from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
-from ingestion_location.defs.trips.trip_schema import BOUNDS
-from ingestion_location.defs.trips.trip_stats import Absurd
+from ingestion_location.defs.trips.trip_schema import BOUNDS, Absurd
 
 ASSET = dg.AssetKey("taxi_trips")
 # Neighbouring months of the TLC's files differ by less than this factor, except for March and April 2020.

@@ -9,8 +9,8 @@ from ingestion_location.defs.trips import trip_ledger
 from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, trips_by_day
 from ingestion_location.defs.trips.trip_file import TripFile
 from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
-from ingestion_location.defs.trips.trip_schema import TripFileError
-from ingestion_location.defs.trips.trip_stats import Absurd, TripStats
+from ingestion_location.defs.trips.trip_schema import Absurd, TripFileError
+from ingestion_location.defs.trips.trip_stats import TripStats
 from ingestion_location.progress import Log, Phases, Progress
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
@@ -96,8 +96,11 @@ def load_month(
             total_trips = trip_ledger.total_trips(cursor)
         with phases.phase("commit"):
             connection.commit()
+        with connection.cursor() as cursor:
+            # After the commit, as it reads the month, and hardly ever needed.
+            absurd = absurd_numbers(cursor, start, end) if mapping.absurd else {}
     by_day = stats.by_day(month, end.date())
-    return LoadedMonth(file, neighbours, by_day, stats.absurd, total_trips, stats, phases.seconds)
+    return LoadedMonth(file, neighbours, by_day, absurd, total_trips, stats, phases.seconds)
 
 
 def refuse_other_month(url: str, month: date, trips: int, strays: int) -> None:

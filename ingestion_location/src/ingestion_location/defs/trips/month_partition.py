@@ -13,8 +13,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from ingestion_location.binary_copy import copy_batches
 from ingestion_location.defs.trips.trip_file import split_strays
 from ingestion_location.defs.trips.trip_ledger import TRIP_FILES
-from ingestion_location.defs.trips.trip_schema import BOUNDS, COLUMNS
-from ingestion_location.defs.trips.trip_stats import Absurd, TripStats
+from ingestion_location.defs.trips.trip_schema import BOUNDS, COLUMNS, Absurd
+from ingestion_location.defs.trips.trip_stats import TripStats
 from ingestion_location.locks import take_lock
 from ingestion_location.progress import Log, Phases
 

@@ -2,38 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion_location.defs.trips.trip_schema import BOUNDS, COLUMNS, magnitudes
+from ingestion_location.defs.trips.trip_schema import COLUMNS
 
 _EPOCH = date(1970, 1, 1)
 _DAY = timedelta(days=1) // timedelta(microseconds=1)
 
 
-@dataclass(frozen=True)
-class Absurd:
-    """The absurd numbers of a column: how many trips have one, and the one of the largest magnitude."""
-
-    trips: int
-    largest: float
-
-
 class TripStats:
-    """Counts over the trips of a month.
-
-    Attributes:
-        nulls: number of nulls per nullable column.
-        absurd: absurd numbers per column that has any.
-    """
+    """Counts over the trips of a month; ``nulls`` is the number of nulls per nullable column."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.nulls = {column.name: 0 for column in COLUMNS if column.name != "pickup_datetime"}
-        self.absurd: dict[str, Absurd] = {}
         self.first_pickup: datetime | None = None
         self.last_pickup: datetime | None = None
         self._by_day: Counter[int] = Counter()
@@ -50,12 +35,6 @@ class TripStats:
         present = set(batch.schema.names)
         for name in self.nulls:
             self.nulls[name] += batch.column(name).null_count if name in present else batch.num_rows
-        for name, bound in BOUNDS.items():
-            if name in present and (sizes := magnitudes(batch.column(name))).max() > bound:
-                known = self.absurd.get(name, Absurd(0, 0.0))
-                largest = batch.column(name)[int(sizes.argmax())].as_py()
-                trips = known.trips + int((sizes > bound).sum())
-                self.absurd[name] = Absurd(trips, max(known.largest, largest, key=abs))
         pickup = batch.column("pickup_datetime")
         ends = pc.min_max(pickup)
         first, last = ends["min"].as_py(), ends["max"].as_py()
