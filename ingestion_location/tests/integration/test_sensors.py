@@ -1,5 +1,6 @@
 """The sensors request what is new at the source, on a real server and the ledger in a real Postgres."""
 
+import os
 import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -504,13 +505,17 @@ def test_a_month_that_the_warehouse_lost_is_loaded_again(trips: Location, query:
 def test_a_changed_file_that_is_refused_is_requested_once_and_the_month_stays(
     trips: Location, write_trips: Callable[..., Path], query: Any
 ) -> None:
+    def publish(second: int, *content: dict[str, Any]) -> None:
+        # A file of a folder has its time, in seconds, as its version.
+        os.utime(write_trips("2023-01", *content) / path(JANUARY)[1:], (second, second))
+
     assert trips.turn()
-    write_trips("2023-01", *[OTHER_MONTH] * 9, TRIP)
+    publish(1, *[OTHER_MONTH] * 9, TRIP)
     assert not trips.turn()
     assert query("select count(*) from raw_taxis.trips") == [(1,)]
     assert trips.tick() == []
     assert "1 requested before and not loaded, launch by hand (last run FAILURE) (2023-01)" in trips.found
-    write_trips("2023-01", *[TRIP] * 30)
+    publish(2, *[TRIP] * 30)
     assert trips.turn()
     assert query("select count(*) from raw_taxis.trips") == [(30,)]
 
