@@ -336,6 +336,15 @@ def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the
     assert demo.contents() == before
 
 
+def test_a_password_of_the_source_is_neither_printed_nor_kept(demo: Demo) -> None:
+    ended = demo.make("demo", "TLC_BASE_URL=http://user:s3cr3t@127.0.0.1:9")
+    assert "months from http://127.0.0.1:9\n" in ended.stdout
+    assert "make demo stopped: http://127.0.0.1:9/" in ended.stderr
+    assert "s3cr3t" not in ended.stdout + ended.stderr
+    kept = [path for path in demo.state.rglob("*") if path.is_file() and b"s3cr3t" in path.read_bytes()]
+    assert kept == []
+
+
 def test_a_wrong_setting_stops_the_demo_with_its_name(demo: Demo) -> None:
     ended = demo.make("demo", "TLC_TAXI_TYPE=blue")
     assert ended.returncode != 0
