@@ -112,11 +112,8 @@ def materialize(job: Job, env: Mapping[str, str]) -> None:
     log(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
 
 
-def loads(instance: DagsterInstance, lineage: Lineage, base_url: str, taxi_type: str) -> Iterator[Job]:
+def loads(instance: DagsterInstance, lineage: Lineage, source: str, taxi_type: str) -> Iterator[Job]:
     """Yields the loads of what is made from nothing else and is missing or did not come from this source."""
-    # The password of a source is in its requests only.
-    parts = urlsplit(base_url)
-    source = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     for asset in lineage.assets.values():
         for key in asset.every_key if not asset.parents else ():
             name = f"{asset.key} {(key or '')[:7]}".strip()
