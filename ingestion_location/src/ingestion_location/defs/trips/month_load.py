@@ -110,7 +110,7 @@ def refuse_other_month(url: str, month: date, trips: int, strays: int) -> None:
         return
     raise TripFileError(
         f"{url}: {trips:,} of its {rows:,} trips were picked up in {month:%Y-%m}, and {strays:,} outside of it or at "
-        f"an unknown time. The file of a month has a trip of it, and at most {MOST_STRAYS:.0%} outside. The month that "
+        f"an unknown time. A month's file has trips of the month, and at most {MOST_STRAYS:.0%} others. The month that "
         "was there stays. Check what the source has at this address. If the file is right, launch the run with the "
         # YAML in one line, so that it can be copied from wherever the message is shown.
         "config {ops: {taxi_trips: {config: {accept_strays: true}}}}."

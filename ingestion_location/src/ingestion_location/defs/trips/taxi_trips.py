@@ -83,8 +83,8 @@ def taxi_trips(
             record = True
     for name, absurd in month.absurd.items():
         context.log.warning(
-            f"{month.file.url}: column {name}: {absurd.trips:,} trips have more than {BOUNDS[name]:,.0f}, the most is "
-            f"{absurd.largest:,}. They are loaded and in all sums."
+            f"{month.file.url}: column {name}: numbers beyond {BOUNDS[name]:,.0f} in {absurd.trips:,} of the trips, "
+            f"the largest {absurd.largest:,}. They are loaded and in all sums."
         )
     checks = evaluate(month.file, month.neighbours, month.by_day, absurd=month.absurd)
     if record:
