@@ -135,6 +135,7 @@ class Stack:
     def build(self) -> None:
         """Builds the images, tagged with the stack's name."""
         self.command("docker", "compose", "--profile", "sample", "build", **self._settings)
+        self._has_images = True
 
     def _make_images(self) -> None:
         """Builds the images, or tags those that are built. Every stack has tags of its own, which it may move."""
@@ -144,9 +145,9 @@ class Stack:
                 name, _, tag = image.rpartition(":")
                 if tag == PROJECT:
                     self.command("docker", "image", "tag", f"{name}:{IMAGES}", image)
+            self._has_images = True
         else:
             self.build()
-        self._has_images = True
 
     def down(self) -> None:
         self._running = None

@@ -124,6 +124,8 @@ class Deploys:
 @pytest.fixture(scope="module")
 def deploys(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploys]:
     """An empty stack with the zones loaded, and commands that leave the settings of this clone alone."""
+    # Compose labels an image with the stack, so `make up` would replace the images that all stacks have in common.
+    project.build()
     project.start_empty()
     before = dict(project.env)
     env_file = tmp_path_factory.mktemp("settings") / "settings.env"
