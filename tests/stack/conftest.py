@@ -176,6 +176,7 @@ class Stack:
     def _keep_logs(self) -> None:
         """Appends what all services printed to a file in .demo, for whoever looks into a failure."""
         logs = self.command("docker", "compose", "--profile", "sample", "logs", "--no-color")
+        (ROOT / ".demo").mkdir(exist_ok=True)
         with (ROOT / ".demo" / f"{PROJECT}.log").open("a") as file:
             file.write(logs)
 
