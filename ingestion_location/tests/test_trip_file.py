@@ -173,6 +173,21 @@ def test_a_column_of_a_type_that_does_not_fit_is_refused_before_it_is_decoded() 
         TripFile(file, "january.parquet")
 
 
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_a_text_arrives_in_every_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str, kind: pa.DataType) -> None:
+    monkeypatch.setattr(trip_file, "BATCH_ROWS", 30)
+    monkeypatch.setattr(trip_file, "FEW_ROWS", 7)
+    column = TRIP.schema.get_field_index("store_and_fwd_flag")
+    texts = [["Y", "N", None, ""][number % 4] for number in range(100)]
+    table = TRIP.take([0] * 100).set_column(column, "store_and_fwd_flag", pa.array(texts, kind))
+    others = [name for name in table.column_names if name != "store_and_fwd_flag"]
+    encodings = {"store_and_fwd_flag": encoding}
+    pq.write_table(table, file := io.BytesIO(), use_dictionary=others, column_encoding=encodings, row_group_size=40)
+    found = [text for batch in TripFile(file, "x").batches() for text in batch.column("store_and_fwd_flag").to_pylist()]
+    assert found == texts
+
+
 class KeyClient(KmsClient):  # type: ignore[misc]
     """Keeps a key by writing it down."""
 

@@ -16,6 +16,8 @@ from ingestion_location.load_errors import check_bound, misfit_of
 
 # Rows decoded and cast at a time.
 BATCH_ROWS = 16_384
+# The same for texts that are not a dictionary, of which each may be large.
+FEW_ROWS = 512
 # Bytes read from a column chunk at a time: a file with a single row group does not have to fit into memory.
 BUFFER_BYTES = 1 << 18
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
@@ -44,26 +46,12 @@ class TripFile:
             pa.RecordBatch.from_pylist([], pa.schema([schema.field(each) for each in self._columns])), self.mapping
         )
         self._texts = [each for each in self._columns if _is_text(schema.field(each).type)]
-        with _reading(name):
-            self._parquet = pq.ParquetFile(
-                file,
-                metadata=metadata,
-                # As a dictionary a text that is repeated is in memory once.
-                read_dictionary=self._texts,
-                buffer_size=BUFFER_BYTES,
-                pre_buffer=False,
-                page_checksum_verification=True,
-            )
+        self._file = file
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yields the trips in the order of the file, in batches of the mapping's schema, or raises a LoadError."""
         name = self.mapping.file
-        reader = self._parquet.iter_batches(
-            batch_size=BATCH_ROWS,
-            columns=self._columns,
-            # Decoding has a thread already (binary_copy.py); more threads would compete with the server for its core.
-            use_threads=False,
-        )
+        reader = self._decoded()
         rows = 0
         while rows <= self.rows:
             with _reading(name):
@@ -77,8 +65,38 @@ class TripFile:
         if rows != self.rows:
             raise TripFileError(f"{name}: {_damaged(f'{rows:,} rows decoded, {self.rows:,} announced')}")
 
-    def _check_texts(self, array: pa.DictionaryArray, column: str, rows_before: int) -> None:
+    def _decoded(self) -> Iterator[pa.RecordBatch]:
+        """Yields the batches as they are in the file, with texts as dictionaries: one that is repeated is there once.
+
+        Arrow cannot make them of all encodings. From where it fails the texts are decoded one by one, in small batches.
+        """
+        done = 0
+        for texts, most_rows in ((self._texts, BATCH_ROWS), ([], FEW_ROWS)):
+            parquet = pq.ParquetFile(
+                self._file,
+                read_dictionary=texts,
+                buffer_size=BUFFER_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            )
+            # Decoding has a thread already (binary_copy.py); more threads would compete with the server for its core.
+            reader = parquet.iter_batches(batch_size=most_rows, columns=self._columns, use_threads=False)
+            skip = done
+            try:
+                for batch in reader:
+                    new = batch.slice(min(skip, batch.num_rows))
+                    skip -= batch.num_rows - new.num_rows
+                    if new.num_rows:
+                        done += new.num_rows
+                        yield new
+                return
+            except OSError as error:
+                if not texts or "Not yet implemented" not in str(error):
+                    raise
+
+    def _check_texts(self, array: pa.Array, column: str, rows_before: int) -> None:
         """Refuses a text that is too long, or that Postgres cannot store."""
+        array = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
         texts = array.dictionary
         # Arrow does not check the codes of a damaged file, and reads what is elsewhere in memory.
         last = pc.max(array.indices).as_py()
