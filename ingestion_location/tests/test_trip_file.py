@@ -12,7 +12,7 @@ from helpers.eras import ERAS, table_of
 from ingestion_location.defs.trips import trip_file
 from ingestion_location.defs.trips.trip_file import TripFile
 from ingestion_location.defs.trips.trip_schema import TripFileError
-from ingestion_location.load_errors import OutOfBounds
+from ingestion_location.load_errors import LoadError, OutOfBounds
 from pyarrow.parquet.encryption import CryptoFactory, EncryptionConfiguration, KmsClient, KmsConnectionConfig
 
 TRIP = table_of(ERAS["yellow", "2023-02"])
@@ -163,6 +163,16 @@ def test_a_long_text_that_is_repeated_is_refused_before_it_takes_its_space_in_ev
     with pytest.raises(OutOfBounds, match=r"column store_and_fwd_flag, row 10: .* TLC_MAX_TEXT_BYTES=1000 is the most"):
         rows(file.getvalue())
     assert pa.default_memory_pool().max_memory() < 500_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("a\0", "has a NUL character"), ("x" * 2_000, "TLC_MAX_TEXT_BYTES=1000")]
+)
+def test_a_name_of_a_column_that_the_ledger_cannot_store_is_refused(name: str, message: str) -> None:
+    file = io.BytesIO()
+    pq.write_table(TRIP.append_column(name, pa.array([1])), file)
+    with pytest.raises(LoadError, match=rf"^january\.parquet: the name of column {TRIP.num_columns + 1}.*{message}"):
+        TripFile(file, "january.parquet")
 
 
 def test_a_column_of_a_type_that_does_not_fit_is_refused_before_it_is_decoded() -> None:

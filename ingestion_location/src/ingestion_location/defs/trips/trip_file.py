@@ -38,6 +38,14 @@ class TripFile:
         with _reading(name):
             schema = opened.schema_arrow
             names = schema.names
+        for number, column in enumerate(names, start=1):
+            # The ledger has the names of unknown columns.
+            where = f"{name}: the name of column {number}"
+            check_bound(self._bounds, "tlc_max_text_bytes", len(column), where)
+            if wrong := misfit_of(column.encode()):
+                raise TripFileError(
+                    f"{where}, {column!r}, {wrong}. Nothing was loaded; compare the file with the TLC's."
+                )
         self.mapping: FileMapping = map_columns(name, names)
         self.rows: int = metadata.num_rows
         self._columns = sorted(self.mapping.source_by_name.values())
