@@ -38,7 +38,7 @@ def start_server(data: Path) -> Iterator[str]:
     """Starts the server of a data folder, or joins the one that runs; yields the folder of its socket, to connect to.
 
     The last user stops the server. A user that was killed does not count, because its lock ended with it. Raises
-    OpsError if the server does not start.
+    OpsError if the server does not start within two minutes.
     """
     data.parent.mkdir(parents=True, exist_ok=True)
     locks = [data.with_name(f"{data.name}.{lock}") for lock in ("starting", "users")]
@@ -91,12 +91,15 @@ def _start(data: Path) -> Path:
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **_as_user()
         )
+    deadline = time.monotonic() + 120
     # It ends by itself if it cannot start.
-    while server.poll() is None:
+    while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(psycopg2.OperationalError):
             psycopg2.connect(host=str(host), port=5432, user="postgres", dbname="postgres").close()
             return host
         time.sleep(0.1)
+    server.terminate()
+    server.wait()
     _remove_socket_folder(host)
     raise OpsError(f"Postgres does not start.\n{last_lines(log.read_text())}\nThe whole log: {log}")
 

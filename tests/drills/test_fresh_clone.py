@@ -26,8 +26,8 @@ def python_of(version: str) -> str | None:
 
 @pytest.fixture
 def clone(open_folder: Path) -> Path:
-    """A clone in a folder whose name a shell, make, a URL or a format could misread."""
-    folder = Path(tempfile.mkdtemp(dir=open_folder)) / "it's 100 %41 é"
+    """A clone in a folder whose name a shell, make, a URL or a format could misread, or find too long."""
+    folder = Path(tempfile.mkdtemp(dir=open_folder)) / f"it's 100 %41 é{' long' * 20}"
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     return folder
 
