@@ -1,5 +1,9 @@
-"""When the assets of this location are built automatically; an asset's page shows the labels under Automation."""
+"""When the assets of this location are built automatically; an asset's page shows the labels under Automation.
 
+The rule that decides what is current is in docs/automation.md, "What is current".
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,9 +14,8 @@ Condition = dg.AutomationCondition[Any]
 # What another location loads. Its runs and this location's are never the same.
 TRIPS = dg.AssetKey("taxi_trips")
 LOADED = dg.AssetSelection.assets(TRIPS, "taxi_zones")
-# The zones' model is no reason to build days: the zones carry no day, so one new name in the lookup would rebuild the
-# whole history at once, years of it, without a request. It must be there, though. Whoever wants all days to have the
-# new zones launches them.
+# Upstream without partitions: it must exist, and an update of it rebuilds nothing. The zones carry no day, so one new
+# name in the lookup would rebuild the whole history at once, years of it, without a request.
 ZONES_MODEL = dg.AssetSelection.assets("stg_zones")
 ZONES = ZONES_MODEL | dg.AssetSelection.assets("taxi_zones")
 
@@ -23,55 +26,76 @@ JUST_ENDED = (AC.newly_requested() | ((~IN_PROGRESS).newly_true() & ~AC.initial_
     "it was requested or being built at the last tick"
 )
 UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something upstream is being built")
-UPSTREAM_MISSING = AC.any_deps_missing().with_label("something upstream is missing")
-# any_deps_missing alone does not notice a day whose month does not exist, such as today: this asks for proof.
-UPSTREAM_THERE = AC.all_deps_match(~AC.missing() | AC.will_be_requested()).with_label(
-    "everything upstream exists or is built in the same run"
-)
+NOTHING = dg.AssetSelection.assets()
 
 
 def _newer(update: Condition, what: str) -> Condition:
-    """An update upstream came after the last build, and nothing was requested since: true once per update.
+    """An update upstream came after the last build, and no build was attempted since: true once per update.
 
-    Where both fall between the same two ticks, Dagster compares their times, so a month that is loaded again while its
-    days are being built is not missed. It does so only for a bare condition, and drops the times of an "or" or an
-    "and": hence two of these, and not ``since(newly_requested | newly_updated)``. Of more than a hundred days that are
-    built between two ticks it takes the tick's time for theirs, unless the daemon's environment allows more with
-    DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH: a load in those very seconds counts as seen by them.
+    Where update and build fall between the same two ticks, Dagster compares their times, so a month that is loaded
+    again while its days are being built is not missed. It does so only for a bare condition, and drops the times of an
+    "or" or an "and": hence several of these, and not ``since(newly_requested | newly_updated)``. Of more than a hundred
+    days that are built between two ticks it takes the tick's time for theirs, unless the daemon's environment allows
+    more with DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH: a load in those very seconds counts as seen by them.
     """
     newer = update.since(AC.newly_updated()).with_label(f"{what} since it was built")
     requested = AC.newly_requested().since(update).with_label(f"it was requested since {what}")
-    return (newer & ~requested).with_label(f"{what}, and it was not requested since")
+    # A run that was going on when the update came is no attempt to build from it.
+    not_started = update.since(AC.in_progress().newly_true()).with_label(f"{what} since a build of it began")
+    return (newer & ~requested & not_started).with_label(f"{what}, and it was not attempted since")
 
 
 def _not_tried(reason: Condition) -> Condition:
-    """A reason that stays until there is a build, without the partitions that were requested without success.
+    """A reason that stays until there is a build, without the partitions whose build was attempted without success.
 
-    So a range that fails, or that someone cancels, is not requested again at every tick.
+    So a range that fails, or that someone cancels, is not requested again at every tick, whoever launched it. Dagster
+    keeps no record of the partitions of a cancelled run, so a tick has to see them in progress; there is one every ten
+    seconds.
     """
     failed = AC.execution_failed().with_label("its last run failed")
-    tried = AC.newly_requested().since(AC.newly_updated()).with_label("it was requested, and has not been built since")
-    return (reason & ~failed & ~tried).with_label("missing or outdated, and not attempted")
+    requested = AC.newly_requested().since(AC.newly_updated()).with_label("it was requested, and not built since")
+    started = AC.in_progress().since(AC.newly_updated()).with_label("a build of it began, and it was not built since")
+    return (reason & ~failed & ~requested & ~started).with_label("missing or outdated, and not attempted")
 
 
 # Evaluated at every tick, so what was loaded before the first tick is found, too. An update is seen only by the tick
 # after it, and not by the first tick.
 MISSING = AC.missing().with_label("it is missing")
-# By hand, or in a run that did not build this one along. In a range, Dagster knows this of the last partition only, so
-# a failed run looks like this for the others, which _not_tried then holds back.
-REBUILT = (
-    AC.any_deps_updated()
-    .ignore(LOADED | ZONES_MODEL)
-    .since(AC.newly_updated())
-    .with_label("something upstream was built since")
-)
 
 
-def _build(label: str, updated: Condition, *unless: Condition) -> Condition:
-    """Build what is missing or outdated once everything upstream exists and none of it is being built."""
-    outdated = (updated | _not_tried(MISSING | REBUILT)).with_label("it is missing or outdated")
-    condition = outdated & UPSTREAM_THERE & ~UPSTREAM_MISSING & ~UPSTREAM_IN_PROGRESS & ~IN_PROGRESS & ~JUST_ENDED
-    for blocker in unless:
+def _any_required(
+    condition: Condition, label: str, *, ignore: dg.AssetSelection = NOTHING, taken_along: Sequence[str] = ()
+) -> Condition:
+    """Whether a condition is true of something that is required; ``taken_along`` are the keys with an earlier month.
+
+    Of these, the asset's own month is required and the one before is not. The declared edge leads to both, the way
+    over the trips, whose months are the same, to the own month alone.
+    """
+    found: Condition = AC.any_deps_match(condition).ignore(ignore | dg.AssetSelection.assets(*taken_along))
+    for key in taken_along:
+        found |= AC.asset_matches(TRIPS, AC.asset_matches(dg.AssetKey(key), condition))
+    return found.with_label(label)
+
+
+def _build(label: str, updated: Condition, *unless: Condition, taken_along: Sequence[str] = ()) -> Condition:
+    """Build what is missing or outdated once all that is required exists and nothing upstream is being built."""
+    earlier = dg.AssetSelection.assets(*taken_along)
+    # By hand, or in a run that did not build this one along. In a range, Dagster knows this of the last partition only,
+    # so a failed run looks like this for the others, which _not_tried then holds back.
+    rebuilt = (
+        AC.any_deps_updated()
+        .ignore(LOADED | ZONES_MODEL | earlier)
+        .since(AC.newly_updated())
+        .with_label("something upstream was built since")
+    )
+    outdated = (updated | _not_tried(MISSING | rebuilt)).with_label("it is missing or outdated")
+    # any_deps_missing alone does not notice a day whose month does not exist, such as today: this asks for proof.
+    there = AC.all_deps_match(~AC.missing() | AC.will_be_requested()).ignore(earlier)
+    missing = _any_required(
+        AC.missing() & ~AC.will_be_requested(), "something upstream is missing", taken_along=taken_along
+    )
+    condition = outdated & there.with_label("everything upstream exists or is built in the same run")
+    for blocker in (missing, UPSTREAM_IN_PROGRESS, IN_PROGRESS, JUST_ENDED, *unless):
         condition &= ~blocker
     return condition.with_label(label)
 
@@ -89,17 +113,34 @@ build_when_month_is_loaded = _build(
     _newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded"),
 )
 
-# A month that is made from days waits until all of them are there and as new as the month's trips. Its days may come in
-# several runs, and a month built between two of them would be half old, half new. A run never has days and months; the
-# monthly models and what is made from them are built together, in one run.
-_DAY_BUILT = AC.any_deps_match(AC.newly_updated()).ignore(ZONES)
-_TABLE_BUILT = AC.any_deps_match(AC.will_be_requested()).with_label("a table that it shows is built in the same run")
-_DAY_FAILED = AC.any_deps_match(AC.execution_failed() & ~AC.will_be_requested()).ignore(ZONES)
-_OLD = AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated())
-_DAY_OLD = AC.any_deps_match(_OLD & ~AC.will_be_requested()).ignore(ZONES)
-build_when_days_are_current = _build(
-    "build when all of its days are current",
-    _newer(_DAY_BUILT, "one of its days was built") | _TABLE_BUILT,
-    _DAY_FAILED.with_label("the last run of one of its days failed"),
-    _DAY_OLD.with_label("one of its days is older than the load of its month"),
-)
+
+def build_when_days_are_current(taken_along: Sequence[str] = ()) -> Condition:
+    """A month that is made from days waits until all of them are there and as new as the month's trips.
+
+    Its days may come in several runs, and a month built between two of them would be half old, half new. A run never
+    has days and months; the monthly models and what is made from them are built together, in one run. What the month
+    takes along of the month before (``taken_along``, asset keys) is waited for by no one: when it is built, this month
+    is built again.
+    """
+    earlier = dg.AssetSelection.assets(*taken_along)
+    upstream_built = AC.any_deps_match(AC.newly_updated()).ignore(ZONES)
+    table_built = AC.any_deps_match(AC.will_be_requested()).ignore(earlier)
+    old = AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated())
+    return _build(
+        "build when all of its days are current",
+        _newer(upstream_built, "something that it is made from was built")
+        | table_built.with_label("a table that it shows is built in the same run"),
+        _any_required(
+            AC.execution_failed() & ~AC.will_be_requested(),
+            "the last run of something upstream failed",
+            ignore=ZONES,
+            taken_along=taken_along,
+        ),
+        _any_required(
+            old & ~AC.will_be_requested(),
+            "something upstream is older than the load of its month",
+            ignore=ZONES,
+            taken_along=taken_along,
+        ),
+        taken_along=taken_along,
+    )

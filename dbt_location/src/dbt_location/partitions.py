@@ -8,8 +8,9 @@ import dagster as dg
 
 from dbt_location.settings import read_settings
 
-# BackfillPolicy is in beta in the release that the lock pins; without this every command would say so.
-warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
+# Both are in beta in the release that the lock pins; without this every command would say so.
+for _feature in ("backfill_policy", "allow_nonexistent_upstream_partitions"):
+    warnings.filterwarnings("ignore", category=dg.BetaWarning, message=f".*{_feature}.*")
 
 _settings = read_settings()
 _start = f"{_settings.taxi_start_date}"

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import permutations
 from typing import Any
 
 import dagster as dg
 import pytest
 from dbt_location.automation_conditions import (
+    ZONES,
     build_when_days_are_current,
     build_when_month_is_loaded,
     build_when_upstream_is_loaded,
@@ -110,12 +112,13 @@ class Platform:
         last: str,
         assets: Sequence[str] = DAILY,
         fails_at: str = "",
-        meanwhile: Callable[[], None] = lambda: None,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
-        """Runs a range of days of daily assets, one after another, up to the one that it fails at."""
+        """Runs a range of partitions of assets, one asset after another, up to the one that it fails at."""
+        partitions = daily_partition if assets[0] in DAILY else monthly_partition
 
         @dg.multi_asset(
-            specs=[dg.AssetSpec(asset, partitions_def=daily_partition, skippable=True) for asset in assets],
+            specs=[dg.AssetSpec(asset, partitions_def=partitions, skippable=True) for asset in assets],
             backfill_policy=dg.BackfillPolicy.single_run(),
         )
         def work() -> Iterator[Any]:
@@ -134,15 +137,37 @@ class Platform:
             raise_on_error=False,
         )
 
-    def build_requested(self) -> None:
-        """Builds what the last tick requested."""
-        for assets, partitions in self.runs():
+    def cancel(self, first: str, last: str, at: str) -> list[dict[str, int]]:
+        """Runs a range of days that a person launched, and cancels it at an asset; what the ticks meanwhile request."""
+        requested: list[dict[str, int]] = []
+        self.build(first, last, fails_at=at, meanwhile=lambda: requested.append(self.tick()))
+        self.instance.report_run_canceled(self.instance.get_runs(limit=1)[0])
+        return requested
+
+    def build_requested(self, reverse: bool = False) -> None:
+        """Builds what the last tick requested, the months in order or in reverse."""
+        for assets, partitions in sorted(self.runs(), reverse=reverse):
             if " to " in partitions:
                 first, last = partitions.split(" to ")
                 self.build(first, last, assets)
             else:
                 for asset in sorted(assets, key=self.assets.index):
                     self.materialize(asset, partitions or None)
+
+    def settle(self, reverse: bool = False) -> list[dict[str, int]]:
+        """Ticks, and builds what is requested, until nothing is; what was requested."""
+        requested = []
+        while ticked := self.tick():
+            requested.append(ticked)
+            self.build_requested(reverse)
+        return requested
+
+    def built(self, asset: str, partition: str) -> int:
+        """When a partition was built: later is larger, and 0 is never."""
+        event = dg.DagsterEventType.ASSET_MATERIALIZATION
+        return self.instance.get_latest_storage_id_by_partition(dg.AssetKey(asset), event, {partition}).get(
+            partition, 0
+        )
 
 
 @pytest.fixture
@@ -369,6 +394,81 @@ def test_a_range_that_a_person_cancelled_is_not_requested_again(platform: Platfo
     assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
 
 
+@pytest.mark.parametrize("at", DAILY)
+def test_a_range_that_a_person_launched_and_cancelled_is_left_alone(january: Platform, at: str) -> None:
+    assert set(map(str, january.cancel("2023-01-01", "2023-01-31", at))) == {"{}"}
+    assert [january.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+@pytest.mark.parametrize("at", DAILY)
+def test_days_that_were_never_built_are_left_alone_where_a_person_launched_and_cancelled_them(
+    platform: Platform, at: str
+) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    platform.cancel("2023-01-01", "2023-01-31", at)
+    assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_run_that_a_person_cancelled_before_it_started_is_left_alone(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    run = platform.instance.create_run_for_job(
+        defs.resolve_implicit_global_asset_job_def(),
+        asset_selection=frozenset(map(dg.AssetKey, DAILY)),
+        tags={
+            "dagster/asset_partition_range_start": "2023-01-01",
+            "dagster/asset_partition_range_end": "2023-01-31",
+        },
+        status=dg.DagsterRunStatus.QUEUED,
+    )
+    assert platform.tick() == NOTHING
+    platform.instance.report_run_canceled(run)
+    assert platform.instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED  # type: ignore[union-attr]
+    assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+@pytest.fixture
+def cancelled(january: Platform) -> Platform:
+    """The platform with January built, and a build of it that a person launched and cancelled halfway."""
+    january.cancel("2023-01-01", "2023-01-31", "location_metrics")
+    assert january.tick() == NOTHING
+    return january
+
+
+def test_a_range_that_a_person_cancelled_is_built_when_its_month_is_loaded_again(cancelled: Platform) -> None:
+    cancelled.materialize("taxi_trips", JANUARY)
+    assert cancelled.settle() == [days(31)]
+
+
+def test_a_month_that_nobody_launched_is_built_beside_one_that_a_person_cancelled(cancelled: Platform) -> None:
+    cancelled.materialize("taxi_trips", FEBRUARY)
+    assert cancelled.settle() == [days(28)]
+
+
+def test_a_day_that_a_person_builds_is_no_longer_held_and_the_others_of_the_cancelled_range_are(
+    cancelled: Platform,
+) -> None:
+    cancelled.build("2023-01-05", "2023-01-05")
+    assert cancelled.tick() == NOTHING
+    cancelled.build("2023-01-05", "2023-01-06", assets=["location_metrics"])
+    assert cancelled.tick() == {"manhattan_stats": 1}
+    assert cancelled.requested("manhattan_stats") == ["2023-01-05"]
+
+
+def test_a_month_that_is_loaded_again_while_a_person_builds_it_is_built_again_though_that_is_cancelled(
+    january: Platform,
+) -> None:
+    ticks: list[dict[str, int]] = []
+
+    def load_again_once_seen() -> None:
+        ticks.append(january.tick())
+        if len(ticks) == 2:
+            january.materialize("taxi_trips", JANUARY)
+
+    january.build("2023-01-01", "2023-01-31", fails_at="manhattan_stats", meanwhile=load_again_once_seen)
+    january.instance.report_run_canceled(january.instance.get_runs(limit=1)[0])
+    assert "manhattan_stats" in january.tick()
+
+
 def test_a_day_of_the_zones_metrics_built_by_hand_is_followed_by_what_hangs_on_it(january: Platform) -> None:
     january.build("2023-01-05", "2023-01-05", assets=["location_metrics"])
     assert january.tick() == {"manhattan_stats": 1}
@@ -522,6 +622,103 @@ def test_a_month_whose_tables_failed_is_not_requested_again_until_a_day_is_built
     assert months.tick() == months_of(1)
 
 
+@pytest.fixture
+def empty(platform: Platform) -> Platform:
+    """The platform without any month, with the monthly assets looked at, too."""
+    platform.assets = ("stg_zones", *DAILY, *MONTHLY)
+    return platform
+
+
+def months_that_are_outdated(platform: Platform) -> list[str]:
+    """The months whose report is older than a table that it compares with, of the month before."""
+    tables = ("monthly_totals", "zone_pickups")
+    return [
+        month
+        for before, month in ((JANUARY, FEBRUARY), (FEBRUARY, MARCH))
+        if any(platform.built(table, before) > platform.built("monthly_report", month) for table in tables)
+    ]
+
+
+@pytest.mark.parametrize(
+    "order", permutations((JANUARY, FEBRUARY, MARCH)), ids=lambda order: "-".join(m[5:7] for m in order)
+)
+def test_months_that_land_in_any_order_end_with_reports_that_are_newer_than_the_month_before(
+    empty: Platform, order: Sequence[str]
+) -> None:
+    for month in order:
+        empty.materialize("taxi_trips", month)
+        empty.settle()
+        assert months_that_are_outdated(empty) == []
+    assert all(empty.built("monthly_report", month) for month in order)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["in order", "in reverse"])
+def test_months_that_land_at_once_end_with_reports_that_are_newer_than_the_month_before(
+    empty: Platform, reverse: bool
+) -> None:
+    for month in DAYS:
+        empty.materialize("taxi_trips", month)
+    requested = empty.settle(reverse)
+    assert requested == [days(90), months_of(3), *([{"monthly_report": 2}] if reverse else [])]
+    assert months_that_are_outdated(empty) == []
+
+
+def test_february_that_lands_after_march_has_marchs_report_built_again_once(months: Platform) -> None:
+    months.materialize("taxi_trips", MARCH)
+    assert months.settle() == [days(31), months_of(1)]
+    months.materialize("taxi_trips", FEBRUARY)
+    assert months.settle() == [days(28), months_of(1), {"monthly_report": 1}]
+    assert months.requested("monthly_report") == []
+    assert months.built("monthly_report", MARCH) > months.built("monthly_report", FEBRUARY)
+
+
+def test_a_reload_of_a_month_has_the_report_of_the_next_month_built_again_and_no_other(months: Platform) -> None:
+    for month in (FEBRUARY, MARCH):
+        months.materialize("taxi_trips", month)
+    months.settle()
+    before = {month: months.built("monthly_report", month) for month in DAYS}
+    months.materialize("taxi_trips", JANUARY)
+    assert months.settle() == [days(31), months_of(1), {"monthly_report": 1}]
+    assert {month for month in DAYS if months.built("monthly_report", month) > before[month]} == {JANUARY, FEBRUARY}
+
+
+def test_a_table_of_the_month_before_that_is_committed_while_a_report_is_drawn_has_it_drawn_again(
+    months: Platform,
+) -> None:
+    months.materialize("taxi_trips", FEBRUARY)
+    months.settle()
+    months.materialize("monthly_report", FEBRUARY)
+    months.materialize("monthly_totals", JANUARY)
+    assert "monthly_report" in months.tick()
+    assert FEBRUARY in months.requested("monthly_report")
+
+
+def test_a_month_before_that_fails_for_ever_holds_nothing_up(months: Platform) -> None:
+    months.materialize("taxi_trips", FEBRUARY)
+    months.tick()
+    months.build("2023-02-01", "2023-02-28", fails_at="location_metrics")
+    months.materialize("taxi_trips", MARCH)
+    assert months.settle() == [days(31), months_of(1)]
+    months.materialize("taxi_trips", FEBRUARY)
+    months.tick()
+    months.build("2023-02-01", "2023-02-28")
+    assert months.tick() == months_of(1)
+    months.build(FEBRUARY, FEBRUARY, MONTHLY, fails_at="zone_pickups")
+    months.materialize("taxi_trips", MARCH)
+    assert months.settle() == [days(31), months_of(1)]
+
+
+@pytest.mark.parametrize("table", ["zone_pickups", "monthly_totals"])
+def test_a_report_waits_for_a_table_of_its_own_month_that_failed(months: Platform, table: str) -> None:
+    months.materialize("taxi_trips", FEBRUARY)
+    months.tick()
+    months.build("2023-02-01", "2023-02-28")
+    assert months.tick() == months_of(1)
+    others = [asset for asset in MONTHLY[:3] if asset != table]
+    months.build(FEBRUARY, FEBRUARY, [*others, table], fails_at=table)
+    assert "monthly_report" not in months.tick()
+
+
 def test_loaded_zones_rebuild_no_month(months: Platform) -> None:
     months.materialize("taxi_zones")
     months.tick()
@@ -530,7 +727,13 @@ def test_loaded_zones_rebuild_no_month(months: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", [build_when_upstream_is_loaded, build_when_month_is_loaded, build_when_days_are_current]
+    "condition",
+    [
+        build_when_upstream_is_loaded,
+        build_when_month_is_loaded,
+        build_when_days_are_current(),
+        build_when_days_are_current(["monthly_totals"]),
+    ],
 )
 def test_every_part_of_a_condition_says_in_words_what_it_asks(condition: Any) -> None:
     def in_words(part: Any) -> bool:
@@ -547,7 +750,15 @@ def test_every_daily_asset_builds_itself_when_its_month_is_loaded(asset: str) ->
 
 @pytest.mark.parametrize("asset", MONTHLY)
 def test_every_monthly_asset_builds_itself_when_its_days_are_current(asset: str) -> None:
-    assert defs.resolve_asset_graph().get(dg.AssetKey(asset)).automation_condition == build_when_days_are_current
+    taken_along = ["monthly_totals", "zone_pickups"] if asset == "monthly_report" else []
+    condition = defs.resolve_asset_graph().get(dg.AssetKey(asset)).automation_condition
+    assert condition == build_when_days_are_current(taken_along)
+
+
+def test_what_has_no_partitions_is_what_no_update_of_rebuilds_anything() -> None:
+    graph = defs.resolve_asset_graph()
+    unpartitioned = {key for key in graph.get_all_asset_keys() if graph.get(key).partitions_def is None}
+    assert ZONES.resolve(graph) == unpartitioned
 
 
 def test_automation_runs_from_the_start() -> None:

@@ -35,6 +35,7 @@ def test_a_month_that_lacks_a_day_stops_with_the_day_and_changes_nothing(
 ) -> None:
     query("create table metrics.zone_pickups as select date '2023-01-01' as month")
     report(instance, "taxi_trips", "2023-01-01")
+    report(instance, "stg_trips", *JANUARY)
     report(instance, "location_metrics", *JANUARY[:-1])
     for model in MODELS:
         report(instance, model, "2023-01-01")
@@ -49,12 +50,14 @@ def test_a_month_that_lacks_a_day_stops_with_the_day_and_changes_nothing(
 def test_a_month_whose_trips_were_loaded_again_stops_with_its_days(
     query: Any, instance: dg.DagsterInstance, materialize: Materialize, assets: dg.AssetsDefinition
 ) -> None:
-    report(instance, "location_metrics", *JANUARY)
+    for model in ("stg_trips", "location_metrics"):
+        report(instance, model, *JANUARY)
     for model in MODELS:
         report(instance, model, "2023-01-01")
     report(instance, "taxi_trips", "2023-01-01")
     assert failure(materialize(assets, month="2023-01-01")).startswith(
-        "2023-01 is not whole: location_metrics is older than the trips for 2023-01-01 to 2023-01-31. Nothing was"
+        "2023-01 is not whole: stg_trips is older than taxi_trips for 2023-01-01 to 2023-01-31; "
+        "location_metrics is older than taxi_trips for 2023-01-01 to 2023-01-31"
     )
 
 

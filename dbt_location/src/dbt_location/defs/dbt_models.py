@@ -12,11 +12,11 @@ from dbt_location.automation_conditions import (
     build_when_month_is_loaded,
     build_when_upstream_is_loaded,
 )
-from dbt_location.complete_months import is_whole, month_before, require_whole_month
 from dbt_location.dbt_events import stream
 from dbt_location.lean_dagster_dbt import dbt_assets
 from dbt_location.partitions import BACKFILL_POLICY, MONTHLY_BACKFILL_POLICY, daily_partition, monthly_partition
 from dbt_location.project import AnalyticsDbt, analytics_project, manifest
+from dbt_location.required_upstream import require_whole_month
 from dbt_location.sources import source_assets
 from dbt_location.translator import AnalyticsTranslator
 
@@ -65,16 +65,11 @@ def get_dbt_monthly_models() -> dg.AssetsDefinition:
         select=MONTHLY,
         partitions_def=monthly_partition,
         backfill_policy=MONTHLY_BACKFILL_POLICY,
-        dagster_dbt_translator=AnalyticsTranslator(build_when_days_are_current),
+        dagster_dbt_translator=AnalyticsTranslator(build_when_days_are_current()),
     )
     def dbt_monthly_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
-        start, end = require_whole_month(context)
-        # A report compares its month with the one before. Both are built, where that one is whole, so that the report
-        # is the same in whatever order the months are built, several at once included.
-        before = month_before(start)
-        with_before = is_whole(context.instance, before)
-        args = [*BUILD, *window_options(before if with_before else start, end)]
-        yield from stream(dbt.cli(args, context=context), partitions=2 if with_before else 1)
+        args = [*BUILD, *window_options(*require_whole_month(context))]
+        yield from stream(dbt.cli(args, context=context), partitions=1)
 
     return dbt_monthly_models
 

@@ -6,12 +6,13 @@ matplotlib is imported where something is drawn: it takes most of a second, whic
 import base64
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.dates import DateLocator
     from matplotlib.figure import Figure
 
 # Of middle lightness, on a transparent ground.
@@ -21,7 +22,7 @@ PAGE_DPI, REPORT_DPI = 100, 200
 
 
 class Panel(NamedTuple):
-    """One chart among several: a title, one value per day of each line (None is a gap), and how a value is written."""
+    """One chart among several: a title, one value per date of each line (None is a gap), and how a value is written."""
 
     title: str
     lines: Mapping[str, Sequence[float | None]]
@@ -74,7 +75,28 @@ def markdown(title: str, figure: "Figure") -> str:
 
 def lines_by_day(days: Sequence[date], panels: Sequence[Panel], *, legend: bool = False) -> "Figure":
     """Draws charts of one value per day (in order, at least one) and line, two in a row; the first line is in front."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, DayLocator, date2num
+    from matplotlib.dates import DayLocator
+
+    return _lines(days, panels, legend, margin=0.5, locator_of_few=DayLocator, form="%b %d\n%Y")
+
+
+def lines_by_month(months: Sequence[date], panels: Sequence[Panel]) -> "Figure":
+    """Draws the same of one value per month, given the first days of all months from the first to the last."""
+    from matplotlib.dates import MonthLocator
+
+    return _lines(months, panels, legend=False, margin=15, locator_of_few=MonthLocator, form="%b\n%Y")
+
+
+def _lines(
+    dates: Sequence[date],
+    panels: Sequence[Panel],
+    legend: bool,
+    margin: float,
+    locator_of_few: Callable[[], "DateLocator"],
+    form: str,
+) -> "Figure":
+    """``margin`` is in days; ``locator_of_few`` and ``form`` say where ticks are, and what, if there are few dates."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, date2num
 
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -85,19 +107,20 @@ def lines_by_day(days: Sequence[date], panels: Sequence[Panel], *, legend: bool 
         axes.set_title(panel.title, loc="left", fontsize=10, color=INK, fontweight="bold")
         for order, (name, values) in enumerate(panel.lines.items()):
             heights = [float("nan") if value is None else float(value) for value in values]
-            marker = "o" if len(days) <= 31 else ""
-            (line,) = axes.plot(date2num(days), heights, marker=marker, markersize=2.4, linewidth=1.6)
+            marker = "o" if len(dates) <= 31 else ""
+            (line,) = axes.plot(date2num(dates), heights, marker=marker, markersize=2.4, linewidth=1.6)
             line.set(color=(BLUE, AMBER)[order], label=name, zorder=3 - order)
-        axes.set_xlim(date2num(days[0]) - 0.5, date2num(days[-1]) + 0.5)
+        axes.set_xlim(date2num(dates[0]) - margin, date2num(dates[-1]) + margin)
         axes.margins(y=0.1)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(panel.number)
         axes.grid(axis="y", linewidth=0.5, color=FAINT)
         axes.set_axisbelow(True)
-        # Of few days the automatic ticks would be hours.
-        locator = DayLocator() if len(days) < 7 else AutoDateLocator(minticks=2, maxticks=7)
+        # Of few dates the automatic ticks would lie between them.
+        few = len(dates) < 7
+        locator = locator_of_few() if few else AutoDateLocator(minticks=2, maxticks=7)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(DateFormatter("%b %d\n%Y") if len(days) < 7 else ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(DateFormatter(form) if few else ConciseDateFormatter(locator))
         axes.xaxis.get_offset_text().set(color=INK, fontsize=8)
     if legend:
         handles, labels = figure.axes[0].get_legend_handles_labels()

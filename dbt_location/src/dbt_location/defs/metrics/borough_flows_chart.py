@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from dbt_location.complete_months import require_whole_month
 from dbt_location.monthly_asset import monthly_asset
 from dbt_location.pictures.chart import markdown
 from dbt_location.pictures.heat_map import heat_map
+from dbt_location.required_upstream import require_whole_month
 from dbt_location.warehouse import Warehouse, rows_of
 
 # The order in a picture; other boroughs come behind.
@@ -25,7 +25,7 @@ def boroughs_of(rows: Sequence[Any]) -> list[str]:
 @monthly_asset(deps=["borough_flows"], kinds={"matplotlib"})
 def borough_flows_chart(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """The heat map of a month's trips from borough to borough. Grain: one month."""
-    start, _ = require_whole_month(context, "borough_flows")
+    start, _ = require_whole_month(context)
     with warehouse.transaction() as connection:
         rows = rows_of(connection, FLOWS, {"month": start})
     if not rows:

@@ -1,9 +1,9 @@
 """The pages of the monthly reports, as HTML that needs nothing from outside."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dbt_location.defs.metrics.borough_flows_chart import boroughs_of
 from dbt_location.defs.metrics.manhattan_stats import panels
 from dbt_location.defs.metrics.zone_map import map_title
-from dbt_location.pictures.chart import AMBER, BLUE, REPORT_DPI, data_url, lines_by_day, png
+from dbt_location.pictures.chart import AMBER, BLUE, REPORT_DPI, Panel, data_url, lines_by_day, lines_by_month, png
 from dbt_location.pictures.choropleth import Zone, zone_chart
 
 if TYPE_CHECKING:
@@ -95,14 +95,44 @@ def render_month(month: Month) -> str:
     )
 
 
-def render_index(file_names: Sequence[str]) -> str:
-    """The page that lists the reports, given the names of their files, ``YYYY-MM.html``, in the order to show."""
-    months = [
-        {"file_name": name, "year": name[:4], "name": f"{date.fromisoformat(f'{name[:7]}-01'):%B %Y}"}
-        for name in file_names
-    ]
-    years = [(year, list(group)) for year, group in groupby(months, key=lambda month: month["year"])]
-    return _template("index.html.j2").render(years=years)
+def render_index(file_names: Sequence[str], totals: Mapping[date, Any]) -> str:
+    """The page that lists the reports.
+
+    ``file_names`` are those of the pages, ``YYYY-MM.html``, newest first, at least one; ``totals`` are rows of
+    ``monthly_totals`` by month.
+    """
+    names = {date.fromisoformat(f"{name[:7]}-01"): name for name in file_names}
+    numbers = {month: totals.get(month) for month in names}
+    months, month = [], min(names)
+    while month <= max(names):
+        months.append(month)
+        month = (month + timedelta(days=31)).replace(day=1)
+    pictures = []
+    for title, column in (("Trips per month", "trips"), ("Revenue per month, US dollars", "revenue")):
+        panel = Panel(title, {column: [getattr(numbers.get(month), column, None) for month in months]})
+        pictures.append({"title": title, "picture": _picture(lines_by_month(months, [panel]))})
+    rows: list[dict[str, Any]] = []
+    for month, before in zip(reversed(months), [*reversed(months[:-1]), None], strict=True):
+        if month in names:
+            rows.append(_index_row(month, names[month], numbers[month], numbers.get(before)))
+        elif rows and rows[-1]["last"]:
+            # One row for all months of a gap.
+            rows[-1]["name"] = f"{month:%B %Y} to {rows[-1]['last']}"
+        else:
+            rows.append({"year": month.year, "name": f"{month:%B %Y}", "last": f"{month:%B %Y}"})
+    years = [(year, list(group)) for year, group in groupby(rows, key=lambda row: row["year"])]
+    span = f"{months[0]:%B %Y} to {months[-1]:%B %Y}" if months[1:] else f"{months[0]:%B %Y}"
+    return _template("index.html.j2").render(years=years, charts=pictures, span=span)
+
+
+def _index_row(month: date, file_name: str, now: Any | None, before: Any | None) -> dict[str, Any]:
+    """A row of the index: a month's numbers, and how they differ from those of the month before."""
+    row: dict[str, Any] = {"year": month.year, "name": f"{month:%B %Y}", "last": None, "file_name": file_name}
+    for column, form in (("trips", "{:,.0f}"), ("revenue", "${:,.0f}")):
+        number = getattr(now, column, None)
+        change = "" if before is None else _difference(number, getattr(before, column), "")
+        row[column] = {"number": _text(number, form), "change": change}
+    return row
 
 
 def _template(name: str) -> "Template":

@@ -6,10 +6,10 @@ from typing import Any
 import dagster as dg
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
-from dbt_location.complete_months import require_whole_month
 from dbt_location.monthly_asset import monthly_asset
 from dbt_location.pictures.chart import markdown
 from dbt_location.pictures.choropleth import Zone, zone_chart
+from dbt_location.required_upstream import require_whole_month
 from dbt_location.warehouse import Warehouse, rows_of
 
 PICKUPS = "select * from metrics.zone_pickups where month = %(month)s order by zone_id"
@@ -41,7 +41,7 @@ def map_title(month: str, rows: Sequence[Any]) -> str:
 @monthly_asset(deps=["zone_pickups", "stg_zones"], kinds={"matplotlib"})
 def zone_map(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """The map of a month's pickups per taxi zone. Grain: one month."""
-    start, _ = require_whole_month(context, "zone_pickups")
+    start, _ = require_whole_month(context)
     with warehouse.transaction() as connection:
         rows = rows_of(connection, PICKUPS, {"month": start})
         zones = read_zones(connection, rows)
