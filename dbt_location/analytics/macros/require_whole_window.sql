@@ -1,4 +1,5 @@
 {#- Stops a run before any model is built where its window cannot be built right, and says why: in Dagster and outside.
+    - An option of dbt makes what the models read smaller than it is: the window would be built from a part of it.
     - A month of the window is not loaded: its days would be built as days without trips. The ledger of the loads knows,
       since a load writes it in the same transaction as the trips; so a month is there as a whole or not at all.
     - A monthly model is selected and the window cuts a month: the month would be built from a part of its days. -#}
@@ -9,6 +10,13 @@
             {%- set column = graph.nodes.get(id, {}).get('config', {}).get('meta', {}).get('window_column') -%}
             {%- if column -%} {%- do windowed.append(id) -%} {%- endif -%}
             {%- if column == 'month' -%} {%- do monthly.append(id.split('.')[-1]) -%} {%- endif -%}
+        {%- endfor -%}
+        {%- for option in ['empty', 'sample'] if windowed and invocation_args_dict.get(option) -%}
+            {{ exceptions.raise_compiler_error(
+                "With --" ~ option ~ " (or DBT_" ~ option | upper ~ ") models read a part of their rows, and these "
+                ~ "replace their window with what they read, so it would lose the rest. Nothing was built. Leave the "
+                ~ "option out; dbt compile checks the models and reads no rows."
+            ) }}
         {%- endfor -%}
         {%- if windowed -%}
             {%- set missing = months_not_loaded() -%}

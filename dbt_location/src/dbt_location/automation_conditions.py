@@ -71,10 +71,11 @@ def _any_required(
     Of these, the asset's own month is required and the one before is not. The declared edge leads to both, the way
     over the trips, whose months are the same, to the own month alone.
     """
-    found: Condition = AC.any_deps_match(condition).ignore(ignore | dg.AssetSelection.assets(*taken_along))
+    found: Any = AC.any_deps_match(condition).ignore(ignore | dg.AssetSelection.assets(*taken_along))
     for key in taken_along:
         found |= AC.asset_matches(TRIPS, AC.asset_matches(dg.AssetKey(key), condition))
-    return found.with_label(label)
+    labelled: Condition = found.with_label(label)
+    return labelled
 
 
 def _build(label: str, updated: Condition, *unless: Condition, taken_along: Sequence[str] = ()) -> Condition:

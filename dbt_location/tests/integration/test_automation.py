@@ -418,7 +418,6 @@ def test_a_run_that_a_person_cancelled_before_it_started_is_left_alone(platform:
             "dagster/asset_partition_range_start": "2023-01-01",
             "dagster/asset_partition_range_end": "2023-01-31",
         },
-        status=dg.DagsterRunStatus.QUEUED,
     )
     assert platform.tick() == NOTHING
     platform.instance.report_run_canceled(run)
@@ -635,13 +634,11 @@ def months_that_are_outdated(platform: Platform) -> list[str]:
     return [
         month
         for before, month in ((JANUARY, FEBRUARY), (FEBRUARY, MARCH))
-        if any(platform.built(table, before) > platform.built("monthly_report", month) for table in tables)
+        if 0 < platform.built("monthly_report", month) < max(platform.built(table, before) for table in tables)
     ]
 
 
-@pytest.mark.parametrize(
-    "order", permutations((JANUARY, FEBRUARY, MARCH)), ids=lambda order: "-".join(m[5:7] for m in order)
-)
+@pytest.mark.parametrize("order", list(permutations(DAYS)), ids=lambda order: "-".join(m[5:7] for m in order))
 def test_months_that_land_in_any_order_end_with_reports_that_are_newer_than_the_month_before(
     empty: Platform, order: Sequence[str]
 ) -> None:
@@ -668,8 +665,7 @@ def test_february_that_lands_after_march_has_marchs_report_built_again_once(mont
     assert months.settle() == [days(31), months_of(1)]
     months.materialize("taxi_trips", FEBRUARY)
     assert months.settle() == [days(28), months_of(1), {"monthly_report": 1}]
-    assert months.requested("monthly_report") == []
-    assert months.built("monthly_report", MARCH) > months.built("monthly_report", FEBRUARY)
+    assert months_that_are_outdated(months) == []
 
 
 def test_a_reload_of_a_month_has_the_report_of_the_next_month_built_again_and_no_other(months: Platform) -> None:

@@ -70,6 +70,38 @@ def test_a_full_refresh_of_a_window_keeps_the_other_days(add_trips: Any, build: 
     assert days(table) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("option", "variable"),
+    [(["--empty"], {}), (["--sample", "1 day"], {}), ([], {"DBT_EMPTY": "1"}), ([], {"DBT_SAMPLE": "1 day"})],
+    ids=str,
+)
+def test_an_option_that_lets_models_read_a_part_of_their_rows_is_refused_and_changes_nothing(
+    add_trips: Any,
+    build: Any,
+    dbt: Any,
+    query: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    option: list[str],
+    variable: dict[str, str],
+) -> None:
+    add_trips(*NOONS)
+    window = ("--event-time-start", "2023-01-01", "--event-time-end", "2023-02-01")
+    build("2023-01-01", "2023-02-01", "--exclude", "resource_type:unit_test")
+    tables = ("analytics.daily_metrics", "analytics.location_metrics", "metrics.zone_pickups", "metrics.monthly_totals")
+    before = [query(f"select xmin::text, * from {table} order by 2, 3") for table in tables]
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+    for command in ("build", "run"):
+        result = dbt(command, *window, *option)
+        assert not result.success
+        assert "replace their window with what they read" in str(result.exception)
+    assert [query(f"select xmin::text, * from {table} order by 2, 3") for table in tables] == before
+
+
+def test_the_zones_which_have_no_window_are_built_with_no_rows_read(query: Any, dbt: Any) -> None:
+    assert dbt("run", "--select", "stg_zones", "--empty").success
+
+
 def test_a_window_that_cuts_a_day_is_refused(add_trips: Any, dbt: Any) -> None:
     add_trips(*NOONS)
     result = dbt("build", "--event-time-start", "2023-01-01T06:00:00", "--event-time-end", "2023-01-02")

@@ -112,9 +112,10 @@ def render_index(file_names: Sequence[str], totals: Mapping[date, Any]) -> str:
         panel = Panel(title, {column: [getattr(numbers.get(month), column, None) for month in months]})
         pictures.append({"title": title, "picture": _picture(lines_by_month(months, [panel]))})
     rows: list[dict[str, Any]] = []
-    for month, before in zip(reversed(months), [*reversed(months[:-1]), None], strict=True):
+    for month in reversed(months):
         if month in names:
-            rows.append(_index_row(month, names[month], numbers[month], numbers.get(before)))
+            before = numbers.get((month - timedelta(days=1)).replace(day=1))
+            rows.append(_index_row(month, names[month], numbers[month], before))
         elif rows and rows[-1]["last"]:
             # One row for all months of a gap.
             rows[-1]["name"] = f"{month:%B %Y} to {rows[-1]['last']}"
