@@ -25,6 +25,8 @@ IN_PROGRESS = AC.in_progress().with_label("it is being built")
 JUST_ENDED = (AC.newly_requested() | ((~IN_PROGRESS).newly_true() & ~AC.initial_evaluation())).with_label(
     "it was requested or being built at the last tick"
 )
+# Two, for a backfill counts a partition as in progress for some time after its run has built it.
+RUN, BACKFILL = AC.run_in_progress(), AC.backfill_in_progress().newly_true()
 UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something upstream is being built")
 NOTHING = dg.AssetSelection.assets()
 
@@ -41,7 +43,7 @@ def _newer(update: Condition, what: str) -> Condition:
     newer = update.since(AC.newly_updated()).with_label(f"{what} since it was built")
     requested = AC.newly_requested().since(update).with_label(f"it was requested since {what}")
     # A run that was going on when the update came is no attempt to build from it.
-    not_started = update.since(AC.in_progress().newly_true()).with_label(f"{what} since a build of it began")
+    not_started = update.since(RUN.newly_true() | BACKFILL).with_label(f"{what} since a build of it began")
     return (newer & ~requested & not_started).with_label(f"{what}, and it was not attempted since")
 
 
@@ -54,7 +56,7 @@ def _not_tried(reason: Condition) -> Condition:
     """
     failed = AC.execution_failed().with_label("its last run failed")
     requested = AC.newly_requested().since(AC.newly_updated()).with_label("it was requested, and not built since")
-    started = AC.in_progress().since(AC.newly_updated()).with_label("a build of it began, and it was not built since")
+    started = (RUN | BACKFILL).since(AC.newly_updated()).with_label("a build of it began, and it was not built since")
     return (reason & ~failed & ~requested & ~started).with_label("missing or outdated, and not attempted")
 
 

@@ -5,6 +5,7 @@ What runs do to the warehouse is tested elsewhere; here a run only leaves in the
 
 import runpy
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -425,6 +426,46 @@ def test_a_run_that_a_person_cancelled_before_it_started_is_left_alone(platform:
     assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
 
 
+def backfill_by_hand(platform: Platform, first: str, last: str) -> Callable[[str], None]:
+    """Records that a person launched a backfill of days of all daily assets; returns what sets its status."""
+    from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id="by_hand",
+        asset_graph=defs.resolve_asset_graph(),
+        partition_names=daily_partition.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)),
+        asset_selection=[dg.AssetKey(asset) for asset in DAILY],
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=platform.instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    platform.instance.add_backfill(backfill)
+    return lambda status: platform.instance.update_backfill(backfill.with_status(BulkActionStatus[status]))
+
+
+def test_a_backfill_that_a_person_cancelled_before_its_runs_began_is_left_alone(platform: Platform) -> None:
+    platform.materialize("taxi_trips", JANUARY)
+    set_status = backfill_by_hand(platform, "2023-01-01", "2023-01-31")
+    assert platform.tick() == NOTHING
+    set_status("CANCELED")
+    assert [platform.tick() for _ in range(3)] == [NOTHING] * 3
+
+
+def test_a_backfill_that_ends_later_than_its_runs_holds_nothing_back(january: Platform) -> None:
+    set_status = backfill_by_hand(january, "2023-01-01", "2023-01-31")
+    january.tick()
+    january.build("2023-01-01", "2023-01-31", meanwhile=january.tick)
+    assert [january.tick() for _ in range(2)] == [NOTHING] * 2
+    set_status("COMPLETED_SUCCESS")
+    assert [january.tick() for _ in range(2)] == [NOTHING] * 2
+    january.build("2023-01-05", "2023-01-05", assets=["location_metrics"])
+    assert january.tick() == {"manhattan_stats": 1}
+
+
 @pytest.fixture
 def cancelled(january: Platform) -> Platform:
     """The platform with January built, and a build of it that a person launched and cancelled halfway."""
@@ -465,6 +506,7 @@ def test_a_month_that_is_loaded_again_while_a_person_builds_it_is_built_again_th
 
     january.build("2023-01-01", "2023-01-31", fails_at="manhattan_stats", meanwhile=load_again_once_seen)
     january.instance.report_run_canceled(january.instance.get_runs(limit=1)[0])
+    january.tick()
     assert "manhattan_stats" in january.tick()
 
 
