@@ -49,7 +49,8 @@ def mart(query: Any, instance: dg.DagsterInstance) -> None:
         """
     )
     for day in DAYS:
-        instance.report_runless_asset_event(dg.AssetMaterialization("location_metrics", partition=day))
+        for model in ("stg_trips", "location_metrics"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(model, partition=day))
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
