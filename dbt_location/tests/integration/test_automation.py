@@ -430,7 +430,7 @@ def backfill_by_hand(platform: Platform, first: str, last: str) -> Callable[[str
     """Records that a person launched a backfill of days of all daily assets; returns what sets its status."""
     from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
-    backfill = PartitionBackfill.from_asset_partitions(
+    backfill: Any = PartitionBackfill.from_asset_partitions(
         backfill_id="by_hand",
         asset_graph=defs.resolve_asset_graph(),
         partition_names=daily_partition.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)),
