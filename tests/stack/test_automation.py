@@ -4,6 +4,7 @@ from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def settle(
 ) -> list[dict[str, Any]]:
     """Waits until so many months and days are built by at least so many new runs, all ended; returns the new runs.
 
-    Runs of the month ``failed`` fail, and no others.
+    Each report is then newer than what it compares with. Runs of the month ``failed`` fail, and no others.
     """
     webserver = stack.webserver
 
@@ -90,12 +91,25 @@ def settle(
         if len(new) < new_runs or any(run["status"] not in FINISHED for run in new):
             return None
         there = {**dict.fromkeys(("taxi_trips", *MONTHLY_ASSETS), months), **dict.fromkeys(DAILY_ASSETS, days)}
-        return new if {asset: webserver.materialized_partitions(asset) for asset in there} == there else None
+        if {asset: webserver.materialized_partitions(asset) for asset in there} != there:
+            return None
+        return new if reports_are_current(stack) else None
 
     new = wait_for(what, SETTLE_SECONDS, look)
     not_built = {run["tags"].get("dagster/partition") for run in new if run["status"] != "SUCCESS"}
     assert not_built == ({failed} if failed else set()), new
     return new
+
+
+def reports_are_current(stack: Stack) -> bool:
+    """Whether every report was built after the tables that it compares with, of the month before if that is loaded."""
+    built_at, loaded = stack.webserver.built_at, months(stack)
+    return all(
+        built_at("monthly_report", f"{month}-01") > built_at(table, f"{before}-01")
+        for before, month in pairwise(loaded)
+        for table in ("monthly_totals", "zone_pickups")
+        if month_after(before) == month
+    )
 
 
 def wait_for_ticks(stack: Stack, count: int = 3) -> None:
@@ -118,10 +132,15 @@ def run_ids(stack: Stack) -> set[str]:
 
 
 def check_landed(runs: list[dict[str, Any]], month: str) -> None:
-    """One run loaded the month, one built its days, one its metrics."""
+    """One run loaded the month, one built its days, one its metrics, and at most one the next month's report."""
     (load,) = of_asset(runs, "taxi_trips")
     (build,) = of_asset(runs, "daily_metrics")
-    (metrics,) = of_asset(runs, "monthly_report")
+    reports = {run["tags"]["dagster/partition"]: run for run in of_asset(runs, "monthly_report")}
+    metrics = reports.pop(f"{month}-01")
+    assert {key: run["assets"] for key, run in reports.items()} in (
+        {},
+        {f"{month_after(month)}-01": ["monthly_report"]},
+    )
     assert load["tags"]["dagster/partition"] == f"{month}-01"
     assert build["assets"] == sorted(DAILY_ASSETS)
     assert metrics["assets"] == sorted(MONTHLY_ASSETS)
@@ -173,8 +192,9 @@ def test_a_month_that_is_republished_is_loaded_again_and_its_days_and_metrics_ar
 ) -> None:
     before, loaded = run_ids(automated), months(automated)
     in_sample(automated, f"python -c '{SHORTEN}'")
-    runs = settle(automated, "February again", len(loaded), days(automated), new_runs=3, before=before)
+    runs = settle(automated, "February again", len(loaded), days(automated), new_runs=4, before=before)
     check_landed(runs, "2023-02")
+    assert ["monthly_report"] in [run["assets"] for run in runs]
     check_answers(automated, tmp_path, *loaded)
 
 

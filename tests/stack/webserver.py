@@ -222,6 +222,19 @@ class Webserver:
         (url,) = [entry["url"] for entry in materialization["metadataEntries"] if entry["label"] == label]
         return str(url)
 
+    def built_at(self, asset: str, partition: str) -> float:
+        """When an asset's partition was materialized last, in milliseconds since 1970."""
+        data = self.ask(
+            """
+            query ($key: AssetKeyInput!, $partitions: [String!]) { assetOrError(assetKey: $key) { ... on Asset {
+              assetMaterializations(partitions: $partitions, limit: 1) { timestamp } } } }
+            """,
+            key={"path": [asset]},
+            partitions=[partition],
+        )["assetOrError"]
+        (materialization,) = data["assetMaterializations"]
+        return float(materialization["timestamp"])
+
     def run_count(self) -> int:
         """Number of runs in the history."""
         data = self.ask("query { runsOrError { ... on Runs { count } } }")

@@ -31,8 +31,8 @@ UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something upstream 
 NOTHING = dg.AssetSelection.assets()
 
 
-def _newer(update: Condition, what: str) -> Condition:
-    """An update upstream came after the last build, and no build was attempted since: true once per update.
+def _newer(update: Condition, what: str, attempt: Condition) -> Condition:
+    """An update upstream came after the last build, and no ``attempt`` to build came since: true once per update.
 
     Where update and build fall between the same two ticks, Dagster compares their times, so a month that is loaded
     again while its days are being built is not missed. It does so only for a bare condition, and drops the times of an
@@ -42,9 +42,8 @@ def _newer(update: Condition, what: str) -> Condition:
     """
     newer = update.since(AC.newly_updated()).with_label(f"{what} since it was built")
     requested = AC.newly_requested().since(update).with_label(f"it was requested since {what}")
-    # A run that was going on when the update came is no attempt to build from it.
-    not_started = update.since(RUN.newly_true() | BACKFILL).with_label(f"{what} since a build of it began")
-    return (newer & ~requested & not_started).with_label(f"{what}, and it was not attempted since")
+    not_attempted = update.since(attempt | BACKFILL).with_label(f"{what} since a build of it was attempted")
+    return (newer & ~requested & not_attempted).with_label(f"{what}, and it was not attempted since")
 
 
 def _not_tried(reason: Condition) -> Condition:
@@ -106,14 +105,15 @@ def _build(label: str, updated: Condition, *unless: Condition, taken_along: Sequ
 # What has no partitions.
 build_when_upstream_is_loaded = _build(
     "build when upstream is loaded",
-    _newer(AC.any_deps_match(AC.newly_updated()).allow(LOADED), "upstream was loaded"),
+    _newer(AC.any_deps_match(AC.newly_updated()).allow(LOADED), "upstream was loaded", RUN.newly_true()),
 )
 
 # A day of the month that was loaded, whichever models lie between the two: so a month that is loaded again has all
 # models of its days built in one run, those that failed before too.
 build_when_month_is_loaded = _build(
     "build when its month is loaded",
-    _newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded"),
+    # A run that was going on when the month was loaded is no attempt to build from that load.
+    _newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded", RUN.newly_true()),
 )
 
 
@@ -131,7 +131,8 @@ def build_when_days_are_current(taken_along: Sequence[str] = ()) -> Condition:
     old = AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated())
     return _build(
         "build when all of its days are current",
-        _newer(upstream_built, "something that it is made from was built")
+        # A run that is going on has most likely built it, and if that fails or is cancelled, it is left alone.
+        _newer(upstream_built, "something that it is made from was built", RUN)
         | table_built.with_label("a table that it shows is built in the same run"),
         _any_required(
             AC.execution_failed() & ~AC.will_be_requested(),

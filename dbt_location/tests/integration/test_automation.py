@@ -156,12 +156,12 @@ class Platform:
                     self.materialize(asset, partitions or None)
 
     def settle(self, reverse: bool = False) -> list[dict[str, int]]:
-        """Ticks, and builds what is requested, until nothing is; what was requested."""
-        requested = []
-        while ticked := self.tick():
-            requested.append(ticked)
+        """Ticks, and builds what is requested, until two ticks request nothing; what was requested."""
+        requested: list[dict[str, int]] = []
+        while not requested or any(requested[-2:]):
+            requested.append(self.tick())
             self.build_requested(reverse)
-        return requested
+        return [ticked for ticked in requested if ticked]
 
     def built(self, asset: str, partition: str) -> int:
         """When a partition was built: later is larger, and 0 is never."""
@@ -744,6 +744,13 @@ def test_a_month_before_that_fails_for_ever_holds_nothing_up(months: Platform) -
     months.build(FEBRUARY, FEBRUARY, MONTHLY, fails_at="zone_pickups")
     months.materialize("taxi_trips", MARCH)
     assert months.settle() == [days(31), months_of(1)]
+
+
+@pytest.mark.parametrize("at", MONTHLY)
+def test_a_month_that_a_person_launched_and_cancelled_is_left_alone(months: Platform, at: str) -> None:
+    months.build(JANUARY, JANUARY, MONTHLY, fails_at=at, meanwhile=months.tick)
+    months.instance.report_run_canceled(months.instance.get_runs(limit=1)[0])
+    assert [months.tick() for _ in range(3)] == [NOTHING] * 3
 
 
 @pytest.mark.parametrize("table", ["zone_pickups", "monthly_totals"])
