@@ -84,12 +84,10 @@ def _build(label: str, updated: Condition, *unless: Condition, taken_along: Sequ
     earlier = dg.AssetSelection.assets(*taken_along)
     # By hand, or in a run that did not build this one along. In a range, Dagster knows this of the last partition only,
     # so a failed run looks like this for the others, which _not_tried then holds back.
-    rebuilt = (
-        AC.any_deps_updated()
-        .ignore(LOADED | ZONES_MODEL | earlier)
-        .since(AC.newly_updated())
-        .with_label("something upstream was built since")
-    )
+    updated_upstream = AC.any_deps_updated().ignore(LOADED | ZONES_MODEL | earlier)
+    # Dagster keeps the memory of a "since" by the kinds of its two parts, so two of "any deps" since "newly updated"
+    # would share one. Negated twice, this is of another kind than the one in _newer.
+    rebuilt = (~~updated_upstream).since(AC.newly_updated()).with_label("something upstream was built since")
     outdated = (updated | _not_tried(MISSING | rebuilt)).with_label("it is missing or outdated")
     # any_deps_missing alone does not notice a day whose month does not exist, such as today: this asks for proof.
     there = AC.all_deps_match(~AC.missing() | AC.will_be_requested()).ignore(earlier)

@@ -788,6 +788,21 @@ def test_every_part_of_a_condition_says_in_words_what_it_asks(condition: Any) ->
     assert [part for part in condition.children if not in_words(part)] == []
 
 
+@pytest.mark.parametrize("asset", ["stg_zones", "daily_metrics", "monthly_totals", "monthly_report"])
+def test_no_two_parts_of_a_condition_share_a_memory(asset: str) -> None:
+    memories: dict[str, set[str]] = {}
+
+    def collect(part: Any) -> None:
+        if part.name == "SINCE":
+            memory = part.get_node_unique_id(parent_unique_id=None, index=None, target_key=None)
+            memories.setdefault(memory, set()).add(part.get_unique_id())
+        for child in part.children:
+            collect(child)
+
+    collect(defs.resolve_asset_graph().get(dg.AssetKey(asset)).automation_condition)
+    assert [parts for parts in memories.values() if len(parts) > 1] == []
+
+
 @pytest.mark.parametrize("asset", DAILY)
 def test_every_daily_asset_builds_itself_when_its_month_is_loaded(asset: str) -> None:
     assert defs.resolve_asset_graph().get(dg.AssetKey(asset)).automation_condition == build_when_month_is_loaded
