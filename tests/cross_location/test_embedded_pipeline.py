@@ -10,14 +10,19 @@ import subprocess
 import urllib.error
 from collections.abc import Iterator
 from itertools import takewhile
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 
+from demo.demo import read_assets
 from demo.server import start_server
+from ops import graphql
 from ops.command import ROOT
+from ops.rebuild import launch
+from ops.status.webserver import assets
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable, plain
@@ -283,6 +288,24 @@ def test_make_dev_serves_both_locations_and_the_links_to_the_reports_with_automa
     assert {status for location in loaded for status in dev.sensors(location).values()} == {"STOPPED"}
 
 
+def test_the_webserver_says_of_every_asset_what_it_is_made_from_as_its_location_does(dev: Webserver) -> None:
+    declared = attrgetter("location", "offsets", "kind", "cadence", "fmt", "keys")
+    served = {asset.key: (sorted(asset.parents), *declared(asset)) for asset in assets(graphql.Webserver(dev.url))}
+    described = read_assets({"PATH": os.environ["PATH"]})
+    assert served == {asset.key: (sorted(asset.parents), *declared(asset)) for asset in described}
+    assert any(asset.offsets for asset in described)
+
+
+def test_a_rebuild_launches_one_backfill_of_its_ranges(dev: Webserver) -> None:
+    # Nothing is made from these.
+    two = {"manhattan_stats": [("2023-01-05", "2023-01-06"), ("2023-02-01", "2023-02-01")]}
+    runs = dev.backfill_runs(launch(graphql.Webserver(dev.url), two), number=2)
+    tags = [dev.run(run["runId"])["tags"] for run in runs]
+    bounds = [f"dagster/asset_partition_range_{end}" for end in ("start", "end")]
+    built = {tuple(each.get(bound) or each["dagster/partition"] for bound in bounds) for each in tags}
+    assert built == {*two["manhattan_stats"]}
+
+
 def test_what_was_built_before_the_newest_zones_is_outdated_for_dagster_and_built_again_on_request(
     demo: Demo, dev: Webserver
 ) -> None:
@@ -323,9 +346,16 @@ def outdated(dev: Webserver) -> set[str]:
     return found
 
 
-def test_a_month_that_is_loaded_again_has_only_its_days_and_metrics_built_again(demo: Demo, dev: Webserver) -> None:
+def test_a_month_that_is_loaded_again_has_its_days_its_metrics_and_the_next_months_report_built_again(
+    demo: Demo, dev: Webserver
+) -> None:
     assert dev.finished(dev.launch_month("2023-01-01"))["status"] == "SUCCESS"
-    assert ran(demo.make("demo")) == ["dbt_location 2023-01-01 to 2023-01-31", "dbt_location 2023-01"]
+    assert ran(demo.make("demo")) == [
+        "dbt_location 2023-01-01 to 2023-01-31",
+        "dbt_location 2023-01",
+        "dbt_location 2023-02",
+    ]
+    assert (demo.state / "logs/dbt_location_2023-02.log").read_text().count("STEP_SUCCESS") == 1
     assert ran(demo.make("demo")) == []
 
 

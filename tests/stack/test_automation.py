@@ -214,6 +214,24 @@ def test_zones_that_are_republished_are_loaded_again_and_build_no_day_and_nothin
     assert ticks[1]["skipReason"] == "zones loaded, nothing new"
 
 
+def test_what_is_older_than_the_zones_is_a_notice_and_built_again_by_make_rebuild(automated: Stack) -> None:
+    before, loaded = run_ids(automated), months(automated)
+    in_sample(automated, "touch files/misc/taxi_zone_lookup.csv")
+    settle(automated, "the zones again", len(loaded), days(automated), new_runs=2, before=before)
+    is_well, printed = automated.status()
+    assert (is_well, "notice: stg_zones was built" in printed) == (True, True), printed
+
+    before = run_ids(automated)
+    assert "Launched the backfill" in automated.command("make", "rebuild")
+    assert "In progress already: location_metrics" in automated.command("make", "rebuild")
+    new_runs = 1 + len(loaded)
+    runs = settle(automated, "days and months again", len(loaded), days(automated), new_runs, before)
+    assert [run["assets"] for run in of_asset(runs, "location_metrics")] == [["location_metrics", "manhattan_stats"]]
+    built = sorted(run["tags"]["dagster/partition"] for run in of_asset(runs, "zone_pickups"))
+    assert built == [f"{month}-01" for month in loaded]
+    assert "Nothing is outdated." in automated.command("make", "rebuild")
+
+
 @dataclass
 class Throttled:
     """What was observed after two months appeared while everything was down, the first of them throttled.
