@@ -9,6 +9,7 @@ from ops.command import OpsError
 from ops.lineage import Asset, Lineage, read_offsets
 from tests.ops.stack_facts import DAILY, DAYS, MONTHS, REPORT, TRIPS, newest
 
+pytestmark = pytest.mark.filterwarnings("ignore:Parameter `allow_nonexistent_upstream_partitions`")
 ZONES_MODEL = Asset("stg_zones", "dbt_location")
 # Made from its own days, the month before and the zones.
 COMPARING = replace(REPORT, parents=("daily_metrics", "totals", "stg_zones"), offsets={"totals": (-1, 0)})
