@@ -101,7 +101,7 @@ down: ## Stop the compose stack and its runs; data and run history are kept
 	@test -z "$(run_containers)" || docker stop --time 30 $(run_containers) >/dev/null
 	docker compose --profile sample down
 destroy: ## Remove the compose stack with its data, run history and run containers; images are kept
-	docker compose --profile sample stop
+	docker compose --profile sample stop --timeout 1
 	@test -z "$(run_containers)" || docker rm --force $(run_containers) >/dev/null
 	docker compose --profile sample down --volumes
 	docker volume rm --force $(project)_deployments
