@@ -540,6 +540,9 @@ def test_a_deploy_that_is_ended_while_it_replaces_is_put_right(deploys: Deploys,
 
 
 def test_make_up_keeps_what_was_deployed(deploys: Deploys) -> None:
+    for location in DATA_LOCATIONS:
+        if not deploys.history(location):
+            deploys.deploy(location)
     before, settings = (deploys.served(), deploys.containers()), deploys.env_file.read_text()
     deploys.env_file.write_text("")
     try:
