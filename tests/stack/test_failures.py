@@ -205,29 +205,44 @@ def test_a_backfill_whose_daemon_and_code_server_die_in_the_middle_goes_on_and_d
 
 
 HANGING = ("daemon", "webserver", "ingestion_location", "dbt_location", "reports")
+PROXIES = ("docker-proxy", "ingestion_location_gateway")
 # Printed by services/health.yaml.
 ENDED = "The health check failed 3 times in a row. The container is restarted."
 
 
-def test_services_that_hang_are_restarted_and_what_was_queued_gets_done(failing: Stack, right: RightAnswers) -> None:
-    with coming_back(failing, *HANGING):
-        freeze(failing, "daemon")
-        run_id = failing.webserver.launch_month("2023-01-01")
-        assert failing.webserver.run(run_id)["status"] == "QUEUED"
-        for service in HANGING[1:]:
-            freeze(failing, service)
-    logs = {service: failing.command("docker", "compose", "logs", service) for service in HANGING}
-    assert [service for service, log in logs.items() if ENDED not in log] == []
-    assert failing.webserver.finished(run_id)["status"] == "SUCCESS"
+@pytest.fixture
+def queued_while_all_hung(failing: Stack) -> str:
+    """A run that was queued when services and proxies hung; all of them are back."""
+
+    def hang() -> str:
+        with coming_back(failing, *HANGING, *PROXIES):
+            freeze(failing, "daemon")
+            run_id = failing.webserver.launch_month("2023-01-01")
+            assert failing.webserver.run(run_id)["status"] == "QUEUED"
+            for service in (*HANGING[1:], *PROXIES):
+                freeze(failing, service)
+        return run_id
+
+    return failing.once("queued while all hung", hang)
+
+
+def ended_by_their_checks(stack: Stack, *services: str) -> list[str]:
+    """Those of the services that their own health check has ended."""
+    return [service for service in services if ENDED in stack.command("docker", "compose", "logs", service)]
+
+
+def test_services_that_hang_are_restarted_and_what_was_queued_gets_done(
+    failing: Stack, right: RightAnswers, queued_while_all_hung: str
+) -> None:
+    assert ended_by_their_checks(failing, *HANGING) == [*HANGING]
+    assert failing.webserver.finished(queued_while_all_hung)["status"] == "SUCCESS"
     failing.check_days(right)
 
 
 def test_proxies_that_hang_are_restarted_and_runs_are_launched_through_them(
-    failing: Stack, right: RightAnswers
+    failing: Stack, right: RightAnswers, queued_while_all_hung: str
 ) -> None:
-    with coming_back(failing, "docker-proxy", "ingestion_location_gateway"):
-        freeze(failing, "docker-proxy")
-        freeze(failing, "ingestion_location_gateway")
+    assert ended_by_their_checks(failing, *PROXIES) == [*PROXIES]
     assert failing.webserver.finished(failing.webserver.launch_month("2023-01-01"))["status"] == "SUCCESS"
     failing.check_days(right)
 
