@@ -2,7 +2,8 @@
 
 The event log is read from its tables, those of the Dagster release in the locks. The webserver's API returns whole
 materializations only: 15,000 of them for ten years of days. The newest materialization of a partition is the one with
-the largest id, as in ``get_latest_storage_id_by_partition``, which the monthly metrics use, too.
+the largest id, as in ``get_latest_storage_id_by_partition``, which the monthly metrics use, too. As there, what is not
+later than the wipe of its asset does not count: a wipe deletes no events.
 """
 
 import json
@@ -35,7 +36,12 @@ select json_build_object(
     from (
       select asset_key, partition, max(id) as id, extract(epoch from max(timestamp)) as time
       from event_logs
+      left join (
+        select asset_key, to_timestamp((asset_details::json ->> 'last_wipe_timestamp')::float) as wiped
+        from asset_keys
+      ) as assets using (asset_key)
       where dagster_event_type = 'ASSET_MATERIALIZATION' and asset_key is not null
+        and timestamp > coalesce(wiped at time zone 'utc', '-infinity')
       group by asset_key, partition
     ) as newest),
   'reasons', (
