@@ -1,6 +1,6 @@
 """Launches the backfills of what was built before the newest zones; nothing else builds that again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ops.command import OpsError, log
@@ -9,7 +9,7 @@ from ops.lineage import Lineage, Partition
 from ops.status.collect import collect
 from ops.status.facts import Events, Runs, Unknown, Workspace, known
 from ops.status.judge import judge
-from ops.status.partitions import QUEUED, RUNNING, AssetStatus, Range, format_ranges, ranges
+from ops.status.partitions import QUEUED, RUNNING, STALE, AssetStatus, Range, format_ranges, ranges
 
 LAUNCH = """
 mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename
@@ -56,7 +56,8 @@ def plan(statuses: Sequence[AssetStatus], lineage: Lineage, runs: Runs, workspac
             one = (asset.key, key)
             stale, outdated = lineage.is_stale(*one), lineage.outdated_by(*one) is not None
             required = [*lineage.required(*one)]
-            follows = not changing.isdisjoint([*required, *lineage.taken_along(*one)])
+            # What was never built is not built again.
+            follows = one in lineage.newest and not changing.isdisjoint([*required, *lineage.taken_along(*one)])
             if not (follows or (outdated and not stale) or (stale and not is_automated)):
                 continue
             changing.add(one)
@@ -89,6 +90,15 @@ def launch(webserver: Webserver, assets: Mapping[str, Sequence[Range]]) -> str:
     return str(result["backfillId"])
 
 
+def nothing_to_launch(statuses: Iterable[AssetStatus], automated: Container[str]) -> str:
+    stale = [status.asset for status in statuses if status.count(STALE)]
+    if by_hand := [asset.key for asset in stale if asset.location not in automated]:
+        return f"Nothing to launch. Materialize {', '.join(by_hand)}: older than upstream data, and automation is off."
+    if stale:
+        return "Nothing to launch: what make status shows as stale is built by automation."
+    return "Nothing is outdated."
+
+
 def rebuild() -> None:
     """Build again what was built before the newest zones: launch its backfills, those of days first."""
     facts = collect()
@@ -112,4 +122,4 @@ def rebuild() -> None:
             "where automation is off, call make rebuild again then."
         )
     if found == Plan():
-        log("Nothing is outdated.")
+        log(nothing_to_launch(judgement.statuses, known(workspace, Workspace()).automated))

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from ops.lineage import Asset, Lineage, Newest
-from ops.rebuild import Plan, plan
+from ops.rebuild import Plan, nothing_to_launch, plan
 from ops.status.facts import Backfill, Instigator, Runs, Workspace
-from ops.status.partitions import asset_statuses
+from ops.status.partitions import AssetStatus, asset_statuses
 from tests.ops.stack_facts import DAILY, DAYS, MONTHS, NOW, REPORT, TRIPS, failed_run, newest
 
 ZONES_MODEL = Asset("stg_zones", "dbt_location")
@@ -19,11 +19,15 @@ ON = Workspace(instigators=(Instigator("automatic_builds", "dbt_location", "sens
 NO_RUNS = Runs()
 
 
+def statuses(built: Newest, runs: Runs = NO_RUNS, **changed: Asset) -> list[AssetStatus]:
+    assets = [changed.get(asset.key, asset) for asset in (TRIPS, BY_ZONE, STATS, MAP, ZONES_MODEL)]
+    return asset_statuses(assets, runs.unfinished, (), built)
+
+
 def planned(built: Newest = NEW_ZONES, runs: Runs = NO_RUNS, workspace: Workspace = ON, **changed: Asset) -> Plan:
     """The plan for days made from the zones, what is made from those days, and a map of each month."""
-    assets = [changed.get(asset.key, asset) for asset in (TRIPS, BY_ZONE, STATS, MAP, ZONES_MODEL)]
-    statuses = asset_statuses(assets, runs.unfinished, (), built)
-    return plan(statuses, Lineage(assets, built), runs, workspace)
+    found = statuses(built, runs, **changed)
+    return plan(found, Lineage([status.asset for status in found], built), runs, workspace)
 
 
 def test_days_are_launched_before_months_with_what_is_made_from_them() -> None:
@@ -72,3 +76,27 @@ def test_what_is_stale_is_launched_only_where_automation_is_off() -> None:
     built = newest(**EVENTS, stg_zones=[(None, 6)], taxi_trips=[(MONTHS[0], 30), (MONTHS[1], 2)])
     assert planned(built) == Plan()
     assert list(planned(built, workspace=OFF).backfills["daily"]) == ["daily_metrics", "stats"]
+
+
+def test_what_was_never_built_is_not_launched_and_does_not_wait() -> None:
+    without = newest(**EVENTS, stg_zones=[(None, 50)], monthly_report=[])
+    without = {one: built for one, built in without.items() if one != ("stats", DAYS[0])}
+    days = {"daily_metrics": [(DAYS[0], DAYS[-1])], "stats": [(DAYS[1], DAYS[-1])]}
+    assert planned(without) == Plan({"daily": days})
+
+
+def test_what_automation_builds_is_not_called_nothing_outdated() -> None:
+    stale = statuses(newest(**EVENTS, stg_zones=[(None, 6)], taxi_trips=[(MONTHS[0], 30), (MONTHS[1], 2)]))
+    assert nothing_to_launch(stale, ON.automated) == (
+        "Nothing to launch: what make status shows as stale is built by automation."
+    )
+    assert nothing_to_launch(statuses(newest(**EVENTS, stg_zones=[(None, 6)])), ON.automated) == "Nothing is outdated."
+
+
+def test_what_is_stale_without_partitions_is_named_where_automation_is_off() -> None:
+    loaded = Asset("taxi_zones", "ingestion_location")
+    model = replace(ZONES_MODEL, parents=("taxi_zones",))
+    stale = asset_statuses([loaded, model], (), (), newest(taxi_zones=[(None, 50)], stg_zones=[(None, 6)]))
+    assert nothing_to_launch(stale, OFF.automated) == (
+        "Nothing to launch. Materialize stg_zones: older than upstream data, and automation is off."
+    )
