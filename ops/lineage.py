@@ -2,8 +2,8 @@
 
 Dependencies are of three kinds, told apart by what the asset declares. Required are the upstream partitions that
 overlap a partition's own window. Taken along are those before it, which a partition mapping with a negative offset
-adds: they may be missing. Anything without partitions is required by what has none either; for the others it has to
-exist, and makes nothing that is built again by itself.
+adds: they may be missing. An asset without partitions is required by others without partitions; a partitioned asset
+only needs it to exist, and is not built again by itself when it changes.
 """
 
 import re
@@ -19,9 +19,8 @@ from ops.command import OpsError
 Key = str | None  # of a partition; None stands for the whole of an unpartitioned asset
 Partition = tuple[str, Key]  # asset and key
 BY_TIME = "TIME_WINDOW"  # a type of partitions
-Offsets = tuple[
-    int, int
-]  # of the start and the end of the upstream window, in partitions; neither is after the own one
+# Of the start and the end of the upstream window, in partitions; neither is after the own one.
+Offsets = tuple[int, int]
 
 
 @dataclass(frozen=True)
