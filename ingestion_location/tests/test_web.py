@@ -173,6 +173,15 @@ def test_user_and_password_are_used_for_every_request(with_password: tuple[Site,
     assert site.headers("Authorization") == ["Basic dXNlcjpwQHNz"] * 2
 
 
+@pytest.mark.parametrize(("user", "sent"), [("", None), ("user@", "Basic dXNlcjo="), ("user:@", "Basic dXNlcjo=")])
+def test_a_user_without_a_password_is_sent_and_no_user_is_none(
+    monkeypatch: pytest.MonkeyPatch, user: str, sent: str | None
+) -> None:
+    with serving(send(BODY)) as site:
+        assert fetched(source(site.root.replace("//", f"//{user}"), monkeypatch)) == BODY
+        assert site.headers("Authorization") == [sent]
+
+
 def test_a_redirect_to_another_host_gets_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(send(BODY), host="127.0.0.3") as other:
         with serving(status(302, Location="/own"), status(302, Location=f"{other.root}/x")) as site:

@@ -4,11 +4,10 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import get_auth_from_url
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -23,6 +22,12 @@ MOST_CHARACTERS = 200
 # Not an OSError, which urllib3 would take for a broken connection.
 class ForbiddenRedirect(Exception):  # noqa: N818, it names the state
     """The source redirects to where it must not; the message says from where to where."""
+
+
+def _credentials_of(url: str) -> tuple[str, str] | None:
+    """User and password of a URL; None if it has no user, so that no request has an empty one."""
+    parts = urlsplit(url)
+    return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
 def is_private(address: str) -> bool:
@@ -64,7 +69,7 @@ class SourceSession(requests.Session):
         self._check_number(url)
         for _ in range(MOST_REDIRECTS + 1):
             is_own = not self.should_strip_auth(source, url)  # type: ignore[no-untyped-call]
-            auth = get_auth_from_url(source) if is_own else None
+            auth = _credentials_of(source) if is_own else None
             response = self.request(method, url, auth=auth, allow_redirects=False, stream=True, **arguments)
             target = self.get_redirect_target(response)
             if target is None:
