@@ -190,9 +190,22 @@ def test_a_redirect_to_another_host_gets_no_password(monkeypatch: pytest.MonkeyP
         assert other.headers("Authorization") == [None]
 
 
+NOT_URLS = ["http://user:secret@[/", "http://user:secret@127.0.0.1:99999/", "http://user:secret@127.0.0.1:x/", "/\xff"]
+
+
+@pytest.mark.parametrize("location", NOT_URLS)
+def test_a_redirect_to_what_is_not_a_url_is_not_followed(monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+    with serving(status(302, Location=location)) as site:
+        tlc = source(site.root, monkeypatch)
+        with pytest.raises(SourceRefused, match=r"redirects to what is not a URL: .* This redirect is not followed"):
+            fetched(tlc)
+        with pytest.raises(SourceRefused, match="to what is not a URL"), tlc.looking() as look:
+            look(tlc.trips_url(MONTH))
+
+
 @pytest.mark.parametrize(
     "act",
-    [status(401), status(404), status(503), status(302, Location="http://user:secret@[/"), status(302, Location="/")],
+    [*map(status, (401, 404, 503)), *(status(302, Location=location) for location in ("/", *NOT_URLS))],
 )
 def test_no_refusal_shows_user_and_password(monkeypatch: pytest.MonkeyPatch, act: Act) -> None:
     with serving(act) as site:

@@ -71,12 +71,11 @@ class SourceSession(requests.Session):
             is_own = not self.should_strip_auth(source, url)  # type: ignore[no-untyped-call]
             auth = _credentials_of(source) if is_own else None
             response = self.request(method, url, auth=auth, allow_redirects=False, stream=True, **arguments)
-            target = self.get_redirect_target(response)
-            if target is None:
+            if not response.is_redirect:
                 return response
             # Closed, not read: the body of a redirect may be endless.
             response.close()
-            url = self._checked(url, target)
+            url = self._checked(url, response.headers["Location"])
         raise ForbiddenRedirect(f"to {without_secrets(url)}, after {MOST_REDIRECTS} others")
 
     def resolve_redirects(self, *arguments: Any, **others: Any) -> Iterator[Any]:
@@ -89,13 +88,15 @@ class SourceSession(requests.Session):
         elif is_private(address) and not self.is_source_private:
             raise ForbiddenRedirect(f"from a public address to the private one {address}")
 
-    def _checked(self, url: str, target: str) -> str:
+    def _checked(self, url: str, location: str) -> str:
+        """The URL that a redirect from ``url`` leads to, if it may; ``location`` is the header, decoded as Latin-1."""
         if self.is_source_private is None:
             # A name behind a proxy.
             self.is_source_private = False
         try:
-            new = urljoin(url, target)
-            scheme = urlsplit(new).scheme
+            new = urljoin(url, location.encode("latin-1").decode())
+            parts = urlsplit(new)
+            scheme, _ = parts.scheme, parts.port  # a port that is none is an error here
         except ValueError as error:
             raise ForbiddenRedirect(f"to what is not a URL: {error}") from None
         if scheme not in ("http", "https") or (scheme == "http" and urlsplit(url).scheme == "https"):
