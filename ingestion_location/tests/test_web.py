@@ -99,13 +99,18 @@ def test_a_redirect_from_a_public_address_to_a_private_one_is_not_followed(
 def test_a_name_that_resolves_to_a_private_address_the_second_time_is_not_followed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with serving(send(BODY)) as private:
-        port = private.server.server_address[1]
-        with serving(status(302, Location=f"http://source.example:{port}/x"), host=PUBLIC) as public:
-            answers(monkeypatch, "127.0.0.1")
-            with pytest.raises(SourceRefused, match="to the private one 127"):
-                fetched(source(public.root, monkeypatch))
-        assert private.requests == []
+    with serving(status(302, Location="/own"), send(BODY), host="0.0.0.0") as site:
+        answers(monkeypatch, PUBLIC, "127.0.0.1")
+        tlc = source(site.root.replace("0.0.0.0", "source.example"), monkeypatch)
+        with pytest.raises(SourceRefused, match="to the private one 127"):
+            fetched(tlc)
+        assert [path for _, path, _ in site.requests] == ["/trip-data/yellow_tripdata_2023-02.parquet"]
+
+
+def test_a_name_that_resolves_to_a_public_address_again_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(status(302, Location="/own"), send(BODY), host="0.0.0.0") as site:
+        answers(monkeypatch, PUBLIC)
+        assert fetched(source(site.root.replace("0.0.0.0", "source.example"), monkeypatch)) == BODY
 
 
 def test_a_private_source_may_redirect_to_a_private_address_and_to_a_public_one(
