@@ -80,7 +80,7 @@ def test_a_file_that_the_server_lacks_is_asked_for_once(code: int) -> None:
         assert len(site.requests) == 1
 
 
-@pytest.mark.parametrize("code", [400, 401, 451])
+@pytest.mark.parametrize("code", [304, 400, 401, 451])
 def test_a_refusal_that_waiting_does_not_change_is_not_tried_again(code: int) -> None:
     with serving(status(code)) as site, refused(site, SourceRefused) as answer:
         assert f"the source answered HTTP {code}. Check TLC_BASE_URL" in answer.message
@@ -274,6 +274,11 @@ def test_a_file_that_the_server_says_is_unchanged_is_not_fetched(earlier: FileVe
     with serving(status(304)) as site, pytest.raises(Unchanged):
         download(f"{site.root}/file", earlier)
     assert site.headers(header) == [earlier.etag or earlier.last_modified]
+
+
+def test_a_server_that_says_unchanged_without_being_asked_is_refused() -> None:
+    with serving(status(304)) as site, pytest.raises(SourceRefused, match="the source answered HTTP 304"):
+        download(f"{site.root}/file", known(BODY))
 
 
 def test_the_same_content_is_unchanged_whatever_the_server_says() -> None:

@@ -25,6 +25,8 @@ from ingestion_location.source_errors import FileUnavailable, SourceBusy, Source
 from ingestion_location.web import SourceSession, size_of, version_of
 
 CHUNK_BYTES = 1 << 20
+# Headers of a request for a file that is wanted only if it is another one than before.
+CONDITIONS = {"If-None-Match", "If-Modified-Since"}
 
 
 class Unchanged(Exception):  # noqa: N818, not an error
@@ -203,7 +205,8 @@ class _Download:
         return headers
 
     def _check_status(self, response: requests.Response) -> None:
-        if response.status_code == 304:
+        # A 304 that was not asked for says nothing about what was fetched before.
+        if response.status_code == 304 and not CONDITIONS.isdisjoint(response.request.headers):
             raise Unchanged(self.url)
         if response.status_code == 416:
             self._restart()
