@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.eras import ERAS, table_of
+from ingestion_location.bounds import Bounds
 from ingestion_location.defs.trips import trip_file
 from ingestion_location.defs.trips.trip_file import TripFile
 from ingestion_location.defs.trips.trip_schema import TripFileError
-from ingestion_location.load_errors import LoadError, OutOfBounds
+from ingestion_location.load_errors import LoadError, OutOfBounds, check_bound
 from pyarrow.parquet.encryption import CryptoFactory, EncryptionConfiguration, KmsClient, KmsConnectionConfig
 
 TRIP = table_of(ERAS["yellow", "2023-02"])
@@ -125,6 +126,15 @@ def test_a_file_beyond_a_bound_is_refused_by_the_settings_name_before_it_is_read
     monkeypatch.setenv(setting, value)
     with pytest.raises(OutOfBounds, match=rf"^january\.parquet{place}: the .* {setting}={value} is the most that"):
         TripFile(io.BytesIO(file), "january.parquet")
+
+
+def test_a_number_beyond_a_bound_is_shown_with_all_of_its_digits() -> None:
+    with pytest.raises(
+        OutOfBounds, match=r"^a: the number of rows is at least 123,456,789, and TLC_MAX_ROWS=100000000"
+    ):
+        check_bound(Bounds(), "tlc_max_rows", 123_456_789, "a")
+    with pytest.raises(OutOfBounds, match=r"^a: the size in MB is at least 1,234\.57, and TLC_MAX_FILE_MB=1000"):
+        check_bound(Bounds(), "tlc_max_file_mb", 1234.5678, "a")
 
 
 def flags(*flags: bytes | None) -> bytes:

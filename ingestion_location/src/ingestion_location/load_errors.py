@@ -41,8 +41,9 @@ def check_bound(bounds: Bounds, name: str, found: float, where: str) -> None:
     most = getattr(bounds, name)
     if found > most:
         what = Bounds.model_fields[name].title
+        shown = f"{found:,}" if isinstance(found, int) else f"{found:,.6g}"
         raise OutOfBounds(
-            f"{where}: the {what} is at least {found:,.6g}, and {name.upper()}={most} is the most that is accepted. "
+            f"{where}: the {what} is at least {shown}, and {name.upper()}={most} is the most that is accepted. "
             f"Nothing was loaded. Compare the file with the TLC's; if it is right, raise {name.upper()}."
         )
 
