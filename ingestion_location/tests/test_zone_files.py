@@ -2,14 +2,18 @@
 
 import io
 import json
+import re
 import tracemalloc
 import zipfile
 from itertools import pairwise
 
 import pytest
+from helpers.misbehaving_server import send, serving
 from helpers.zone_files import HEADER, TIMES_SQUARE, archive, square
+from ingestion_location.defs.zones.taxi_zones import fetch_zones
 from ingestion_location.defs.zones.zone_files import ZoneFileError, read_shapes, read_zones
 from ingestion_location.load_errors import LoadError, OutOfBounds
+from ingestion_location.source import TlcSource
 
 
 def test_the_literal_na_is_a_value() -> None:
@@ -87,10 +91,18 @@ def test_a_wrong_line_of_the_lookup_is_refused_with_its_column(line: bytes, mess
     assert str(refused.value).startswith(message.replace("\\\\", "\\"))
 
 
-def test_a_lookup_larger_than_the_setting_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large", ["lookup", "shapes"])
+def test_a_file_larger_than_the_setting_is_refused_before_it_is_downloaded(
+    monkeypatch: pytest.MonkeyPatch, large: str
+) -> None:
     monkeypatch.setenv("TLC_MAX_ZONES_MB", "1")
-    with pytest.raises(OutOfBounds, match=r"^lookup: the size in MB, unpacked, is at least 2, and TLC_MAX_ZONES_MB=1"):
-        read_zones(io.BytesIO(b"x" * 2_000_000), "lookup")
+    lookup, refused = send((HEADER + "1,a,b,c\n").encode()), send(b"", length=2_000_000)
+    with serving(*([refused] if large == "lookup" else [lookup, refused])) as site:
+        tlc = TlcSource(base_url=site.root, taxi_type="yellow")
+        url = tlc.zones_url if large == "lookup" else tlc.zone_shapes_url
+        message = f"{url}: the size in MB, unpacked, is at least 2, and TLC_MAX_ZONES_MB=1"
+        with pytest.raises(OutOfBounds, match=f"^{re.escape(message)}"):
+            fetch_zones(tlc, lambda line: None)
 
 
 def zipped(compression: int = zipfile.ZIP_DEFLATED, **contents: bytes) -> io.BytesIO:

@@ -69,7 +69,13 @@ class Limits(dg.Config):
 
 @contextlib.contextmanager
 def fetch(
-    url: str, limits: Limits, log: Log, *, forbidden: Callable[[], str | None], known: FileVersion | None = None
+    url: str,
+    limits: Limits,
+    log: Log,
+    *,
+    forbidden: Callable[[], str | None],
+    known: FileVersion | None = None,
+    bound: str = "tlc_max_file_mb",
 ) -> Iterator[FetchedFile]:
     """Yields the whole content of an http, https or file URL.
 
@@ -77,6 +83,7 @@ def fetch(
         forbidden: called when the server answers 403; returns why the file is not there, or None if the server refuses
             every file for now.
         known: version that was fetched before.
+        bound: setting that bounds the size of the file.
 
     Raises:
         Unchanged: the source still has the known version.
@@ -87,11 +94,11 @@ def fetch(
     parts = urlsplit(url)
     with contextlib.ExitStack() as stack:
         if parts.scheme == "file":
-            fetched = stack.enter_context(_opened(url, Path(unquote(parts.path))))
+            fetched = stack.enter_context(_opened(url, Path(unquote(parts.path)), bound))
         else:
             try:
                 file = stack.enter_context(tempfile.TemporaryFile(prefix="tlc-"))
-                fetched = _Download(url, file, limits, log, forbidden).run(known)
+                fetched = _Download(url, file, limits, log, forbidden, bound).run(known)
             except OSError as error:  # not one of requests, which have become SourceError
                 raise SourceError(
                     f"{url}: cannot be kept in {tempfile.gettempdir()} ({error}). Make room there, or set TMPDIR to "
@@ -103,12 +110,12 @@ def fetch(
 
 
 @contextlib.contextmanager
-def _opened(url: str, path: Path) -> Iterator[FetchedFile]:
+def _opened(url: str, path: Path, bound: str) -> Iterator[FetchedFile]:
     if not path.is_file():
         raise FileUnavailable(f"{url}: there is no such file. Check TLC_BASE_URL, or choose a month that it has.")
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-        check_bound(Bounds(), "tlc_max_file_mb", status.st_size / MB, url)
+        check_bound(Bounds(), bound, status.st_size / MB, url)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         changed = formatdate(status.st_mtime, usegmt=True)
@@ -124,6 +131,7 @@ class _Download:
     limits: Limits
     log: Log
     forbidden: Callable[[], str | None]
+    bound: str
     received: int = 0
     longest: int = 0
     fruitless: int = 0
@@ -233,7 +241,7 @@ class _Download:
 
     def _check_size(self, size: int) -> None:
         """Checks the bounds of a file of this size, of which ``received`` bytes are on the disk already."""
-        check_bound(self.bounds, "tlc_max_file_mb", size / MB, self.url)
+        check_bound(self.bounds, self.bound, size / MB, self.url)
         room = shutil.disk_usage(tempfile.gettempdir()).free - (size - self.received)
         if room < self.bounds.tlc_min_free_mb * MB:
             raise OSError(

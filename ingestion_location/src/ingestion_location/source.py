@@ -8,7 +8,7 @@ from datetime import date
 from email.utils import formatdate
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import dagster as dg
@@ -106,10 +106,10 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def zone_shapes_url(self) -> str:
         return f"{self.base_url}/misc/taxi_zones.zip"
 
-    def fetch(self, url: str, log: Log, known: FileVersion | None = None) -> AbstractContextManager[FetchedFile]:
+    def fetch(self, url: str, log: Log, **others: Any) -> AbstractContextManager[FetchedFile]:
         """Fetches a file of the site, for the body of a ``with``; ``download.fetch`` has the arguments and errors."""
         timeout = (self.limits.connect_seconds, self.limits.read_seconds)
-        return fetch(url, self.limits, log, forbidden=lambda: self._why_forbidden(url, timeout), known=known)
+        return fetch(url, self.limits, log, forbidden=lambda: self._why_forbidden(url, timeout), **others)
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[Callable[[str], Published | None]]:

@@ -67,7 +67,7 @@ def load_month(
     known = _read_known(warehouse, month, url) if skip_unchanged else None
     with contextlib.ExitStack() as stack:
         with phases.phase("download"):
-            fetched = stack.enter_context(source.fetch(url, log, known))
+            fetched = stack.enter_context(source.fetch(url, log, known=known))
         trip_file = TripFile(fetched.file, url)
         log(f"{url}: {trip_file.rows:,} rows, {fetched.bytes:,} bytes")
         connection = stack.enter_context(warehouse.transaction())

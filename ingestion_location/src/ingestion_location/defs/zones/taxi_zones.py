@@ -19,6 +19,8 @@ from ingestion_location.source_errors import FileUnavailable
 from ingestion_location.warehouse import Warehouse
 
 ZONES = sql.Identifier("raw_taxis", "zones")
+# The files of the zones are read into memory as a whole.
+BOUND = "tlc_max_zones_mb"
 ZONE_FILES = Ledger("zone_files", LoadedFile, "primary key (url)")
 COLUMN_SCHEMA = dg.TableSchema(
     columns=[
@@ -35,10 +37,10 @@ SHAPES_CHECK = dg.AssetCheckSpec(
 
 def fetch_zones(tlc: TlcSource, log: Log) -> tuple[list[Zone], dict[int, str] | None, list[FileVersion]]:
     """Fetches the lookup and the shapes, None if the source has no shapefile; also returns the files themselves."""
-    with tlc.fetch(tlc.zones_url, log) as lookup:
+    with tlc.fetch(tlc.zones_url, log, bound=BOUND) as lookup:
         zones = read_zones(lookup.file, tlc.zones_url)
     try:
-        with tlc.fetch(tlc.zone_shapes_url, log) as archive:
+        with tlc.fetch(tlc.zone_shapes_url, log, bound=BOUND) as archive:
             return zones, read_shapes(archive.file, tlc.zone_shapes_url), [lookup, archive]
     except FileUnavailable as error:
         log(str(error))

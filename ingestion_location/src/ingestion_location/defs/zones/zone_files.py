@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 import zipfile
 from collections import defaultdict
@@ -47,9 +46,9 @@ def read_zones(file: IO[bytes], name: str) -> list[Zone]:
     Raises:
         ZoneFileError: a column or value is missing, a zone's number is not one or appears twice, a text is not one, or
             there are no zones.
-        OutOfBounds: the file or a text is larger than a setting allows.
+        OutOfBounds: a text is larger than a setting allows.
     """
-    bounds = _check_size(file, name)
+    bounds = Bounds()
     zones: dict[int, Zone] = {}
     # Bytes that are not UTF-8 become half characters, so that the column and the line of each are known.
     reader = csv.DictReader(io.StringIO(file.read().decode("utf-8-sig", "surrogateescape"), newline=""))
@@ -90,14 +89,6 @@ def _text(value: str | None, column: str, where: str, bounds: Bounds) -> str:
     return value
 
 
-def _check_size(file: IO[bytes], name: str) -> Bounds:
-    bounds = Bounds()
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    check_bound(bounds, "tlc_max_zones_mb", size / MB, name)
-    return bounds
-
-
 def read_shapes(file: IO[bytes], name: str) -> dict[int, str]:
     """Reads the shapefile in a zip archive, wherever in it the file lies.
 
@@ -107,9 +98,9 @@ def read_shapes(file: IO[bytes], name: str) -> dict[int, str]:
 
     Raises:
         ZoneFileError: this is not such an archive, it is encrypted, or its projection is unknown.
-        OutOfBounds: it is larger than a setting allows, as it is or unpacked.
+        OutOfBounds: it is larger than a setting allows, unpacked.
     """
-    bounds = _check_size(file, name)
+    bounds = Bounds()
     try:
         parts = _unpacked(file, name, bounds)
         projection = parts[".prj"].read().decode()
