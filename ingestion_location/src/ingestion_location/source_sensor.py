@@ -83,19 +83,28 @@ class SensorState(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class EarlierRequest:
-    """The requests of a sensor to load one version of a file; ``retry_at`` is None if the failure is not transient."""
+    """The requests of a sensor to load one version of a file, and their last run.
 
+    ``retry_at`` is None if its failure is not transient.
+    """
+
+    run_id: str
     status: dg.DagsterRunStatus
     attempts: int
     retry_at: datetime | None
 
-    def is_due(self, now: datetime, lost: bool) -> bool:
-        """Whether to request it again; ``lost`` says that Dagster or the warehouse does not have what it loads.
+    def is_due(self, now: datetime, lost: bool, loaded_by: str | None) -> bool:
+        """Whether to request it again.
 
-        A run that succeeded left both with it, so it was wiped or removed since.
+        Args:
+            lost: Dagster or the warehouse does not have what it loads. A run that succeeded left both with it, so it
+                was wiped or removed since.
+            loaded_by: id of the run that loaded what the warehouse has, as the ledger says. If it is another run, the
+                source had another version in between. If it is this one, the source says one version and sends
+                another, and a further request would change nothing.
         """
         if self.status is dg.DagsterRunStatus.SUCCESS:
-            return lost
+            return lost or loaded_by != self.run_id
         return self.retry_at is not None and now >= self.retry_at
 
     def __str__(self) -> str:
@@ -140,8 +149,9 @@ class Loads:
         # A run that Dagster retried, because its worker was lost, has the key of the first one.
         attempts = len({record.dagster_run.tags.get("dagster/run_key") for record in records})
         wait = timedelta(seconds=min(INTERVAL_SECONDS * 2.0**attempts, LONGEST_WAIT_SECONDS))
-        transient = is_transient_failure(last.dagster_run)
-        return EarlierRequest(last.dagster_run.status, attempts, last.update_timestamp + wait if transient else None)
+        run = last.dagster_run
+        retry_at = last.update_timestamp + wait if is_transient_failure(run) else None
+        return EarlierRequest(run.run_id, run.status, attempts, retry_at)
 
     def request(
         self,
@@ -153,8 +163,8 @@ class Loads:
         """Requests a run that loads a version of the asset's files, with this config of the asset.
 
         Dagster launches one run per run key, here version and attempt: a version is requested again only after a
-        transient failure, or where it was lost. The asset is named, although it is the sensor's only one, so that the
-        run has a selection.
+        transient failure, or where it was lost or replaced. The asset is named, although it is the sensor's only one,
+        so that the run has a selection.
         """
         key = f"{version} {earlier.attempts + 1}" if earlier else version
         tags = {VERSION: version}

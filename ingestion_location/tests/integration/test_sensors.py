@@ -520,6 +520,31 @@ def test_a_changed_file_that_is_refused_is_requested_once_and_the_month_stays(
     assert query("select count(*) from raw_taxis.trips") == [(30,)]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_file_that_the_source_puts_back_after_another_one_is_loaded_again(
+    trips: Location, write_trips: Callable[..., Path], query: Any, times: int
+) -> None:
+    for second in [*[1, 2] * times, 1]:
+        os.utime(write_trips("2023-01", *[TRIP] * second) / path(JANUARY)[1:], (second, second))
+        assert trips.turn()
+        assert query("select count(*) from raw_taxis.trips") == [(second,)]
+        assert (trips.tick(), trips.found) == ([], ONE_LOADED)
+
+
+def test_a_file_of_which_the_source_says_one_version_and_sends_another_is_requested_once(
+    trips: Location, write_trips: Callable[..., Path]
+) -> None:
+    content = (write_trips("2023-01", TRIP) / path(JANUARY)[1:]).read_bytes()
+
+    def disagree(request: BaseHTTPRequestHandler) -> None:
+        send(content, ETag=f'"{request.command}"')(request)
+
+    with serving(Files({path(JANUARY): disagree})) as site:
+        trips.root = site.root
+        assert trips.turn()
+        assert trips.tick() == []
+
+
 def test_a_file_that_was_refused_and_then_accepted_by_hand_is_recorded_again_if_it_is_wiped(
     trips: Location, write_trips: Callable[..., Path]
 ) -> None:
@@ -543,6 +568,19 @@ def test_zones_that_were_wiped_in_dagster_are_loaded_again_as_often_as_they_are_
     for _ in range(3):
         loaded_zones.instance.wipe_assets([dg.AssetKey("taxi_zones")])
         assert loaded_zones.turn()
+        assert (loaded_zones.tick(), loaded_zones.found) == ([], "zones loaded, nothing new")
+
+
+def test_zones_that_the_source_puts_back_after_others_are_loaded_again(
+    loaded_zones: Location, query: Any, tmp_path: Path
+) -> None:
+    lookup = tmp_path / LOOKUP[1:]
+    first = lookup.stat().st_mtime
+    for borough, second in (("b", 1.0), ("a", first), ("b", 1.0)):
+        lookup.write_text(f"{HEADER}1,{borough},b,c\n")
+        os.utime(lookup, (second, second))
+        assert loaded_zones.turn()
+        assert query("select borough from raw_taxis.zones") == [(borough,)]
         assert (loaded_zones.tick(), loaded_zones.found) == ([], "zones loaded, nothing new")
 
 

@@ -62,10 +62,11 @@ def look_for_months(
             if kind == "loaded" and in_ledger:
                 continue
             # What the ledger has is only recorded again, which an earlier refusal of the file does not prevent.
-            version = f"{published.version} of run {files[month].run_id}" if in_ledger else published.version
+            loaded_by = files[month].run_id if month in files else None
+            version = f"{published.version} of run {loaded_by}" if in_ledger else published.version
             if loads.is_loading(f"{month}"):
                 found["being loaded"].append(name)
-            elif (earlier := loads.earlier_request(version)) and not earlier.is_due(now, lost=kind == "waiting"):
+            elif (earlier := loads.earlier_request(version)) and not earlier.is_due(now, kind == "waiting", loaded_by):
                 found[str(earlier)].append(name)
             else:
                 found["published and requested" if kind == "waiting" else "changed and requested"].append(name)

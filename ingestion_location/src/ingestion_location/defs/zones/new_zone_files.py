@@ -38,13 +38,14 @@ def look_for_zones(
         return SensorState(found=f"{loaded}, nothing new").result()
     names = ", ".join(file.url.rpartition("/")[2] for file in new)
     version = " ".join(file.version for file in published)
+    loaded_by = files[lookup.url].run_id if lookup.url in files else None
     if not changed:
         # Requested although it was loaded, which an earlier failure to load the files does not prevent.
-        version += f" of run {files[lookup.url].run_id}"
+        version += f" of run {loaded_by}"
     if loads.is_loading(None):
         return SensorState(found=f"{loaded}, being loaded ({names})").result()
     earlier = loads.earlier_request(version)
-    if earlier is not None and not earlier.is_due(now, lost=not is_loaded):
+    if earlier is not None and not earlier.is_due(now, not is_loaded, loaded_by):
         return SensorState(found=f"{loaded}, {earlier}: {names}").result()
     request = loads.request(version, earlier)
     return SensorState(found=f"{loaded}, published and requested ({names})").result([request])
