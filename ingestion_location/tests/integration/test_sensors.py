@@ -604,6 +604,21 @@ def test_the_wait_for_one_source_is_not_one_for_another(
         assert len(location.tick()) == 1
 
 
+def test_a_wrong_password_that_is_corrected_is_used_at_once(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def guarded(request: BaseHTTPRequestHandler) -> None:
+        (status(404) if request.headers["Authorization"] == "Basic dXNlcjpyaWdodA==" else status(401))(request)
+
+    with serving(guarded) as site:
+        sensor = Sensor(look_for_months, "new_trip_files", warehouse, site.root)
+        for password, asked in (("wrong", 1), ("wrong", 1), ("right", 4)):
+            monkeypatch.setenv("TLC_BASE_URL", site.root.replace("//", f"//user:{password}@"))
+            sensor.tick()
+            assert len(site.requests) == asked
+            assert password not in str(sensor.cursor)
+
+
 def test_a_wait_in_a_cursor_of_an_earlier_version_is_kept(sensor: Sensor, files: Files) -> None:
     files.publish(JANUARY)
     sensor.cursor = '{"found":"","after":{},"failures":1,"next_look":"2023-06-15T13:00:00Z"}'
