@@ -10,7 +10,16 @@ from ops.command import ROOT
 from ops.locations import DATA_LOCATIONS, LOCATIONS
 from tests import warehouse_answers
 from tests.independent import RightAnswers
-from tests.stack.backfill import BUILT, DAILY_ASSETS, DAYS, MONTHLY_ASSETS, MONTHS, build_missing, built
+from tests.stack.backfill import (
+    BUILT,
+    DAILY_ASSETS,
+    DAYS,
+    MONTHLY_ASSETS,
+    MONTHS,
+    RUNS_OF_A_MONTH,
+    build_missing,
+    built,
+)
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import wait_for
 
@@ -49,7 +58,7 @@ def months(stack: Stack, build: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     def backfill() -> list[dict[str, Any]]:
         requested = stack.webserver.backfill(MONTHLY_ASSETS, [f"{month}-01" for month in MONTHS])
-        return stack.webserver.backfill_runs(requested, len(MONTHS))
+        return stack.webserver.backfill_runs(requested, RUNS_OF_A_MONTH * len(MONTHS))
 
     return stack.once("months", backfill)
 
@@ -113,8 +122,8 @@ def test_the_warehouse_holds_what_an_independent_computation_says(
     stack.check_days(right)
 
 
-def test_the_metrics_of_each_month_are_a_run_of_their_own(months: list[dict[str, Any]]) -> None:
-    assert [run["status"] for run in months] == ["SUCCESS"] * len(MONTHS)
+def test_the_metrics_of_each_month_and_its_report_are_runs_of_their_own(months: list[dict[str, Any]]) -> None:
+    assert [run["status"] for run in months] == ["SUCCESS"] * RUNS_OF_A_MONTH * len(MONTHS)
 
 
 def test_the_metrics_of_the_months_are_what_an_independent_computation_says(

@@ -13,6 +13,7 @@ Condition = dg.AutomationCondition[Any]
 
 # What another location loads. Its runs and this location's are never the same.
 TRIPS = dg.AssetKey("taxi_trips")
+MONTH_LOADED = AC.asset_matches(TRIPS, AC.newly_updated())
 LOADED = dg.AssetSelection.assets(TRIPS, "taxi_zones")
 # Upstream without partitions: it must exist, and an update of it rebuilds nothing. The zones carry no day, so one new
 # name in the lookup would rebuild the whole history at once, years of it, without a request.
@@ -111,7 +112,7 @@ build_when_upstream_is_loaded = _build(
 build_when_month_is_loaded = _build(
     "build when its month is loaded",
     # A run that was going on when the month was loaded is no attempt to build from that load.
-    _newer(AC.asset_matches(TRIPS, AC.newly_updated()), "its month was loaded", RUN.newly_true()),
+    _newer(MONTH_LOADED, "its month was loaded", RUN.newly_true()),
 )
 
 
@@ -120,13 +121,13 @@ def build_when_days_are_current(taken_along: Sequence[str] = ()) -> Condition:
 
     Its days may come in several runs, and a month built between two of them would be half old, half new. A run never
     has days and months; the monthly models and what is made from them are built together, in one run. What the month
-    takes along of the month before (``taken_along``, asset keys) is waited for by no one: when it is built, this month
-    is built again.
+    takes along of the month before (``taken_along``, asset keys) may be missing or old, and is waited for only while it
+    is being built. Once it is built, this month is built again.
     """
     earlier = dg.AssetSelection.assets(*taken_along)
     upstream_built = AC.any_deps_match(AC.newly_updated()).ignore(ZONES)
     table_built = AC.any_deps_match(AC.will_be_requested()).ignore(earlier)
-    old = AC.asset_matches(TRIPS, AC.newly_updated()).since(AC.newly_updated())
+    old = MONTH_LOADED.since(AC.newly_updated())
     return _build(
         "build when all of its days are current",
         # A run that is going on has most likely built it, and if that fails or is cancelled, it is left alone.

@@ -49,6 +49,16 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             connection.close()
 
 
+def hold_writers(connection: Connection, *tables: str) -> None:
+    """Lets writers of tables wait until the transaction ends; readers do not wait. The transaction's first statement.
+
+    Dagster stores an event when an asset yields it. So the event of an asset that yields it inside the transaction is
+    older than that of a table that it did not read: the table is committed later, and then the asset is outdated.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"lock table {', '.join(tables)} in share mode")
+
+
 def rows_of(connection: Connection, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
     """Runs a statement and returns its rows, in which a column is an attribute."""
     cursor: Any

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import dagster as dg
+import psycopg2
 import pytest
 from dbt_location.defs.dbt_models import get_dbt_monthly_models
 from dbt_location.defs.metrics.borough_flows_chart import borough_flows_chart
@@ -45,7 +46,8 @@ def mart(query: Any, instance: dg.DagsterInstance) -> None:
         create view analytics.stg_zones as
         select zone_id, zone as zone_name, borough, service_zone, geometry, zone like '%Airport' as is_airport
         from raw_taxis.zones;
-        grant select on analytics.location_metrics, analytics.stg_zones to dbt_location
+        alter table analytics.location_metrics owner to dbt_location;
+        grant select on analytics.stg_zones to dbt_location
         """
     )
     for day in DAYS:
@@ -210,3 +212,39 @@ def test_the_definitions_load_without_matplotlib() -> None:
     code = "import sys, dbt_location.definitions; print('matplotlib' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("asset", "table"),
+    [
+        (zone_map, "metrics.zone_pickups"),
+        (borough_flows_chart, "metrics.borough_flows"),
+        (manhattan_stats, "analytics.location_metrics"),
+    ],
+)
+def test_a_table_is_not_replaced_before_the_event_of_what_is_made_from_it_is_stored(
+    query: Any,
+    built: None,
+    instance: dg.DagsterInstance,
+    materialize: Materialize,
+    monkeypatch: pytest.MonkeyPatch,
+    asset: dg.AssetsDefinition,
+    table: str,
+) -> None:
+    waits: list[bool] = []
+
+    def store(event: dg.EventLogEntry) -> None:
+        if event.is_dagster_event and event.get_dagster_event().is_step_materialization:
+            try:
+                query(f"lock table {table} in row exclusive mode nowait")
+            except psycopg2.errors.LockNotAvailable:
+                waits.append(True)
+            else:
+                waits.append(False)
+        store_event(event)
+
+    store_event = instance.event_log_storage.store_event
+    monkeypatch.setattr(instance.event_log_storage, "store_event", store)
+    by_day = asset is manhattan_stats
+    assert (materialize(asset, days=(DAYS[0], DAYS[0])) if by_day else materialize(asset, month="2023-01-01")).success
+    assert waits == [True]

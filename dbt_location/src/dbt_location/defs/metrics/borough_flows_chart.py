@@ -1,6 +1,6 @@
 """The asset ``borough_flows_chart``: from which borough to which a month's trips went."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -9,7 +9,7 @@ from dbt_location.monthly_asset import monthly_asset
 from dbt_location.pictures.chart import markdown
 from dbt_location.pictures.heat_map import heat_map
 from dbt_location.required_upstream import require_whole_month
-from dbt_location.warehouse import Warehouse, rows_of
+from dbt_location.warehouse import Warehouse, hold_writers, rows_of
 
 # The order in a picture; other boroughs come behind.
 BOROUGHS = ("Manhattan", "Brooklyn", "Queens", "Bronx", "Staten Island", "EWR", "Unknown", "N/A")
@@ -23,19 +23,18 @@ def boroughs_of(rows: Sequence[Any]) -> list[str]:
 
 
 @monthly_asset(deps=["borough_flows"], kinds={"matplotlib"})
-def borough_flows_chart(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
+def borough_flows_chart(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[None]]:
     """The heat map of a month's trips from borough to borough. Grain: one month."""
     start, _ = require_whole_month(context)
     with warehouse.transaction() as connection:
+        hold_writers(connection, "metrics.borough_flows")
         rows = rows_of(connection, FLOWS, {"month": start})
-    if not rows:
-        return dg.MaterializeResult(metadata={"trips": 0})
-    title = f"Trips from borough (down) to borough (across), {start:%B %Y}"
-    order = boroughs_of(rows)
-    chart = heat_map(title, order, order, {(row.pickup_borough, row.dropoff_borough): row.trips for row in rows})
-    return dg.MaterializeResult(
-        metadata={
-            "borough_flows": dg.MetadataValue.md(markdown(title, chart)),
-            "trips": sum(row.trips for row in rows),
-        }
-    )
+        metadata: dict[str, Any] = {"trips": sum(row.trips for row in rows)}
+        if rows:
+            title = f"Trips from borough (down) to borough (across), {start:%B %Y}"
+            order = boroughs_of(rows)
+            trips = {(row.pickup_borough, row.dropoff_borough): row.trips for row in rows}
+            metadata["borough_flows"] = dg.MetadataValue.md(markdown(title, heat_map(title, order, order, trips)))
+        yield dg.MaterializeResult(metadata=metadata)

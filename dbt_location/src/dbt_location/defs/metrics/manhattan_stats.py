@@ -3,7 +3,7 @@
 It is the example of a table that is made in Python; all other tables are dbt's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2
 from dbt_location.automation_conditions import build_when_month_is_loaded
 from dbt_location.partitions import BACKFILL_POLICY, daily_partition
 from dbt_location.pictures.chart import Panel, lines_by_day, markdown
-from dbt_location.warehouse import Warehouse, rows_of
+from dbt_location.warehouse import Warehouse, hold_writers, rows_of
 
 REQUIRED = dg.TableColumnConstraints(nullable=False)
 # The city's columns and the share may be null: those of days that version 1 built before these columns existed.
@@ -119,13 +119,16 @@ def panels(rows: Sequence[Any]) -> list[Panel]:
         "dagster/table_name": "warehouse.metrics.manhattan_stats",
     },
 )
-def manhattan_stats(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
+def manhattan_stats(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[None]]:
     """Trips, revenue, average duration and long trips of Manhattan's pickups beside the city's. Grain: one day."""
     start, end = (bound.date() for bound in context.partition_time_window)
-    rows, row_count = replace_days(warehouse, start, end)
-    metadata: dict[str, Any] = {"dagster/row_count": row_count, "rows_in_window": len(rows)}
-    if rows:
-        title = "Trips picked up in Manhattan, and in the whole city"
-        chart = lines_by_day([row.date_of_business for row in rows], panels(rows), legend=True)
-        metadata["manhattan_and_city"] = dg.MetadataValue.md(markdown(title, chart))
-    return dg.MaterializeResult(metadata=metadata)
+    # The table itself is committed before its event, in a transaction of its own.
+    with warehouse.transaction() as connection:
+        hold_writers(connection, "analytics.location_metrics")
+        rows, row_count = replace_days(warehouse, start, end)
+        metadata: dict[str, Any] = {"dagster/row_count": row_count, "rows_in_window": len(rows)}
+        if rows:
+            title = "Trips picked up in Manhattan, and in the whole city"
+            chart = lines_by_day([row.date_of_business for row in rows], panels(rows), legend=True)
+            metadata["manhattan_and_city"] = dg.MetadataValue.md(markdown(title, chart))
+        yield dg.MaterializeResult(metadata=metadata)

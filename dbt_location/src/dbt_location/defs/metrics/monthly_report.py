@@ -18,7 +18,9 @@ from dbt_location.warehouse import Warehouse, rows_of
 # until their page is written, so that no older page replaces a newer one. Writers of the tables wait, too: a table that
 # this report did not see is committed after the report's event is stored, so its own event comes after the report's
 # and says that the report is outdated.
+# The view comes first, as dbt takes it first: one that is built outside of Dagster replaces it.
 LOCK = """
+lock table analytics.stg_zones in access share mode;
 lock table metrics.monthly_totals, metrics.zone_pickups, metrics.borough_flows, analytics.location_metrics
 in share row exclusive mode
 """

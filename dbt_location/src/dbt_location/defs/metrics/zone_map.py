@@ -1,6 +1,6 @@
 """The asset ``zone_map``: where a month's trips were picked up, zone by zone, on the map."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,7 +10,7 @@ from dbt_location.monthly_asset import monthly_asset
 from dbt_location.pictures.chart import markdown
 from dbt_location.pictures.choropleth import Zone, zone_chart
 from dbt_location.required_upstream import require_whole_month
-from dbt_location.warehouse import Warehouse, rows_of
+from dbt_location.warehouse import Warehouse, hold_writers, rows_of
 
 PICKUPS = "select * from metrics.zone_pickups where month = %(month)s order by zone_id"
 ZONES = "select zone_id, zone_name, borough, is_airport, geometry from analytics.stg_zones order by zone_id"
@@ -39,19 +39,20 @@ def map_title(month: str, rows: Sequence[Any]) -> str:
 
 
 @monthly_asset(deps=["zone_pickups", "stg_zones"], kinds={"matplotlib"})
-def zone_map(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
+def zone_map(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[None]]:
     """The map of a month's pickups per taxi zone. Grain: one month."""
     start, _ = require_whole_month(context)
     with warehouse.transaction() as connection:
+        hold_writers(connection, "metrics.zone_pickups")
         rows = rows_of(connection, PICKUPS, {"month": start})
         zones = read_zones(connection, rows)
-    title = map_title(f"{start:%B %Y}", rows)
-    return dg.MaterializeResult(
-        metadata={
-            "zone_map": dg.MetadataValue.md(markdown(title, zone_chart(title, "pickups", zones))),
-            "drawn_as": "map" if any(zone.geometry for zone in zones) else "bars, as no zone has a shape",
-            "pickups": sum(row.pickups for row in rows),
-            "zones_without_shape": sum(zone.geometry is None for zone in zones),
-            "pickups_without_shape": pickups_without_shape(rows),
-        }
-    )
+        title = map_title(f"{start:%B %Y}", rows)
+        yield dg.MaterializeResult(
+            metadata={
+                "zone_map": dg.MetadataValue.md(markdown(title, zone_chart(title, "pickups", zones))),
+                "drawn_as": "map" if any(zone.geometry for zone in zones) else "bars, as no zone has a shape",
+                "pickups": sum(row.pickups for row in rows),
+                "zones_without_shape": sum(zone.geometry is None for zone in zones),
+                "pickups_without_shape": pickups_without_shape(rows),
+            }
+        )
