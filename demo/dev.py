@@ -4,8 +4,9 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from typer import Argument
@@ -16,20 +17,25 @@ from ops.contract.workspace import check_settings
 from ops.locations import DATA_LOCATIONS
 
 
+def with_demo(env: Mapping[str, str], demo: Mapping[str, Any] | None) -> dict[str, str]:
+    """The environment with the source and the range of the last demo, and with automation off, unless it sets them."""
+    # A demo should not download files or launch runs that nobody asked for.
+    defaults = {"TAXI_AUTOMATION": "off"}
+    if demo:
+        first, last = (date.fromisoformat(f"{demo['months'][number]['month']}-01") for number in (0, -1))
+        end = (last + timedelta(days=31)).replace(day=1)
+        defaults |= {"TLC_BASE_URL": demo["source"], "TLC_TAXI_TYPE": demo["taxi_type"]}
+        defaults |= {"TAXI_START_DATE": f"{first}", "TAXI_END_DATE": f"{end}"}
+    # An empty setting is as good as none, except for the end, for which it means none.
+    return defaults | {name: value for name, value in env.items() if value or name == "TAXI_END_DATE"}
+
+
 def dev(options: Annotated[list[str] | None, Argument()] = None) -> None:
     """Serve Dagster's UI on the demo's state. Takes the options of `dagster dev`."""
     check_settings()
     with running() as env:
         summary = STATE / "summary.json"
-        if summary.exists():
-            # The demo's source and range, unless a setting says otherwise.
-            demo = json.loads(summary.read_text())
-            first, last = (date.fromisoformat(f"{demo['months'][number]['month']}-01") for number in (0, -1))
-            end = (last + timedelta(days=31)).replace(day=1)
-            env = {"TLC_BASE_URL": demo["source"], "TLC_TAXI_TYPE": demo["taxi_type"], **env}
-            env = {"TAXI_START_DATE": f"{first}", "TAXI_END_DATE": f"{end}", **env}
-        # A demo should not download files or launch runs that nobody asked for.
-        env = {"TAXI_AUTOMATION": "off", **env}
+        env = with_demo(env, json.loads(summary.read_text()) if summary.exists() else None)
         # Each location is loaded by its own Python, with its own packages.
         modules = []
         for name in DATA_LOCATIONS:
