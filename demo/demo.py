@@ -20,8 +20,9 @@ from demo.postgres import REPORTS, STATE, running
 from demo.range_run import FAILED
 from demo.summary import measure, render
 from ops.command import ROOT, OpsError, log
+from ops.contract.compare import lineage_assets
 from ops.contract.workspace import check_settings, describe_workspace
-from ops.lineage import BY_TIME, Asset, Key, Lineage, Materialization, Partition, read_offsets
+from ops.lineage import Asset, Key, Lineage, Materialization, Partition
 from ops.status.partitions import format_ranges, ranges
 
 SAMPLE = STATE / "sample"
@@ -53,21 +54,7 @@ def write_sample(taxi_type: str, months: Sequence[str]) -> None:
 
 def read_assets(env: Mapping[str, str]) -> list[Asset]:
     """Reads the assets of all locations, with what each is made from."""
-    described = [one for one in describe_workspace(env=env) if one["materializable"]]
-    by_time = {one["key"] for one in described if one["format"]}
-    return [
-        Asset(
-            one["key"],
-            one["location"],
-            parents=tuple(one["upstream"]),
-            offsets=read_offsets(one["key"], one["mappings"], by_time),
-            kind=BY_TIME if one["format"] else one["partitions"],
-            cadence=one["partitions"] or "",
-            fmt=one["format"] or "",
-            keys=tuple(one["partition_keys"] or ()),
-        )
-        for one in described
-    ]
+    return lineage_assets([one for one in describe_workspace(env=env) if one["materializable"]])
 
 
 def read_lineage(instance: DagsterInstance, assets: Sequence[Asset]) -> Lineage:

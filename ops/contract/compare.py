@@ -3,7 +3,28 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ops import lineage
+
 Asset = Mapping[str, Any]
+
+
+def lineage_assets(assets: Sequence[Asset]) -> list[lineage.Asset]:
+    """The same assets with what they are made from; of a description no state of a partition is known."""
+    by_time = {asset["key"] for asset in assets if asset["format"]}
+    return [
+        lineage.Asset(
+            asset["key"],
+            asset["location"],
+            parents=tuple(asset["upstream"]),
+            offsets=lineage.read_offsets(asset["key"], asset["mappings"], by_time),
+            materializable=asset["materializable"],
+            kind=lineage.BY_TIME if asset["format"] else asset["partitions"],
+            cadence=asset["partitions"] or "",
+            fmt=asset["format"] or "",
+            keys=tuple(asset["partition_keys"] or ()),
+        )
+        for asset in assets
+    ]
 
 
 def breaches(assets: Sequence[Asset]) -> list[str]:

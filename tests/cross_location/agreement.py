@@ -18,26 +18,12 @@ import dagster as dg
 from dbt_location.definitions import defs  # type: ignore[import-not-found]
 from dbt_location.required_upstream import gaps  # type: ignore[import-not-found]
 
+from ops.contract.compare import lineage_assets
 from ops.contract.describe import describe
-from ops.lineage import BY_TIME, Asset, Key, Lineage, Materialization, Partition, read_offsets
+from ops.lineage import Key, Lineage, Materialization, Partition
 
 GRAPH = defs.resolve_asset_graph()
-DESCRIBED = describe("dbt_location", defs)
-BY_TIME_KEYS = {one["key"] for one in DESCRIBED if one["format"]}
-ASSETS = {
-    one["key"]: Asset(
-        one["key"],
-        "dbt_location",
-        parents=tuple(one["upstream"]),
-        offsets=read_offsets(one["key"], one["mappings"], BY_TIME_KEYS),
-        materializable=one["materializable"],
-        kind=BY_TIME if one["format"] else None,
-        cadence=one["partitions"] or "",
-        fmt=one["format"] or "",
-        keys=tuple(one["partition_keys"] or ()),
-    )
-    for one in DESCRIBED
-}
+ASSETS = {asset.key: asset for asset in lineage_assets(describe("dbt_location", defs))}
 OWN = [name for name in Lineage(ASSETS.values(), {}).order() if ASSETS[name].materializable]
 DAILY = [name for name in OWN if ASSETS[name].cadence == "daily"]
 MONTHLY = [name for name in OWN if ASSETS[name].cadence == "monthly"]
