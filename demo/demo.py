@@ -20,7 +20,7 @@ from demo.postgres import REPORTS, STATE, running
 from demo.range_run import FAILED
 from demo.summary import measure, render
 from ops.command import ROOT, OpsError, log
-from ops.contract.compare import lineage_assets
+from ops.contract.compare import lineage_assets, not_judged
 from ops.contract.workspace import check_settings, describe_workspace
 from ops.lineage import Asset, Key, Lineage, Materialization, Partition
 from ops.status.partitions import format_ranges, ranges
@@ -54,7 +54,10 @@ def write_sample(taxi_type: str, months: Sequence[str]) -> None:
 
 def read_assets(env: Mapping[str, str]) -> list[Asset]:
     """Reads the assets of all locations, with what each is made from."""
-    return lineage_assets([one for one in describe_workspace(env=env) if one["materializable"]])
+    described = [one for one in describe_workspace(env=env) if one["materializable"]]
+    if sentences := not_judged(described):
+        raise OpsError("\n".join(sentences))
+    return lineage_assets(described)
 
 
 def read_lineage(instance: DagsterInstance, assets: Sequence[Asset]) -> Lineage:

@@ -3,7 +3,8 @@
 Dependencies are of three kinds, told apart by what the asset declares. Required are the upstream partitions that
 overlap a partition's own window. Taken along are those before it, which a partition mapping with a negative offset
 adds: they may be missing. An asset without partitions is required by others without partitions; a partitioned asset
-only needs it to exist, and is not built again by itself when it changes.
+only needs it to exist, and is not built again by itself when it changes. A dependency by another mapping is not judged:
+what is built or missing there changes nothing here.
 """
 
 import re
@@ -13,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from graphlib import TopologicalSorter
 from itertools import zip_longest
-
-from ops.command import OpsError
 
 Key = str | None  # of a partition; None stands for the whole of an unpartitioned asset
 Partition = tuple[str, Key]  # asset and key
@@ -31,6 +30,7 @@ class Asset:
     location: str
     parents: tuple[str, ...] = ()
     offsets: Mapping[str, Offsets] = field(default_factory=dict)  # of the parents whose partition mapping has some
+    not_judged: Mapping[str, str] = field(default_factory=dict)  # the parents whose mapping is another one, and why
     materializable: bool = True  # False: only declared here; its own location is not loaded, or there is none
     kind: str | None = None  # type of its partitions, such as BY_TIME; None: unpartitioned
     cadence: str = ""  # daily, monthly, …
@@ -68,7 +68,7 @@ class Lineage:
         """The keys of the assets, upstream before downstream."""
         sorter: TopologicalSorter[str] = TopologicalSorter()
         for key in sorted(self.assets):
-            sorter.add(key, *(parent for parent in self._parents(key) if parent != key))
+            sorter.add(key, *(parent for parent in self.assets[key].parents if parent in self.assets and parent != key))
         return [*sorter.static_order()]
 
     def required(self, asset: str, key: Key) -> Iterator[Partition]:
@@ -140,7 +140,8 @@ class Lineage:
         return due
 
     def _parents(self, asset: str) -> list[str]:
-        return [parent for parent in self.assets[asset].parents if parent in self.assets]
+        found = self.assets[asset]
+        return [parent for parent in found.parents if parent in self.assets and parent not in found.not_judged]
 
     def _newest_required(self, partition: Partition) -> Materialization | None:
         if partition not in self._required:
@@ -207,27 +208,30 @@ _OFFSETS = re.compile(
 )
 
 
-def read_offsets(asset: str, mappings: Mapping[str, tuple[str, str]], by_time: Container[str]) -> dict[str, Offsets]:
+def read_mappings(
+    asset: str, mappings: Mapping[str, tuple[str, str]], by_time: Container[str]
+) -> tuple[dict[str, Offsets], dict[str, str]]:
     """The offsets of an asset's partition mappings, which are given as class and description, per upstream asset.
 
-    ``by_time`` has the assets that are partitioned by time; others have no offsets. The webserver's API has a mapping
-    as text only, so this reads Dagster's own words; a test builds the mappings of the installed release. To be replaced
-    by fields of the API once it has them.
+    The second has a sentence for each mapping that is another one, or whose upstream window reaches beyond the
+    partition's own: of such a dependency nothing can be said.
 
-    Raises:
-        OpsError: it is another mapping, or its upstream window reaches beyond the partition's own.
+    ``by_time`` has the assets that are partitioned by time; others have no offsets. The webserver's API has a mapping
+    as text only, so this reads Dagster's own words; a test builds the mappings of the installed release. The API has
+    none for a mapping without fields, such as LastPartitionMapping, which only the contract sees. To be replaced by
+    fields of the API once it has them.
     """
-    offsets = {}
+    offsets, not_judged = {}, {}
     for parent, (kind, description) in mappings.items():
         if asset not in by_time or parent not in by_time:
             continue
         found = _OFFSETS.fullmatch(description)
         first, last = map(int, found.groups("0")) if found else (0, 0)
         if not (found or kind == "IdentityPartitionMapping") or first > 0 or last > 0:
-            raise OpsError(
+            not_judged[parent] = (
                 f"{asset}: the partitions that it is made from are not known: its dependency on {parent} has a {kind} "
                 f"({description}). Declare a TimeWindowPartitionMapping whose offsets are not positive."
             )
-        if first or last:
+        elif first or last:
             offsets[parent] = (first, last)
-    return offsets
+    return offsets, not_judged

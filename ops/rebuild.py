@@ -8,7 +8,7 @@ from ops.graphql import Webserver
 from ops.lineage import Lineage, Partition
 from ops.status.collect import collect
 from ops.status.facts import Events, Runs, Unknown, Workspace, known
-from ops.status.judge import judge
+from ops.status.judge import NOT_JUDGED, judge
 from ops.status.partitions import QUEUED, RUNNING, STALE, AssetStatus, Range, format_ranges, ranges
 
 LAUNCH = """
@@ -109,6 +109,9 @@ def rebuild() -> None:
     judgement = judge(facts)
     lineage = Lineage([status.asset for status in judgement.statuses], known(events, Events({}, {})).newest)
     found = plan(judgement.statuses, lineage, known(runs, Runs()), known(workspace, Workspace()))
+    for notice in judgement.notices:
+        if notice.kind == NOT_JUDGED:
+            log(f"{notice.what}: it may be built before that.")
     for cadence, assets in found.backfills.items():
         backfill = launch(Webserver(facts.url or ""), assets)
         log(f"Launched the backfill {backfill} of {cadence} partitions, {facts.url}/runs/b/{backfill}:")

@@ -11,27 +11,36 @@ Asset = Mapping[str, Any]
 def lineage_assets(assets: Sequence[Asset]) -> list[lineage.Asset]:
     """The same assets with what they are made from; of a description no state of a partition is known."""
     by_time = {asset["key"] for asset in assets if asset["format"]}
-    return [
-        lineage.Asset(
+    found = []
+    for asset in assets:
+        offsets, not_judged = lineage.read_mappings(asset["key"], asset["mappings"], by_time)
+        one = lineage.Asset(
             asset["key"],
             asset["location"],
             parents=tuple(asset["upstream"]),
-            offsets=lineage.read_offsets(asset["key"], asset["mappings"], by_time),
+            offsets=offsets,
+            not_judged=not_judged,
             materializable=asset["materializable"],
             kind=lineage.BY_TIME if asset["format"] else asset["partitions"],
             cadence=asset["partitions"] or "",
             fmt=asset["format"] or "",
             keys=tuple(asset["partition_keys"] or ()),
         )
-        for asset in assets
-    ]
+        found.append(one)
+    return found
+
+
+def not_judged(assets: Sequence[Asset]) -> list[str]:
+    """A sentence for each dependency of which ``make status`` cannot say whether what is made from it is current."""
+    return [sentence for asset in lineage_assets(assets) for sentence in asset.not_judged.values()]
 
 
 def breaches(assets: Sequence[Asset]) -> list[str]:
     """Compares the assets of all locations, as described by ``describe.py``; returns a sentence for each breach.
 
     Exactly one location can materialize a key. A location that declares another location's asset must find the
-    partitions and columns that it declares, with the same types. The producer may have more of them.
+    partitions and columns that it declares, with the same types. The producer may have more of them. Every dependency
+    must be one that can be judged.
     """
     found = []
     owners: dict[str, Asset] = {}
@@ -47,7 +56,7 @@ def breaches(assets: Sequence[Asset]) -> list[str]:
             found.extend(_unmet(need, owners[need["key"]]))
         else:
             found.append(f"{need['key']}: {need['location']} needs it, and no location materializes it.")
-    return found
+    return found + not_judged(assets)
 
 
 def _unmet(need: Asset, owner: Asset) -> Iterable[str]:
@@ -82,7 +91,7 @@ def new_breaches(location: str, now: Sequence[Asset], new: Sequence[Asset], unkn
         # A location that is not loaded may be the one that makes what nobody else makes.
         after = _without_orphans(after)
     # If this location is not loaded, the needs of the others that it must meet look unmet, but are not breaches yet.
-    already = breaches(_without_orphans(others) if location in unknown else now)
+    already = breaches(_without_orphans(others) if location in unknown else now) + not_judged(now)
     return [breach for breach in breaches(after) if breach not in already]
 
 

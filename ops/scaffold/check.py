@@ -1,5 +1,6 @@
 """Checks one location as CI does: alone, in a copy that has nothing of the other locations."""
 
+import json
 import shutil
 import sys
 import tempfile
@@ -8,7 +9,8 @@ from typing import Annotated
 
 from typer import Option
 
-from ops.command import ROOT, log, run, show
+from ops.command import ROOT, OpsError, log, run, show
+from ops.contract.compare import not_judged
 from ops.locations import NameArgument, check_exists
 
 
@@ -47,8 +49,17 @@ def _check(folder: Path, name: str, python: Path | None) -> None:
         own = [path for path in ("src", "tests") if (location / path).is_dir()]
         _run(location, f"{tools}/mypy", "--config-file", "../pyproject.toml", *own, MYPYPATH="src:tests:..")
     _run(location, f"{tools}/dagster", "definitions", "validate")
+    check_dependencies(location, tools / "python")
     if (location / "tests").is_dir():
         _run(location, f"{tools}/pytest", "-m", "not drill")
+
+
+def check_dependencies(location: Path, python: Path) -> None:
+    """Refuses dependencies that cannot be judged, before a deploy does."""
+    script = str(ROOT / "ops/contract/describe.py")
+    described = run(str(python), script, location.name, env={"PYTHONPATH": str(location / "src")})
+    if sentences := not_judged(json.loads(described.splitlines()[-1])):
+        raise OpsError("\n".join(sentences))
 
 
 def _run(folder: Path, *command: str, **env: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ops.lineage import Lineage, Newest
+from ops.lineage import Asset, Lineage, Newest
 from ops.status.facts import BACKFILL_FAILED, Events, Facts, Role, Runs, Service, Unknown, Workspace, known
 from ops.status.failures import Failure, unresolved
 from ops.status.overdue import Overdue, overdue
@@ -26,6 +26,8 @@ OVERDUE_SECONDS = 900
 QUEUE_SECONDS = 600
 # Without these services nothing is built.
 WORKERS = {"daemon", "docker-proxy", "postgres"}
+# A kind of notice.
+NOT_JUDGED = "not judged"
 # The used share of the disk, or of connections, that needs a person.
 FULL = 0.9
 
@@ -75,7 +77,7 @@ def judge(facts: Facts) -> Judgement:
         problems += _checks(facts, failures)
         problems += _queue(runs, facts.time, down)
         problems += _storage(facts)
-    notices = tuple(_outdated(statuses, lineage, facts.time))
+    notices = (*_outdated(statuses, lineage, facts.time), *_not_judged(known(facts.assets, ())))
     return Judgement(tuple(statuses), tuple(failures), tuple(problems), notices)
 
 
@@ -212,6 +214,13 @@ def _outdated(statuses: Iterable[AssetStatus], lineage: Lineage, now: float) -> 
     for upstream, assets in found.items():
         age = duration(now - lineage.newest[upstream, None].time)
         yield Problem("outdated", f"{upstream} was built {age} ago, after {', '.join(assets)}", "make rebuild")
+
+
+def _not_judged(assets: Iterable[Asset]) -> Iterator[Problem]:
+    for asset in assets:
+        for parent in asset.not_judged:
+            what = f"{asset.key}: its dependency on {parent} is not judged"
+            yield Problem(NOT_JUDGED, what, "declare another mapping")
 
 
 def _checks(facts: Facts, failures: Sequence[Failure]) -> Iterator[Problem]:

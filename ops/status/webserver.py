@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.command import first_line
 from ops.graphql import Webserver
-from ops.lineage import BY_TIME, Asset, read_offsets
+from ops.lineage import BY_TIME, Asset, read_mappings
 from ops.status.facts import Backfill, Check, Daemon, Instigator, Location, Run, Runs, Workspace
 
 # Of a failed run older than these only the failed partitions are known, not the reason.
@@ -163,11 +163,13 @@ def _asset(node: Mapping[str, Any], by_time: Container[str]) -> Asset:
     mappings = {
         parent: (mapping["className"], mapping["description"]) for parent, mapping in parents.items() if mapping
     }
+    offsets, not_judged = read_mappings(key, mappings, by_time)
     return Asset(
         key=key,
         location=node["repository"]["location"]["name"],
         parents=tuple(parents),
-        offsets=read_offsets(key, mappings, by_time),
+        offsets=offsets,
+        not_judged=not_judged,
         materializable=node["isMaterializable"],
         kind=partitions.get("type"),
         cadence=partitions.get("description", "").split(",")[0].lower(),

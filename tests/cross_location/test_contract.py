@@ -15,6 +15,8 @@ TRIPS: Asset = {
     "partition_keys": ["2023-01-01", "2023-02-01"],
     "columns": {"pickup_datetime": "timestamp", "total_amount": "double precision"},
     "upstream": [],
+    "format": "%Y-%m-%d",
+    "mappings": {},
 }
 NEED: Asset = {**TRIPS, "location": "dbt_location", "materializable": False}
 

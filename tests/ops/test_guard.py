@@ -8,7 +8,8 @@ INGESTION, DBT, OTHER = "ingestion_location", "dbt_location", "other_location"
 
 
 def asset(location: str, key: str, *columns: str, made: bool) -> Asset:
-    described: dict[str, Any] = {"partitions": None, "partition_keys": None, "upstream": []}
+    described: dict[str, Any] = {"partitions": None, "partition_keys": None, "format": None}
+    described |= {"upstream": [], "mappings": {}}
     return {
         **described,
         "key": key,
@@ -78,3 +79,28 @@ def test_a_location_that_is_down_comes_back_with_all_that_the_others_need() -> N
     assert new_breaches(INGESTION, now, [TRIPS], [INGESTION]) == [
         "zones: dbt_location needs it, and no location materializes it."
     ]
+
+
+LAST = "LastPartitionMapping"
+DAYS = {"partitions": "daily", "partition_keys": ["2023-01-01"], "format": "%Y-%m-%d"}
+DAILY_TRIPS = {**TRIPS, **DAYS}
+NEEDS_DAILY_TRIPS = {**NEEDS_TRIPS, **DAYS}
+REPORT = {
+    **asset(DBT, "report", made=True),
+    **DAYS,
+    "upstream": ["trips"],
+    "mappings": {"trips": [LAST, "Maps to the last."]},
+}
+
+
+def test_a_dependency_that_cannot_be_judged_is_stopped_by_name() -> None:
+    (breach,) = new_breaches(DBT, [DAILY_TRIPS], [NEEDS_DAILY_TRIPS, REPORT], [])
+    assert breach.startswith(
+        f"report: the partitions that it is made from are not known: its dependency on trips has a {LAST}"
+    )
+
+
+def test_a_dependency_of_another_location_that_cannot_be_judged_stops_nobody_else() -> None:
+    now = [DAILY_TRIPS, NEEDS_DAILY_TRIPS, REPORT]
+    assert new_breaches(OTHER, now, [asset(OTHER, "news", made=True)], []) == []
+    assert new_breaches(INGESTION, [NEEDS_DAILY_TRIPS, REPORT], [DAILY_TRIPS], [INGESTION]) == []

@@ -5,8 +5,7 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from ops.command import OpsError
-from ops.lineage import Asset, Lineage, read_offsets
+from ops.lineage import Asset, Lineage, read_mappings
 from tests.ops.stack_facts import DAILY, DAYS, MONTHS, REPORT, TRIPS, newest
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `allow_nonexistent_upstream_partitions`")
@@ -127,34 +126,54 @@ def test_what_is_outdated_by_the_zones_is_due_only_where_it_is_asked_for() -> No
 BY_TIME = {"report", "totals"}
 
 
-def read(mapping: dg.PartitionMapping) -> dict[str, tuple[int, int]]:
-    return read_offsets("report", {"totals": (type(mapping).__name__, mapping.description)}, BY_TIME)
+def kind(mapping: dg.PartitionMapping) -> str:
+    return type(mapping).__name__
+
+
+def read(mapping: dg.PartitionMapping) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    return read_mappings("report", {"totals": (kind(mapping), mapping.description)}, BY_TIME)
 
 
 @pytest.mark.parametrize("offsets", [(-1, 0), (-12, -1), (-3, -3)])
 def test_the_offsets_of_a_mapping_of_the_installed_dagster_are_read(offsets: tuple[int, int]) -> None:
     mapping = dg.TimeWindowPartitionMapping(*offsets, allow_nonexistent_upstream_partitions=True)
-    assert read(mapping) == {"totals": offsets}
+    assert read(mapping) == ({"totals": offsets}, {})
 
 
 @pytest.mark.parametrize("mapping", [dg.TimeWindowPartitionMapping(), dg.IdentityPartitionMapping()])
 def test_a_mapping_onto_the_own_window_has_no_offsets(mapping: dg.PartitionMapping) -> None:
-    assert read(mapping) == {}
+    assert read(mapping) == ({}, {})
 
 
 @pytest.mark.parametrize(
     "mapping", [dg.LastPartitionMapping(), dg.AllPartitionMapping(), dg.TimeWindowPartitionMapping(0, 1)]
 )
-def test_a_mapping_that_is_not_understood_is_an_error_that_names_it(mapping: dg.PartitionMapping) -> None:
-    with pytest.raises(OpsError, match=f"^report: .*dependency on totals has a {type(mapping).__name__} "):
-        read(mapping)
+def test_of_another_mapping_a_sentence_says_that_nothing_is_known(mapping: dg.PartitionMapping) -> None:
+    offsets, not_judged = read(mapping)
+    assert (offsets, [*not_judged]) == ({}, ["totals"])
+    assert (
+        f"report: the partitions that it is made from are not known: its dependency on totals has a {kind(mapping)} "
+        in (not_judged["totals"])
+    )
 
 
-def test_words_that_dagster_did_not_use_before_are_an_error() -> None:
-    with pytest.raises(OpsError, match="are not known"):
-        read_offsets("report", {"totals": ("TimeWindowPartitionMapping", "Maps two months at once.")}, BY_TIME)
+def test_words_that_dagster_did_not_use_before_are_not_understood() -> None:
+    _, not_judged = read_mappings("report", {"totals": ("TimeWindowPartitionMapping", "Maps two months.")}, BY_TIME)
+    assert "(Maps two months.)" in not_judged["totals"]
 
 
 def test_a_mapping_between_assets_that_are_not_partitioned_by_time_has_no_offsets() -> None:
     mapping = dg.AllPartitionMapping()
-    assert read_offsets("page", {"totals": (type(mapping).__name__, mapping.description)}, BY_TIME) == {}
+    assert read_mappings("page", {"totals": (kind(mapping), mapping.description)}, BY_TIME) == ({}, {})
+
+
+def test_what_is_not_judged_makes_nothing_stale_and_is_still_upstream() -> None:
+    aside = replace(COMPARING, offsets={}, not_judged={"totals": "LastPartitionMapping"})
+    built = newest(totals=[(key, 40) for key in MONTHS], stg_zones=[(None, 6)])
+    found = Lineage([aside, TRIPS, DAILY, TOTALS, ZONES_MODEL], built)
+    assert stale(found, "monthly_report") == [False, False]
+    assert stale(Lineage([replace(aside, not_judged={}), TRIPS, DAILY, TOTALS], built), "monthly_report") == [
+        True,
+        True,
+    ]
+    assert found.order().index("totals") < found.order().index("monthly_report")

@@ -264,6 +264,15 @@ def test_what_was_built_before_the_newest_zones_needs_nobody_and_is_a_notice_wit
     assert problems(facts) == []
 
 
+def test_a_dependency_that_cannot_be_judged_needs_nobody_and_is_a_notice() -> None:
+    aside = replace(REPORT, not_judged={"daily_metrics": "a LastPartitionMapping"})
+    facts = replace(HEALTHY, assets=(TRIPS, DAILY, aside, ZONES))
+    (notice,) = judge(facts).notices
+    said = "monthly_report: its dependency on daily_metrics is not judged"
+    assert (notice.what, notice.next) == (said, "declare another mapping")
+    assert problems(facts) == []
+
+
 def test_missing_days_need_nobody_before_the_zones_are_there() -> None:
     missing = (TRIPS, replace(DAILY, parents=("taxi_trips", "taxi_zones"), materialized=frozenset()), ZONES)
     assert problems(assets=missing, events=Events(newest(daily_metrics=[], taxi_zones=[]), {})) == []
