@@ -21,7 +21,14 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from ingestion_location.bounds import MB, Bounds
 from ingestion_location.load_errors import check_bound
 from ingestion_location.progress import Log, Progress
-from ingestion_location.source_errors import FileUnavailable, SourceBusy, SourceError, check_status, explained_errors
+from ingestion_location.source_errors import (
+    FileUnavailable,
+    SourceBusy,
+    SourceError,
+    check_status,
+    explained_disk_errors,
+    explained_errors,
+)
 from ingestion_location.web import SourceSession, size_of, version_of
 
 CHUNK_BYTES = 1 << 20
@@ -96,14 +103,9 @@ def fetch(
         if parts.scheme == "file":
             fetched = stack.enter_context(_opened(url, Path(unquote(parts.path)), bound))
         else:
-            try:
+            with explained_disk_errors(f"{url}:"):  # those of requests have become SourceError
                 file = stack.enter_context(tempfile.TemporaryFile(prefix="tlc-"))
                 fetched = _Download(url, file, limits, log, forbidden, bound).run(known)
-            except OSError as error:  # not one of requests, which have become SourceError
-                raise SourceError(
-                    f"{url}: cannot be kept in {tempfile.gettempdir()} ({error}). Make room there, or set TMPDIR to "
-                    "another folder, then launch the run again."
-                ) from error
         if known is not None and fetched.sha256 == known.sha256:
             raise Unchanged(url)
         yield fetched

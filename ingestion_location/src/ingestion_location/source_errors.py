@@ -1,6 +1,7 @@
 """What the source answers when it does not give a file, and whether another attempt may succeed."""
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 
 import requests
@@ -15,7 +16,7 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
 class SourceError(LoadError):
-    """A file could not be fetched; the message names its URL and the next step."""
+    """A file could not be fetched, or not be kept while it is loaded; the message names its URL and the next step."""
 
     transient = True
 
@@ -84,6 +85,18 @@ def explained_errors(url: str) -> Iterator[None]:
         ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise SourceBusy(f"{url}: the source cannot be reached or broke off ({_reason(error)})") from error
+
+
+@contextlib.contextmanager
+def explained_disk_errors(what: str) -> Iterator[None]:
+    """Turns an OSError of a temporary file into a SourceError, whose message begins with ``what`` is kept there."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            f"{what} cannot be kept in {tempfile.gettempdir()} ({error}). Make room there, or set TMPDIR to another "
+            "folder, then launch the run again."
+        ) from error
 
 
 def _parse_retry_after(header: str | None) -> float | None:

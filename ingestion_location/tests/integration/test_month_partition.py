@@ -1,6 +1,8 @@
 """A month is replaced as a whole or not at all, whatever other sessions do at the same time."""
 
 import math
+import resource
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ import pytest
 from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, trips_by_day
 from ingestion_location.defs.trips.trip_schema import ARROW_SCHEMA, COLUMNS, Absurd
 from ingestion_location.progress import Phases
+from ingestion_location.source_errors import SourceError
 from ingestion_location.warehouse import Warehouse
 
 from ingestion_location import locks
@@ -105,6 +108,25 @@ def test_a_load_that_breaks_off_leaves_the_old_month_and_no_table(warehouse: War
         load_all(warehouse, JANUARY, breaks_off())
     assert query(COUNTS) == [(1, 0)]
     assert query(LEFT_OVER) == []
+
+
+# One stray is written when the spool is read, many while they are copied.
+@pytest.mark.parametrize("strays", [1, 10_000])
+def test_strays_that_have_no_room_on_the_disk_leave_the_month_and_say_what_to_do(
+    warehouse: Warehouse, query: Any, strays: int
+) -> None:
+    load(warehouse, JANUARY, batch(JANUARY[0]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(SourceError) as full:
+            load(warehouse, JANUARY, batch(*[FEBRUARY[0]] * strays))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = f"the file: its trips outside of 2023-01 cannot be kept in {tempfile.gettempdir()} ("
+    assert str(full.value).startswith(message)
+    assert "Make room there, or set TMPDIR to another folder, then launch the run again." in str(full.value)
+    assert query(COUNTS) == [(1, 0)]
 
 
 def test_tables_from_before_a_column_get_it_and_keep_their_trips(warehouse: Warehouse, query: Any) -> None:

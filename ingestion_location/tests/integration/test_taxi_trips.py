@@ -17,6 +17,7 @@ import pytest
 from helpers.misbehaving_server import send, serving, status
 from ingestion_location.definitions import defs
 from ingestion_location.defs.trips.taxi_trips import FRESHNESS, TripsConfig, taxi_trips
+from ingestion_location.defs.trips.trip_file import BATCH_ROWS
 from ingestion_location.defs.trips.trip_schema import COLUMNS
 from ingestion_location.download import Limits
 from ingestion_location.source import TlcSource
@@ -382,6 +383,16 @@ def test_the_file_of_another_month_is_refused_and_leaves_what_was_there(
     ]
     assert query("select rows from raw_taxis.trip_files") == ([(2,)] if there else [])
     assert query("select count(*) from pg_class where relname like 'trips_2023%' and relkind = 'r'") == [(int(there),)]
+
+
+def test_the_file_of_another_month_is_refused_after_its_first_trips(
+    materialize: Materialize, write_trips: WriteTrips
+) -> None:
+    site = write_trips("2023-01", *[trip("2023-02-05")] * (BATCH_ROWS + 1), *[trip("2023-01-05")] * BATCH_ROWS)
+    assert failure(materialize(site.as_uri())).startswith(
+        f"{site.as_uri()}/{FILE}: at most 16,385 of its 32,769 trips were picked up in 2023-01, and at least 16,384 "
+        "outside of it or at an unknown time. "
+    )
 
 
 def test_a_tenth_of_strays_is_not_too_many(materialize: Materialize, write_trips: WriteTrips) -> None:

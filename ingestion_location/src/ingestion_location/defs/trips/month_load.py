@@ -76,10 +76,10 @@ def load_month(
 
         def judge(trips: int, strays: int) -> None:
             if not accept_strays:
-                refuse_other_month(url, month, trips, strays)
+                refuse_other_month(url, month, trip_file.rows, trips, strays)
 
         batches = trip_file.batches()
-        stats, strays = replace_month(connection, batches, mapping.schema, start, end, phases, progress.add, judge)
+        stats, strays = replace_month(connection, batches, mapping.schema, start, end, phases, progress.add, judge, url)
         file = LoadedTripFile.of(
             fetched,
             run_id,
@@ -103,17 +103,23 @@ def load_month(
     return LoadedMonth(file, neighbours, by_day, absurd, total_trips, stats, phases.seconds)
 
 
-def refuse_other_month(url: str, month: date, trips: int, strays: int) -> None:
-    """Raises a TripFileError if a file with so many trips and strays is not that of the month."""
-    rows = trips + strays
-    if trips and strays <= MOST_STRAYS * rows:
+def refuse_other_month(url: str, month: date, rows: int, trips: int, strays: int) -> None:
+    """Raises a TripFileError once a file of so many rows, which begins with these, cannot be that of the month.
+
+    So the file of another month is refused before many of its trips are copied.
+    """
+    # As if all rows that follow were trips of the month.
+    most_trips = max(trips, rows - strays)
+    rows = most_trips + strays
+    if most_trips and strays <= MOST_STRAYS * rows:
         return
+    at_most, at_least = ("at most ", "at least ") if trips < most_trips else ("", "")
     raise TripFileError(
-        f"{url}: {trips:,} of its {rows:,} trips were picked up in {month:%Y-%m}, and {strays:,} outside of it or at "
-        f"an unknown time. A month's file has trips of the month, and at most {MOST_STRAYS:.0%} others. The month that "
-        "was there stays. Check what the source has at this address. If the file is right, launch the run with the "
+        f"{url}: {at_most}{most_trips:,} of its {rows:,} trips were picked up in {month:%Y-%m}, and {at_least}"
+        f"{strays:,} outside of it or at an unknown time. A month's file has trips of the month, and at most "
+        f"{MOST_STRAYS:.0%} others. The month that was there stays. Check what the source has at this address. If the "
         # YAML in one line, so that it can be copied from wherever the message is shown.
-        "config {ops: {taxi_trips: {config: {accept_strays: true}}}}."
+        "file is right, launch the run with the config {ops: {taxi_trips: {config: {accept_strays: true}}}}."
     )
 
 

@@ -1,9 +1,9 @@
 """The tables ``raw_taxis.trips`` and ``raw_taxis.stray_trips``, and the swap that replaces one month of them."""
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
-from typing import IO
 
 import pyarrow as pa
 from psycopg2 import sql
@@ -17,6 +17,7 @@ from ingestion_location.defs.trips.trip_schema import BOUNDS, COLUMNS, Absurd
 from ingestion_location.defs.trips.trip_stats import TripStats
 from ingestion_location.locks import take_lock
 from ingestion_location.progress import Log, Phases
+from ingestion_location.source_errors import explained_disk_errors
 
 SCHEMA = "raw_taxis"
 TRIPS = sql.Identifier(SCHEMA, "trips")
@@ -89,6 +90,7 @@ def replace_month(
     phases: Phases,
     on_rows: Callable[[int], None] = lambda _: None,
     judge: Callable[[int, int], None] = lambda trips, strays: None,
+    name: str = "the file",
 ) -> tuple[TripStats, int]:
     """Replaces the month ``[start, end)`` with the trips of its file; the caller's transaction commits it.
 
@@ -101,11 +103,13 @@ def replace_month(
         connection: open connection, without a transaction.
         schema: the batches' columns, all or some of the canonical ones; the others are null in the table.
         on_rows: called with the number of trips that were sent since the last call.
-        judge: called with the numbers of trips and strays before anything is replaced; an error from it leaves the
-            month as it was.
+        judge: called with the numbers of trips and strays so far, before strays are kept, and with those of the whole
+            file before anything is replaced. An error from it leaves the month as it was.
+        name: what a message calls the file.
 
     Raises:
         LockError: another load of the month, or a reader of the table, did not end in time.
+        SourceError: the folder for temporary files has no room for the strays.
     """
     month = start.date()
     partition = f"trips_{month:%Y_%m}"
@@ -115,8 +119,7 @@ def replace_month(
     # Committed, so that loads of other months do not wait for this one.
     connection.commit()
 
-    with connection.cursor() as cursor, tempfile.TemporaryFile() as spool:
-        strays = _StraySpool(spool, schema, month)
+    with contextlib.closing(_StraySpool(schema, month, name, judge)) as strays, connection.cursor() as cursor:
         stats = TripStats()
         with phases.phase("copy"):
             # Two loads of one month take turns, so each of them replaces a whole month with a whole month.
@@ -190,24 +193,37 @@ def absurd_numbers(cursor: Cursor, start: datetime, end: datetime) -> dict[str, 
 class _StraySpool:
     """Keeps the strays in a file while the other trips are copied into their partition."""
 
-    def __init__(self, file: IO[bytes], schema: pa.Schema, month: date) -> None:
+    def __init__(self, schema: pa.Schema, month: date, name: str, judge: Callable[[int, int], None]) -> None:
+        self.trips = 0
         self.rows = 0
         self.schema = schema.insert(0, pa.field("file_month", pa.date32()))
-        self._sink = pa.PythonFile(file, mode="w")
-        self._writer = pa.ipc.new_stream(self._sink, self.schema)
-        self._file = file
         self._month = month
+        self._what = f"{name}: its trips outside of {month:%Y-%m}"
+        self._judge = judge
+        with explained_disk_errors(self._what):
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
+            self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, mode="w"), self.schema)
 
     def divert(self, batches: Iterable[pa.RecordBatch], start: datetime, end: datetime) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             inside, strays = split_strays(batch, start, end)
+            self.trips += inside.num_rows
             if strays.num_rows:
                 self.rows += strays.num_rows
+                self._judge(self.trips, self.rows)
                 months = pa.array([self._month] * strays.num_rows, pa.date32())
-                self._writer.write_batch(pa.RecordBatch.from_arrays([months, *strays.columns], schema=self.schema))
+                kept = pa.RecordBatch.from_arrays([months, *strays.columns], schema=self.schema)
+                with explained_disk_errors(self._what):
+                    self._writer.write_batch(kept)
             yield inside
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        self._writer.close()
-        self._file.seek(0)
+        with explained_disk_errors(self._what):
+            self._writer.close()
+            self._file.seek(0)
         yield from pa.ipc.open_stream(pa.PythonFile(self._file, mode="r"))
+
+    def close(self) -> None:
+        # On a full disk closing writes once more, and fails once more.
+        with contextlib.suppress(OSError):
+            self._file.close()
