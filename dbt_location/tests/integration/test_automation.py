@@ -680,7 +680,16 @@ def months_that_are_outdated(platform: Platform) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("order", list(permutations(DAYS)), ids=lambda order: "-".join(m[5:7] for m in order))
+# Those that begin with the last month are the hardest; the others are drills.
+ORDERS = [
+    pytest.param(
+        order, marks=() if order[0] == MARCH else pytest.mark.drill, id="-".join(month[5:7] for month in order)
+    )
+    for order in permutations(DAYS)
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
 def test_months_that_land_in_any_order_end_with_reports_that_are_newer_than_the_month_before(
     empty: Platform, order: Sequence[str]
 ) -> None:
