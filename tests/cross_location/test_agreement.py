@@ -18,7 +18,7 @@ def histories(*seeds: int) -> Counter[str]:
     python, script = f"{ROOT}/dbt_location/.venv/bin/python", f"{ROOT}/tests/cross_location/agreement.py"
     command = [python, "-P", "-W", "ignore", script, *map(str, seeds)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("TAXI_")}
-    ended = subprocess.run(command, env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    ended = subprocess.run(command, env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=1800)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return sum((Counter(json.loads(line)) for line in ended.stdout.splitlines()), Counter[str]())
 
