@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from ops import graphql
 from ops.command import ROOT
+from ops.rebuild import launch
 from tests.independent import RightAnswers
 from tests.stack.backfill import DAILY_ASSETS, MONTHLY_ASSETS, MONTHS, RUNS_OF_A_MONTH, build_missing
 from tests.stack.conftest import PROJECT, Stack
@@ -189,7 +191,8 @@ def test_a_backfill_whose_daemon_and_code_server_die_in_the_middle_goes_on_and_d
 ) -> None:
     webserver = failing.webserver
     months = [f"{month}-01" for month in MONTHS]
-    backfill = webserver.backfill(MONTHLY_ASSETS, months)
+    # Asset by asset: Dagster would add April's report, which is made from March's tables, too.
+    backfill = launch(graphql.Webserver(webserver.url), {asset: [(months[0], months[-1])] for asset in MONTHLY_ASSETS})
 
     def runs() -> list[dict[str, Any]]:
         return [run for run in webserver.runs() if run["tags"].get("dagster/backfill") == backfill]
