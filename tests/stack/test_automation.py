@@ -227,7 +227,7 @@ def test_what_is_older_than_the_zones_is_a_notice_and_built_again_by_make_rebuil
     new_runs = 1 + len(loaded)
     runs = settle(automated, "days and months again", len(loaded), days(automated), new_runs, before)
     assert [run["assets"] for run in of_asset(runs, "location_metrics")] == [["location_metrics", "manhattan_stats"]]
-    # Automation launches what a month's tables and its report are made of as a backfill, whose runs have ranges.
+    # Automation builds tables and reports of several months as one backfill, whose runs have a range each.
     built = sorted(run["tags"]["dagster/asset_partition_range_start"] for run in of_asset(runs, "zone_pickups"))
     assert built == [f"{month}-01" for month in loaded]
 

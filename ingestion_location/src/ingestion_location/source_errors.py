@@ -89,7 +89,7 @@ def explained_errors(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained_disk_errors(what: str) -> Iterator[None]:
-    """Turns an OSError of a temporary file into a SourceError, whose message begins with ``what`` is kept there."""
+    """Turns an OSError of a temporary file into a SourceError; ``what`` names the data that it keeps."""
     try:
         yield
     except OSError as error:
