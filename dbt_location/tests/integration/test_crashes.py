@@ -1,6 +1,7 @@
 """A dbt run that is killed leaves each model's window as it was or as it should be, and the next run ends right."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from integration.conftest import ANALYTICS, PARSED
 
 pytestmark = pytest.mark.drill
 
-ANALYTICS = Path(__file__).parents[2] / "analytics"
 MODELS = ("stg_trips", "daily_metrics", "location_metrics")
 TRIPS = [f"2023-01-{day:02} 12:00" for day in range(1, 29)]
 TABLES = "select relname::text from pg_class where relnamespace = 'analytics'::regnamespace and relkind in ('r', 'v')"
@@ -21,13 +22,14 @@ TABLES = "select relname::text from pg_class where relnamespace = 'analytics'::r
 @pytest.mark.parametrize("moment", range(6))
 @pytest.mark.parametrize("model", MODELS)
 def test_a_dbt_run_killed_at_any_moment_leaves_the_window_old_or_new_and_the_next_run_is_right(
-    add_trips: Any, build: Any, query: Any, table: Any, tmp_path: Path, model: str, moment: int
+    add_trips: Any, build: Any, query: Any, table: Any, target: Path, tmp_path: Path, model: str, moment: int
 ) -> None:
     add_trips(*TRIPS)
     build("2023-01-01", "2023-02-01")
     old = {mart: table(mart) for mart in MODELS[1:]}
     query("update raw_taxis.trips set total_amount = 20")
     add_trips(*TRIPS[:14])
+    shutil.copy(target / PARSED, tmp_path)
     kill_in(model, 0.02 * moment, tmp_path)
     left = {mart: table(mart) for mart in MODELS[1:]}
     build("2023-01-01", "2023-02-01")

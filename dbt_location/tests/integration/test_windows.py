@@ -1,5 +1,6 @@
 """A build replaces its window and nothing else, so any order, repetition or overlap leaves the same tables."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from integration.conftest import ANALYTICS
+from integration.conftest import ANALYTICS, PARSED
 
 MODELS = ("daily_metrics", "location_metrics")
 NOONS = [f"2023-01-0{day} 12:00" for day in (1, 2, 3, 4)]
@@ -156,7 +157,7 @@ def test_a_month_that_lost_its_trips_loses_its_rows_and_the_others_stay(add_trip
 
 
 @pytest.fixture
-def start_build(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+def start_build(target: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     """Starts a build of a window in a process of its own."""
 
     def start(first: str, end: str, *options: str) -> subprocess.Popen[bytes]:
@@ -170,6 +171,7 @@ def start_build(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
         command += ["--project-dir", str(ANALYTICS), "--profiles-dir", str(ANALYTICS)]
         command += ["--event-time-start", first, "--event-time-end", end]
         folder = tempfile.mkdtemp(dir=tmp_path)
+        shutil.copy(target / PARSED, folder)
         return subprocess.Popen([*command, "--target-path", folder, "--log-path", folder])
 
     return start
