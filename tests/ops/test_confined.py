@@ -59,7 +59,7 @@ def test_every_service_is_limited_and_has_no_rights_of_root(project: dict[str, A
         (name, key): service.get(key)
         for name, service in project["services"].items()
         for key, usual in CONFINED.items()
-        if service.get(key) != (EXCEPTIONS[name, key] if (name, key) in EXCEPTIONS else usual)
+        if service.get(key) != EXCEPTIONS.get((name, key), usual)
     }
     assert wrong == {}
 
