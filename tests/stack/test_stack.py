@@ -282,53 +282,6 @@ def test_a_wrong_setting_ends_a_locations_start_with_its_message_alone(
     assert len(started.stderr.splitlines()) == 1
 
 
-# Prints those of the given host:port that accept a connection; all are tried at once.
-REACH = """
-import socket, sys
-from concurrent.futures import ThreadPoolExecutor
-def reached(address):
-    host, port = address.split(":")
-    try:
-        return socket.create_connection((host, int(port)), 3)
-    except OSError:
-        return None
-addresses = sys.argv[1:]
-connections = list(ThreadPoolExecutor(len(addresses)).map(reached, addresses))
-print(*[address for address, connection in zip(addresses, connections) if connection])
-"""
-
-
-def reached(stack: Stack, location: str, *addresses: str) -> list[str]:
-    """Those of the addresses to which a location's container can connect."""
-    # Docker answers at once for a name that it knows, and asks the next server for one that it does not.
-    brief = ("--env", "RES_OPTIONS=timeout:2 attempts:1")
-    connected = stack.command("docker", "compose", "exec", "-T", *brief, location, "python", "-c", REACH, *addresses)
-    return connected.split()
-
-
-def addresses(stack: Stack, port: int, *services: str) -> list[str]:
-    containers = stack.inspect(*[stack.services()[service]["ID"] for service in services])
-    networks = [network for each in containers for network in each["NetworkSettings"]["Networks"].values()]
-    return [f"{network['IPAddress']}:{port}" for network in networks]
-
-
-@pytest.mark.parametrize("location", LOCATIONS)
-def test_a_location_cannot_reach_the_other_ones_networks(stack: Stack, location: str) -> None:
-    others = addresses(stack, 4000, *(other for other in LOCATIONS if other != location))
-    own = addresses(stack, 4000, location)
-    assert reached(stack, location, *own, *others) == own
-
-
-@pytest.mark.parametrize("location", DATA_LOCATIONS)
-def test_a_locations_code_reaches_neither_the_webserver_nor_the_socket_of_the_engine(
-    stack: Stack, location: str
-) -> None:
-    own = addresses(stack, 4000, location)
-    others = ["webserver:3000", "docker-proxy:2375"]
-    others += addresses(stack, 3000, "webserver") + addresses(stack, 2375, "docker-proxy")
-    assert reached(stack, location, *own, *others) == own
-
-
 @pytest.mark.parametrize("service", ["webserver", "daemon", "reports", *LOCATIONS])
 def test_a_service_does_not_run_as_root(stack: Stack, service: str) -> None:
     assert stack.command("docker", "compose", "exec", "-T", service, "id", "-un") == "dagster\n"
