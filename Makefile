@@ -128,9 +128,21 @@ check-location: .venv/.ops ## Check and test one location on its own, in a copy 
 build-location: ## Build one location's image from its folder (NAME=…)
 	docker build --tag "$${NAME:?Give a name: NAME=…}:$${TAG:-check}" "./$$NAME"
 
+# --- secrets of one location, docs/secrets.md --------------------------------------------------------------------------
+
+.PHONY: secret secrets remove-secret
+secret: .venv/.ops ## Store a secret of a location, read from stdin or a prompt (LOCATION=…, NAME=…)
+	@$(ops) secret -- $(call given,LOCATION) $(call given,NAME)
+secrets: .venv/.ops ## List the names of a location's secrets (LOCATION=…)
+	@$(ops) secrets -- $(call given,LOCATION)
+remove-secret: .venv/.ops ## Remove a secret of a location (LOCATION=…, NAME=…)
+	@$(ops) remove-secret -- $(call given,LOCATION) $(call given,NAME)
+
 # --- backups ---------------------------------------------------------------------------------------------------------
 
-.PHONY: backup restore
+.PHONY: backup-key backup restore
+backup-key: .venv/.ops ## Make the keys for encrypted backups (BACKUP_RECIPIENT_FILE=… public, BACKUP_KEY_FILE=… private)
+	@$(ops) backup-key
 backup: .venv/.ops ## Back up the running stack: both databases and the reports, into BACKUP_DIR (default backups/)
 	@$(ops) backup
 restore: .venv/.ops ## Replace the stack's data with a backup and start it (BACKUP=backups/…, FORCE=1 if it is not empty)

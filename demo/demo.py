@@ -10,7 +10,6 @@ from contextlib import closing
 from datetime import date, timedelta
 from itertools import groupby, repeat
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import dagster as dg
 import psycopg2
@@ -151,9 +150,6 @@ def main(rebuild: bool = False) -> None:
     base_url = os.environ.get("TLC_BASE_URL", "").rstrip("/") or SAMPLE.as_uri()
     is_sample = base_url == SAMPLE.as_uri()
     check_settings()
-    # What is printed, compared and kept has neither user nor password.
-    parts = urlsplit(base_url)
-    source = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     log("Starting the embedded Postgres")
     with running() as settings:
         env = {**settings, "TLC_BASE_URL": base_url, "TLC_TAXI_TYPE": taxi_type}
@@ -166,8 +162,8 @@ def main(rebuild: bool = False) -> None:
             write_sample(taxi_type, months)
         os.environ.update(settings)
         with DagsterInstance.get() as instance:
-            log(f"Loading {len(months)} months from {source}")
-            jobs = list(loads(instance, read_lineage(instance, assets), source, taxi_type))
+            log(f"Loading {len(months)} months from {base_url}")
+            jobs = list(loads(instance, read_lineage(instance, assets), base_url, taxi_type))
             # After a failure, loads that wait are not started.
             with ThreadPoolExecutor(max_workers=2) as pool:
                 list(pool.map(materialize, jobs, repeat(env)))
@@ -182,7 +178,7 @@ def main(rebuild: bool = False) -> None:
                 log("\n".join(["Outdated, and built again by make demo REBUILD=1", *lines]))
         with closing(psycopg2.connect(host=env["WAREHOUSE_HOST"], dbname="warehouse", user="postgres")) as connection:
             summary = {
-                **{"source": source, "taxi_type": taxi_type, "sample": is_sample},
+                **{"source": base_url, "taxi_type": taxi_type, "sample": is_sample},
                 **measure(connection, months, days),
                 "reports": [str(REPORTS / f"{month[:7]}.html") for month in months],
             }

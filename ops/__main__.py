@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import typer
 
+from ops.backup.age import backup_key
 from ops.backup.backup import backup
 from ops.backup.restore import restore
 from ops.command import Interrupted, OpsError
@@ -15,6 +16,7 @@ from ops.rebuild import rebuild
 from ops.scaffold.check import check_location
 from ops.scaffold.new import new_location
 from ops.scaffold.remove import remove_location
+from ops.secret import remove_secret, secret, secrets
 from ops.status import status
 
 app = typer.Typer(
@@ -26,7 +28,8 @@ app = typer.Typer(
 )
 # In the order of --help. Each function's annotations and docstring are its arguments and its help.
 COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, status, rebuild, backup)
-COMMANDS += (restore, new_location, remove_location, check_location, contract)
+COMMANDS += (restore, backup_key, secret, secrets, remove_secret)
+COMMANDS += (new_location, remove_location, check_location, contract)
 for command in COMMANDS:
     app.command()(command)
 app.command(hidden=True)(pin)

@@ -1,6 +1,7 @@
 """Settings are checked before anything runs, and a wrong one is named."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 from ingestion_location.partitions import monthly_partition
@@ -51,6 +52,17 @@ def test_any_other_empty_setting_has_its_default(monkeypatch: pytest.MonkeyPatch
         ("TAXI_START_DATE", "2023-01-15", "TAXI_START_DATE=2023-01-15 is not the first of a month"),
         ("TLC_TAXI_TYPE", "blue", "TLC_TAXI_TYPE='blue' is not a taxi type. Set it to yellow or green."),
         ("TLC_BASE_URL", "tlc.example", "TLC_BASE_URL='tlc.example' is not a URL."),
+        (
+            "TLC_BASE_URL",
+            "https://me:pw@host/x/",
+            "TLC_BASE_URL='https://host/x' has a user, and everybody who inspects",
+        ),
+        ("TLC_BASE_URL", "https://me@host", "TLC_BASE_URL='https://host' has a user, and everybody who inspects"),
+        (
+            "TLC_LOGIN",
+            "me:p\nw",
+            "the secret tlc_login has a character that is not printable ASCII. Write user:password.",
+        ),
         ("TAXI_AUTOMATION", "yes", "TAXI_AUTOMATION='yes' is neither on nor off."),
         ("TAXI_AUTOMATION", "OFF", "TAXI_AUTOMATION='OFF' is neither on nor off."),
         ("TAXI_AUTOMATION", "0", "TAXI_AUTOMATION='0' is neither on nor off."),
@@ -60,6 +72,12 @@ def test_a_wrong_setting_is_refused_with_its_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     assert refusal(monkeypatch, name, value).startswith(message)
+
+
+def test_the_login_is_read_from_the_file_of_its_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    (tmp_path / "tlc_login").write_text("me:p:w\n")
+    assert read_settings().tlc_login == "me:p:w"
 
 
 @pytest.mark.parametrize("value", ["often", "9", "86401", "30.5", "-30"])

@@ -2,15 +2,17 @@
 
 import contextlib
 import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ops import compose
-from ops.backup import manifest
+from ops.backup import age, manifest
 from ops.backup.dumps import dump
-from ops.command import ROOT, CommandError, OpsError, run
+from ops.command import ROOT, CommandError, OpsError, log, run
 
 _PARTIAL = ".partial"
 
@@ -22,8 +24,14 @@ def backup() -> None:
     stack = compose.config()
     if not compose.is_running("postgres"):
         raise OpsError(f"Postgres of the stack {stack['name']} does not run. Start the stack: make up.")
+    recipients = age.setting_path(stack, "recipients")
+    encrypted_for = age.read_recipients(recipients) if recipients else []
     target = ROOT / str(stack["x-backup"]["folder"])
+    # Everything is for its owner alone: files 0600, folders 0700.
+    os.umask(0o077)
     target.mkdir(parents=True, exist_ok=True)
+    if mode := target.stat().st_mode & 0o077:
+        log(f"{target} is open to other users of this machine (mode {0o700 | mode:04o}). Close it: chmod 700 {target}")
     with _alone(target):
         # Left by a backup that was killed, since a running one holds the lock.
         for left in target.glob(f"*{_PARTIAL}"):
@@ -31,13 +39,15 @@ def backup() -> None:
         created = time.gmtime()
         folder = target / time.strftime("%Y-%m-%dT%H-%M-%SZ", created)
         partial = folder.with_name(folder.name + _PARTIAL)
-        partial.mkdir(mode=0o700)
+        partial.mkdir()
         try:
-            dumps = dump(partial)
+            suffix = age.SUFFIX if recipients else ""
+            dumps = dump(partial, recipients)
             volumes = list(stack["x-backup"]["volumes"])
             for volume in volumes:
                 # After the snapshot of the instance, so the volume has every file that the instance knows of.
-                _pack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], partial / f"{volume}.tar")
+                with age.writing(partial / f"{volume}.tar{suffix}", recipients) as file:
+                    _pack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], file)
             content = manifest.Manifest(
                 created=time.strftime("%Y-%m-%dT%H:%M:%SZ", created),
                 commit=_commit(),
@@ -46,6 +56,7 @@ def backup() -> None:
                 **dumps,
                 volumes=volumes,
                 files={path.name: manifest.describe(path) for path in sorted(partial.iterdir())},
+                encrypted_for=encrypted_for,
             )
             manifest.write(partial, content)
             partial.rename(folder)
@@ -67,10 +78,9 @@ def _alone(target: Path) -> Iterator[None]:
         yield
 
 
-def _pack(volume: str, image: str, path: Path) -> None:
+def _pack(volume: str, image: str, file: IO[bytes]) -> None:
     start = ("docker", "run", "--rm", "--network", "none", "--volume", f"{volume}:/files:ro", "--entrypoint", "tar")
-    with path.open("wb") as file:
-        run(*start, image, "--create", "--directory", "/files", ".", stdout=file)
+    run(*start, image, "--create", "--directory", "/files", ".", stdout=file)
 
 
 def _dagster_release(image: str) -> str:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ops.backup import age
 from ops.command import ROOT, OpsError, log
 from ops.compose import DATABASES, Ask, in_postgres, session
 
@@ -28,8 +29,10 @@ class InconsistentError(Exception):
     """The dumps would not be consistent; another attempt may succeed."""
 
 
-def dump(folder: Path) -> dict[str, Any]:
+def dump(folder: Path, recipients: Path | None) -> dict[str, Any]:
     """Writes ``dagster.dump`` and ``warehouse.dump``, and returns ``schema`` and ``roles`` of the manifest.
+
+    Both are encrypted if there is a file of recipients.
 
     The tables contain everything that the history says was materialized: the snapshot of the instance is taken first,
     and a run commits its tables before it records the event. A run that commits between the two snapshots is still
@@ -38,14 +41,14 @@ def dump(folder: Path) -> dict[str, Any]:
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _attempt(folder)
+            return _attempt(folder, recipients)
         except InconsistentError as error:
             reason = str(error)
             log(f"attempt {attempt} of {ATTEMPTS}: {reason}")
     raise OpsError(f"{reason}, {ATTEMPTS} times in a row. Nothing was kept; try again when fewer runs are active.")
 
 
-def _attempt(folder: Path) -> dict[str, Any]:
+def _attempt(folder: Path, recipients: Path | None) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         snapshots = {database: stack.enter_context(session(database)) for database in DATABASES}
         now = {database: stack.enter_context(session(database)) for database in DATABASES}
@@ -57,10 +60,11 @@ def _attempt(folder: Path) -> dict[str, Any]:
         if seconds_between > MAX_SECONDS_BETWEEN:
             raise InconsistentError(f"the two snapshots are {seconds_between:.1f} s apart")
         tables = {database: ask(_TABLES) for database, ask in snapshots.items()}
-        dumps = {
-            database: stack.enter_context(_pg_dump(database, names[database], folder / f"{database}.dump"))
-            for database in DATABASES
-        }
+        suffix = age.SUFFIX if recipients else ""
+        dumps = {}
+        for database in DATABASES:
+            file = stack.enter_context(age.writing(folder / f"{database}.dump{suffix}", recipients))
+            dumps[database] = stack.enter_context(_pg_dump(database, names[database], file))
         for database in DATABASES:
             dumps[database].hold(tables[database], now[database])
         for pg_dump in dumps.values():
@@ -118,12 +122,11 @@ class _PgDump:
 
 
 @contextlib.contextmanager
-def _pg_dump(database: str, snapshot: str, path: Path) -> Iterator[_PgDump]:
+def _pg_dump(database: str, snapshot: str, file: IO[bytes]) -> Iterator[_PgDump]:
     name = f"backup {secrets.token_hex(6)}"
     options = ("--format=custom", "--compress=zstd", f"--snapshot={snapshot}", "--lock-wait-timeout=60s")
     command = in_postgres("pg_dump", *options, database, PGAPPNAME=name)
-    with path.open("wb") as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE)
     try:
         yield _PgDump(process, name, database)
     finally:

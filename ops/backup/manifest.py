@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ops.backup import age
 from ops.command import OpsError
 from ops.compose import DATABASES
 
@@ -24,6 +25,11 @@ class Manifest:
     roles: list[str]  # that own objects or have rights in the databases
     volumes: list[str]  # whose files are in <volume>.tar
     files: dict[str, dict[str, Any]]  # size in bytes and SHA-256 of each
+    encrypted_for: list[str]  # the public keys; empty if it is not encrypted
+
+    def path(self, folder: Path, name: str) -> Path:
+        """The file of this name in the folder of the backup; an encrypted one has age's suffix behind it."""
+        return folder / (name + (age.SUFFIX if self.encrypted_for else ""))
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -55,6 +61,7 @@ def read(backup: Path) -> tuple[Path, Manifest]:
         content = json.loads((folder / NAME).read_text())
         if content.pop("format") != FORMAT:
             raise OpsError(f"{folder / NAME}: not of format {FORMAT}. Restore it with the checkout that wrote it.")
+        content.setdefault("encrypted_for", [])  # there was no encryption before
         manifest = Manifest(**{field.name: content[field.name] for field in fields(Manifest)})
     except FileNotFoundError:
         missing = f"{folder}: no backup there, {NAME} is missing."
@@ -62,10 +69,10 @@ def read(backup: Path) -> tuple[Path, Manifest]:
     except (ValueError, KeyError, TypeError) as error:
         raise OpsError(f"{folder / NAME} is damaged ({error}). Use another backup.") from None
     wanted = [*(f"{database}.dump" for database in DATABASES), *(f"{volume}.tar" for volume in manifest.volumes)]
-    for name in wanted:
-        if not (folder / name).is_file() or name not in manifest.files:
-            raise OpsError(f"{folder / name} is missing. Use another backup.")
-        if describe(folder / name) != manifest.files[name]:
-            damage = f"{folder / name} is not what the backup wrote: its size or SHA-256 differs from {NAME}."
+    for path in (manifest.path(folder, name) for name in wanted):
+        if not path.is_file() or path.name not in manifest.files:
+            raise OpsError(f"{path} is missing. Use another backup.")
+        if describe(path) != manifest.files[path.name]:
+            damage = f"{path} is not what the backup wrote: its size or SHA-256 differs from {NAME}."
             raise OpsError(f"{damage} Nothing was changed. Use another backup, or another copy of this one.")
     return folder, manifest

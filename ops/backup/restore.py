@@ -1,12 +1,12 @@
 """Replaces the content of the stack by a backup, and starts the stack."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 from typer import Argument, Option
 
 from ops import compose
-from ops.backup import manifest
+from ops.backup import age, manifest
 from ops.command import CommandError, OpsError, log, run
 from ops.compose import DATABASES, in_postgres, query, run_in
 
@@ -38,6 +38,9 @@ def restore(
     folder, content = manifest.read(backup)
     log(f"{folder}: complete; of {content.created}, Dagster {content.dagster}, Postgres {content.postgres}")
     stack = compose.config()
+    key = age.setting_path(stack, "key")
+    if content.encrypted_for:
+        age.check_key([folder / name for name in content.files], content.encrypted_for, key)
     if not compose.is_running("postgres"):
         run("docker", "compose", "up", "--detach", "--wait", "postgres")
     if not force:
@@ -61,10 +64,12 @@ def restore(
 
     for database in DATABASES:
         log(f"restoring {database}")
-        _restore_beside(database, folder / f"{database}.dump")
+        with age.reading(content.path(folder, f"{database}.dump"), key) as dump:
+            _restore_beside(database, dump)
     _swap()
     for volume in content.volumes:
-        _unpack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], folder / f"{volume}.tar")
+        with age.reading(content.path(folder, f"{volume}.tar"), key) as tar:
+            _unpack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], tar)
     log("migrating the instance and starting the stack")
     try:
         run("docker", "compose", "up", "--detach", "--wait")
@@ -112,13 +117,12 @@ def _refuse_unless_roles_exist(content: manifest.Manifest) -> None:
         )
 
 
-def _restore_beside(database: str, dump: Path) -> None:
+def _restore_beside(database: str, dump: IO[bytes]) -> None:
     beside = _RESTORING.format(database)
     for left in (beside, _REPLACED.format(database)):
         query("postgres", f"drop database if exists {left} with (force)")
     query("postgres", f"create database {beside} template template0")
-    with dump.open("rb") as file:
-        run(*in_postgres("pg_restore", "--single-transaction", "--exit-on-error", "--dbname", beside), stdin=file)
+    run(*in_postgres("pg_restore", "--single-transaction", "--exit-on-error", "--dbname", beside), stdin=dump)
     # A dump has no statistics, which the planner needs for the first queries.
     query(beside, "analyze")
 
@@ -138,8 +142,7 @@ def _swap() -> None:
         query("postgres", f"drop database if exists {_REPLACED.format(database)} with (force)")
 
 
-def _unpack(volume: str, image: str, tar: Path) -> None:
+def _unpack(volume: str, image: str, tar: IO[bytes]) -> None:
     command = ["docker", "run", "--rm", "--interactive", "--network", "none", "--volume", f"{volume}:/files"]
     script = "find /files -mindepth 1 -delete && tar --extract --directory /files"
-    with tar.open("rb") as file:
-        run(*command, "--entrypoint", "sh", image, "-c", script, stdin=file)
+    run(*command, "--entrypoint", "sh", image, "-c", script, stdin=tar)

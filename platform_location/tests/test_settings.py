@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from platform_location.settings import SettingError, Settings, read_settings
@@ -10,9 +11,10 @@ NAMES = [name.upper() for name in Settings.model_fields]
 
 
 @pytest.fixture(autouse=True)
-def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
 
 
 def defaults() -> dict[str, object]:
@@ -41,13 +43,23 @@ def test_an_empty_setting_is_the_default(monkeypatch: pytest.MonkeyPatch, empty:
 def test_a_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOUSEKEEPING", "off")
     monkeypatch.setenv("REAP_FAILED_AFTER_SECONDS", "0")
-    monkeypatch.setenv("NOTIFY_WEBHOOK_URL", "https://example.com/hook/")
     settings = read_settings()
-    assert (settings.housekeeping, settings.reap_failed_after_seconds, settings.notify_webhook_url) == (
-        "off",
-        0,
-        "https://example.com/hook/",
-    )
+    assert (settings.housekeeping, settings.reap_failed_after_seconds) == ("off", 0)
+
+
+def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "notify_webhook_url").write_text("https://example.com/hook/\n")
+    assert read_settings().notify_webhook_url == "https://example.com/hook/"
+
+
+def test_a_webhook_in_the_environment_is_refused_with_the_command_that_makes_it_a_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NOTIFY_WEBHOOK_URL", "https://example.com/token")
+    with pytest.raises(SettingError) as refused:
+        read_settings()
+    assert str(refused.value).endswith("make secret LOCATION=platform_location NAME=notify_webhook_url")
+    assert "token" not in str(refused.value)
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1.5", "999999999", "٣"])
@@ -71,12 +83,36 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused(monkeypatch: pytest.Monk
         read_settings()
 
 
-@pytest.mark.parametrize("value", ["example.com/hook", "ftp://example.com", "http://", "http://example.com:port"])
-def test_a_webhook_that_is_no_url_is_refused_without_repeating_it(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("NOTIFY_WEBHOOK_URL", value)
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("example.com/hook", "is not a URL. It starts with http:// or https:// and names a host."),
+        ("ftp://example.com", "is not a URL. It starts with http:// or https:// and names a host."),
+        ("http://", "is not a URL. It starts with http:// or https:// and names a host."),
+        ("http://example.com:port", "is not a URL. It starts with http:// or https:// and names a host."),
+        ("http://[example.com", "is not a URL. It starts with http:// or https:// and names a host."),
+        (
+            "http://example.com/a hook",
+            "has a space, or a character that a URL cannot have. Write it as %20 and the like.",
+        ),
+        (
+            "http://example.com/a\nhook",
+            "has a space, or a character that a URL cannot have. Write it as %20 and the like.",
+        ),
+        ("http://example.com/ä", "has a space, or a character that a URL cannot have. Write it as %20 and the like."),
+        (
+            "http://me:pw@example.com/",
+            "has a user, which is not sent. Put what the receiver asks for into path or query.",
+        ),
+    ],
+)
+def test_a_webhook_that_cannot_be_posted_to_is_refused_without_repeating_it(
+    tmp_path: Path, value: str, why: str
+) -> None:
+    (tmp_path / "notify_webhook_url").write_text(value)
     with pytest.raises(SettingError) as refused:
         read_settings()
-    assert str(refused.value) == "NOTIFY_WEBHOOK_URL is not a URL. It starts with http:// or https:// and names a host."
+    assert str(refused.value) == f"the secret notify_webhook_url {why}"
     assert refused.value.__suppress_context__
 
 

@@ -370,7 +370,7 @@ def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the
 
 
 def test_a_password_of_the_source_is_neither_printed_nor_kept(demo: Demo) -> None:
-    ended = demo.make("demo", "TLC_BASE_URL=http://user:s3cr3t@127.0.0.1:9")
+    ended = demo.make("demo", "TLC_BASE_URL=http://127.0.0.1:9", "TLC_LOGIN=user:s3cr3t")
     assert "months from http://127.0.0.1:9\n" in ended.stdout
     assert "make demo stopped: http://127.0.0.1:9/" in ended.stderr
     assert "s3cr3t" not in ended.stdout + ended.stderr

@@ -9,7 +9,8 @@ import pytest
 from ops.command import ROOT
 
 COMMANDS = """
-deploy rollback deployments status rebuild backup restore new-location remove-location check-location contract
+deploy rollback deployments status rebuild backup restore backup-key secret secrets remove-secret
+new-location remove-location check-location contract
 """
 
 
@@ -37,6 +38,9 @@ def test_every_command_has_help_of_its_own(command: str) -> None:
         ("remove-location", "NAME"),
         ("check-location", "NAME"),
         ("restore", "BACKUP"),
+        ("secret", "LOCATION"),
+        ("secrets", "LOCATION"),
+        ("remove-secret", "LOCATION"),
     ],
 )
 def test_an_argument_that_is_missing_is_named(command: str, argument: str) -> None:
@@ -54,6 +58,7 @@ def test_a_tag_that_is_given_and_empty_is_an_error_that_says_so() -> None:
     [
         ("deploy", "LOCATION"),
         ("rollback", "LOCATION"),
+        ("secrets", "LOCATION"),
         ("remove-location", "NAME"),
         ("check-location", "NAME"),
     ],

@@ -53,9 +53,10 @@ def history(stack: Stack, runs: set[str] | None = None) -> History:
 
 @dataclass
 class Backup:
-    """A backup, the history at its time, the run that was loading, and the right answers."""
+    """An encrypted backup, its key, the history at its time, the run that was loading, and the right answers."""
 
     folder: Path
+    key: Path
     before: History
     loading: str
     right: RightAnswers
@@ -63,19 +64,24 @@ class Backup:
 
 @pytest.fixture(scope="module")
 def backup(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Backup:
-    """A backup of a stack with three months, their days and metrics, taken while a month is loaded once more."""
+    """A backup of a stack with three months, their days and metrics, taken while a month is loaded once more.
+
+    It is encrypted; test_walls_secrets.py has one that is not.
+    """
     project.start()
     assert set(project.once("backfill", lambda: run_all(project)).statuses) == {"SUCCESS"}
-    folder = tmp_path_factory.mktemp("backups")
+    folder, keys = tmp_path_factory.mktemp("backups"), tmp_path_factory.mktemp("keys")
+    public, key = keys / "public", keys / "private"
+    project.command("make", "backup-key", BACKUP_KEY_FILE=str(key), BACKUP_RECIPIENT_FILE=str(public))
     right = project.right_answers(tmp_path_factory.mktemp("sample"), *MONTHS)
     before = history(project)
     with project.source_silent():
         loading = project.webserver.launch_month("2023-02-01")
         project.webserver.started(loading)
-        print(project.command("make", "backup", BACKUP_DIR=str(folder)))
+        print(project.command("make", "backup", BACKUP_DIR=str(folder), BACKUP_RECIPIENT_FILE=str(public)))
     assert project.webserver.finished(loading)["status"] == "SUCCESS"
     (taken,) = folder.glob("2*")
-    return Backup(taken, before, loading, right)
+    return Backup(taken, key, before, loading, right)
 
 
 @pytest.fixture
@@ -87,16 +93,33 @@ def running(project: Stack, backup: Backup) -> Stack:
 def test_a_damaged_backup_is_refused_before_anything_is_touched(running: Stack, backup: Backup, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(backup.folder, damaged)
-    dump = damaged / "warehouse.dump"
+    dump = damaged / "warehouse.dump.age"
     content = bytearray(dump.read_bytes())
     content[len(content) // 2] ^= 1
     dump.write_bytes(content)
     services = {name: service["ID"] for name, service in running.services().items()}
     runs = running.webserver.run_count()
-    with pytest.raises(AssertionError, match=r"warehouse.dump is not what the backup wrote"):
+    with pytest.raises(AssertionError, match=r"warehouse.dump.age is not what the backup wrote"):
         running.command("make", "restore", f"BACKUP={damaged}", "FORCE=1")
     assert {name: service["ID"] for name, service in running.services().items()} == services
     assert running.webserver.run_count() == runs
+
+
+def test_a_backup_is_for_its_owner_alone_and_shows_nothing_without_its_key(backup: Backup) -> None:
+    files = {path.name: path for path in backup.folder.iterdir()}
+    assert set(files) == {"dagster.dump.age", "warehouse.dump.age", "dbt_location_reports.tar.age", "manifest.json"}
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (backup.folder, backup.folder.parent)} == {0o700}
+    assert all(
+        path.read_bytes().startswith(b"age-encryption.org/v1") for path in files.values() if path.suffix == ".age"
+    )
+
+
+def test_a_backup_without_its_key_is_refused_before_anything_is_touched(running: Stack, backup: Backup) -> None:
+    services = {name: service["ID"] for name, service in running.services().items()}
+    with pytest.raises(AssertionError, match=r"encrypted for age1.*BACKUP_KEY_FILE is not set. Nothing was changed"):
+        running.command("make", "restore", f"BACKUP={backup.folder}", "FORCE=1")
+    assert {name: service["ID"] for name, service in running.services().items()} == services
 
 
 def test_a_stack_that_is_not_empty_is_left_alone_and_the_error_names_its_contents(
@@ -104,7 +127,7 @@ def test_a_stack_that_is_not_empty_is_left_alone_and_the_error_names_its_content
 ) -> None:
     runs = running.webserver.run_count()
     with pytest.raises(AssertionError, match=rf"not empty: {runs} runs, .* in the warehouse"):
-        running.command("make", "restore", f"BACKUP={backup.folder}")
+        running.command("make", "restore", f"BACKUP={backup.folder}", BACKUP_KEY_FILE=str(backup.key))
     assert running.webserver.run_count() == runs
 
 
@@ -141,7 +164,8 @@ def restored(project: Stack, backup: Backup) -> Stack:
 
     def restore() -> Stack:
         project.destroy()
-        project.command("make", "restore", f"BACKUP={backup.folder}", COMPOSE_PROFILES="sample")
+        key = str(backup.key)
+        project.command("make", "restore", f"BACKUP={backup.folder}", COMPOSE_PROFILES="sample", BACKUP_KEY_FILE=key)
         return project.start()
 
     project.start()

@@ -3,8 +3,10 @@
 As a command it only checks them: python -m ingestion_location.settings
 """
 
+import os
 import sys
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -14,6 +16,8 @@ from pydantic_settings import SettingsConfigDict
 from ingestion_location.bounds import Bounds
 from ingestion_location.urls import without_secrets
 
+# The location's own secrets, one file each: `make secret` writes them. SECRETS_DIR is another folder, for tests.
+SECRETS = "/run/secrets"
 # What is wrong with a value that does not have its type, and the next step.
 MESSAGES = {
     "taxi_start_date": "is not a date. Write it as YYYY-MM-DD, for example TAXI_START_DATE=2023-01-01.",
@@ -31,11 +35,12 @@ class SettingError(ValueError):
 
 
 class Settings(Bounds):
-    """The environment's values; a variable that is not set, or empty, has its default.
+    """The environment's values and the secrets; one that is not set, or empty, has its default.
 
     Attributes:
         taxi_end_date: first day after the range; None, an open end, if the variable is empty.
-        tlc_base_url: root of the source, without a trailing slash; it may have a user and a password.
+        tlc_base_url: root of the source, without a trailing slash.
+        tlc_login: ``user:password`` for the source; None for a source without login. A secret: it is shown nowhere.
     """
 
     model_config = SettingsConfigDict(env_ignore_empty=False)
@@ -45,6 +50,7 @@ class Settings(Bounds):
     taxi_automation: Literal["on", "off"] = "on"
     taxi_source_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
     tlc_base_url: str = "https://d37ci6vzurychx.cloudfront.net"
+    tlc_login: str | None = None
     tlc_taxi_type: Literal["yellow", "green"] = "yellow"
     warehouse_host: str = "localhost"
     warehouse_port: Annotated[int, Field(ge=1, le=65_535)] = 5432
@@ -72,12 +78,25 @@ class Settings(Bounds):
             is_url = False
         if not is_url:
             raise ValueError(f"{shown} is not a URL. It starts with https://, http:// or file://.")
+        if "@" in parts.netloc:
+            raise ValueError(
+                f"TLC_BASE_URL={without_secrets(url)!r} has a user, and everybody who inspects the container can read "
+                "a setting. Write it without, and give user:password as a secret: "
+                "make secret LOCATION=ingestion_location NAME=tlc_login (without Docker: TLC_LOGIN)"
+            )
         if parts.query or parts.fragment:
             raise ValueError(
                 f"TLC_BASE_URL={without_secrets(url)!r} is followed by a query or a fragment. The files' paths are put "
                 "behind it: write it without."
             )
         return url
+
+    @field_validator("tlc_login")
+    @classmethod
+    def _is_login(cls, value: str | None) -> str | None:
+        if value and not (value.isascii() and value.isprintable()):
+            raise ValueError("the secret tlc_login has a character that is not printable ASCII. Write user:password.")
+        return value
 
     @model_validator(mode="after")
     def _is_range_of_months(self) -> Self:
@@ -97,9 +116,10 @@ class Settings(Bounds):
 
 
 def read_settings() -> Settings:
-    """Reads the settings from the environment, or raises a SettingError that names the first wrong one."""
+    """Reads settings and secrets, or raises a SettingError that names the first wrong one."""
+    folder = Path(os.environ.get("SECRETS_DIR") or SECRETS)
     try:
-        return Settings()
+        return Settings(_secrets_dir=folder if folder.is_dir() else None)
     except ValidationError as invalid:
         error = invalid.errors()[0]
         if error["type"] == "value_error":

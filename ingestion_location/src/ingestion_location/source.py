@@ -19,7 +19,6 @@ from ingestion_location.download import FetchedFile, FileVersion, Limits, fetch
 from ingestion_location.progress import Log
 from ingestion_location.settings import read_settings
 from ingestion_location.source_errors import FileUnavailable, check_status, explained_errors
-from ingestion_location.urls import without_secrets
 from ingestion_location.web import ForbiddenRedirect, SourceSession, version_of
 
 # A month that the TLC published for every taxi type years ago.
@@ -79,7 +78,7 @@ def look(url: str, session: SourceSession, forbidden: Callable[[], str | None]) 
 
 
 class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The TLC's site, or a copy of it with the same paths; ``base_url`` has no trailing slash, user and password."""
+    """The TLC's site, or a copy of it with the same paths; ``base_url`` has no trailing slash."""
 
     base_url: str
     taxi_type: str
@@ -88,15 +87,15 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @classmethod
     def from_env(cls) -> Self:
         settings = read_settings()
-        # Dagster shows and stores what a resource is configured with.
-        return cls(base_url=without_secrets(settings.tlc_base_url), taxi_type=settings.tlc_taxi_type)
+        # Not the login: Dagster shows and stores what a resource is configured with.
+        return cls(base_url=settings.tlc_base_url, taxi_type=settings.tlc_taxi_type)
 
     @property
     def name(self) -> str:
         """Tells this source from others, and from itself with another password, of which it has only 16 bits."""
-        netloc = urlsplit(read_settings().tlc_base_url).netloc
-        credentials = f" {zlib.crc32(netloc.encode()) & 0xFFFF:04x}" if "@" in netloc else ""
-        return f"{self.base_url} {self.taxi_type}{credentials}"
+        login = read_settings().tlc_login
+        told = f" {zlib.crc32(login.encode()) & 0xFFFF:04x}" if login else ""
+        return f"{self.base_url} {self.taxi_type}{told}"
 
     def trips_url(self, month: date) -> str:
         return f"{self.base_url}/trip-data/{self.taxi_type}_tripdata_{month:%Y-%m}.parquet"

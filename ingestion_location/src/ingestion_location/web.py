@@ -4,7 +4,7 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -24,10 +24,10 @@ class ForbiddenRedirect(Exception):  # noqa: N818, it names the state
     """The source redirects to where it must not; the message says from where to where."""
 
 
-def _credentials_of(url: str) -> tuple[str, str] | None:
-    """User and password of a URL; None if it has no user, so that no request has an empty one."""
-    parts = urlsplit(url)
-    return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+def _login() -> tuple[str, str] | None:
+    """User and password for the source; None if there is no user, so that no request has an empty one."""
+    user, _, password = (read_settings().tlc_login or "").partition(":")
+    return (user, password) if user else None
 
 
 def is_private(address: str) -> bool:
@@ -63,13 +63,13 @@ class SourceSession(requests.Session):
     def ask(self, method: str, url: str, **arguments: Any) -> requests.Response:
         """Sends a request and follows redirects, but none from https to http; the body is not read.
 
-        User and password of TLC_BASE_URL go to its own host alone.
+        User and password of the source go to its own host alone.
         """
         source = read_settings().tlc_base_url
         self._check_number(url)
         for _ in range(MOST_REDIRECTS + 1):
             is_own = not self.should_strip_auth(source, url)  # type: ignore[no-untyped-call]
-            auth = _credentials_of(source) if is_own else None
+            auth = _login() if is_own else None
             response = self.request(method, url, auth=auth, allow_redirects=False, stream=True, **arguments)
             if not response.is_redirect:
                 return response

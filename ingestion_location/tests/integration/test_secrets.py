@@ -54,7 +54,8 @@ def test_a_password_of_the_source_is_stored_nowhere(
         (fails or send(GOOD_LOOKUP if is_lookup else trips))(request)  # type: ignore[arg-type]
 
     with serving(act) as site, dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
-        monkeypatch.setenv("TLC_BASE_URL", site.root.replace("//", f"//user:{SECRET}@"))
+        monkeypatch.setenv("TLC_BASE_URL", site.root)
+        monkeypatch.setenv("TLC_LOGIN", f"user:{SECRET}")
         tlc = TlcSource.from_env().model_copy(update={"limits": Limits(attempts=1)})
         resources = {"tlc": tlc, "warehouse": warehouse}
         for asset, partition in ((taxi_trips, "2023-01-01"), (taxi_zones, None)):

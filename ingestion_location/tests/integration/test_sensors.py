@@ -613,7 +613,8 @@ def test_a_wrong_password_that_is_corrected_is_used_at_once(
     with serving(guarded) as site:
         sensor = Sensor(look_for_months, "new_trip_files", warehouse, site.root)
         for password, asked in (("wrong", 1), ("wrong", 1), ("right", 4)):
-            monkeypatch.setenv("TLC_BASE_URL", site.root.replace("//", f"//user:{password}@"))
+            monkeypatch.setenv("TLC_BASE_URL", site.root)
+            monkeypatch.setenv("TLC_LOGIN", f"user:{password}")
             sensor.tick()
             assert len(site.requests) == asked
             assert password not in str(sensor.cursor)

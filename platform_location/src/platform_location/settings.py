@@ -3,7 +3,9 @@
 As a command it only checks them: python -m platform_location.settings
 """
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -12,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DAY_SECONDS = 86_400
 YEAR_SECONDS = 366 * DAY_SECONDS
+# The location's own secrets, one file each: `make secret` writes them. SECRETS_DIR is another folder, for tests.
+SECRETS = "/run/secrets"
 # What is wrong with a value that does not have its type, and the next step.
 MESSAGES = {
     "housekeeping": "is neither on nor off. Set it to one of them.",
@@ -27,14 +31,14 @@ class SettingError(ValueError):
 
 
 class Settings(BaseSettings):
-    """The environment's values; a variable that is not set, or empty, has its default.
+    """The environment's values and the secrets; one that is not set, or empty, has its default.
 
     Attributes:
         housekeeping: whether the reaper and the nightly pruning start with the location.
         reap_succeeded_after_seconds: from the end of the container of a run that succeeded to its removal.
         reap_failed_after_seconds: the same for every other run that has ended.
         history_days: days after its end for which a run keeps its whole log.
-        notify_webhook_url: who is notified of a failed run; None where nobody is.
+        notify_webhook_url: who is notified of a failed run; None where nobody is. Always a secret.
         dagster_url: where people see the UI, without a trailing slash.
     """
 
@@ -62,16 +66,31 @@ class Settings(BaseSettings):
             is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:  # the port is not a number
             is_url = False
+        name = "the secret notify_webhook_url" if info.field_name == "notify_webhook_url" else "DAGSTER_URL"
         if not is_url:
-            name = (info.field_name or "").upper()
             raise ValueError(f"{name} is not a URL. It starts with http:// or https:// and names a host.")
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError(
+                f"{name} has a space, or a character that a URL cannot have. Write it as %20 and the like."
+            )
+        if "@" in parts.netloc:
+            raise ValueError(
+                f"{name} has a user, which is not sent. Put what the receiver asks for into path or query."
+            )
         return value.rstrip("/") if info.field_name == "dagster_url" else value
 
 
 def read_settings() -> Settings:
-    """Reads the settings from the environment, or raises a SettingError with a line for each wrong one."""
+    """Reads settings and secrets, or raises a SettingError with a line for each wrong one."""
+    if os.environ.get("NOTIFY_WEBHOOK_URL", "").strip():
+        raise SettingError(
+            "NOTIFY_WEBHOOK_URL is not a setting any more, as everybody who inspects the container can read a setting. "
+            "Remove it from .env and the shell, and give the URL as a secret: "
+            "make secret LOCATION=platform_location NAME=notify_webhook_url"
+        )
+    folder = Path(os.environ.get("SECRETS_DIR") or SECRETS)
     try:
-        return Settings()
+        return Settings(_secrets_dir=folder if folder.is_dir() else None)
     except ValidationError as invalid:
         raise SettingError("\n".join(map(_message, invalid.errors()))) from None
 

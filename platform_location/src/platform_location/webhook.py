@@ -24,7 +24,8 @@ class JsonWebhook:
     def __init__(self, url: str, *, timeout: float = 5.0) -> None:
         self._url = url
         self._timeout = timeout
-        # The rest of such a URL often is a secret, and a tick's error is shown in the UI.
+        # The rest of such a URL often is a secret, and a tick's error is shown in the UI. So no error has a text that
+        # may repeat it: neither the answer's own words nor what Python says of a request that it cannot send.
         parts = urlsplit(url)
         self.receiver = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._opener = urllib.request.build_opener(_NoRedirect)
@@ -37,11 +38,15 @@ class JsonWebhook:
             with self._opener.open(request, timeout=self._timeout):
                 pass
         except urllib.error.HTTPError as error:
-            raise DeliveryError(f"{self.receiver} answers {error.code} {error.reason}", unreachable=False) from None
+            words = http.client.responses.get(error.code, "")
+            raise DeliveryError(f"{self.receiver} answers {error.code} {words}".rstrip(), unreachable=False) from None
+        except OSError as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            told = reason if isinstance(reason, OSError) else type(reason).__name__
+            raise DeliveryError(f"{self.receiver} does not answer ({told})", unreachable=True) from None
         # HTTPException: the answer is not HTTP; ValueError: the URL cannot be sent.
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise DeliveryError(f"{self.receiver} does not answer ({reason})", unreachable=True) from None
+        except (http.client.HTTPException, ValueError) as error:
+            raise DeliveryError(f"{self.receiver} does not answer ({type(error).__name__})", unreachable=True) from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

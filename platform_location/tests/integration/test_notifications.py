@@ -1,7 +1,10 @@
 """Someone is notified of every run that fails, at least once: what, why, and whether Dagster retries it."""
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -21,6 +24,7 @@ from platform_location.webhook import DeliveryError, JsonWebhook
 
 URL = "https://dagster.example"
 START = State(after=0)
+FAILURE = RunFailure("1", URL, "job", None, (), None, None, "", None, "", False, 0)
 
 
 @pytest.fixture
@@ -256,17 +260,43 @@ def test_a_tick_ends_when_its_time_is_up(instance: DagsterInstance, receiver: Re
 
 def test_a_redirect_is_no_delivery(receiver: Receiver) -> None:
     receiver.answers = [302]
-    failure = RunFailure("1", URL, "job", None, (), None, None, "", None, "", False, 0)
     with pytest.raises(DeliveryError, match="answers 302"):
-        webhook(receiver).notify(failure)
+        webhook(receiver).notify(FAILURE)
     assert len(receiver.got) == 1
 
 
 def test_a_problem_names_the_receiver_without_the_secret_in_its_url(receiver: Receiver) -> None:
     receiver.answers = [403]
-    failure = RunFailure("1", URL, "job", None, (), None, None, "", None, "", False, 0)
     with pytest.raises(DeliveryError) as problem:
-        webhook(receiver).notify(failure)
+        webhook(receiver).notify(FAILURE)
+    assert str(problem.value) == f"http://127.0.0.1:{receiver.port} answers 403 Forbidden"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:{}/a secret", "http://127.0.0.1:{}/\nsecret", "http://me:secret@127.0.0.1:{}/", "http:/secret"],
+)
+def test_a_url_that_cannot_be_sent_is_a_problem_that_does_not_repeat_it(receiver: Receiver, url: str) -> None:
+    with pytest.raises(DeliveryError, match="does not answer") as problem:
+        JsonWebhook(url.format(receiver.port)).notify(FAILURE)
+    assert "secret" not in str(problem.value)
+
+
+@pytest.mark.parametrize("answer", ["HTTP/1.1 500 {}", "{}", "HTTP/1.1 {} x"])
+def test_an_answer_that_repeats_the_url_is_not_shown(answer: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def echo() -> None:
+            connection, _ = server.accept()
+            with connection:
+                line = connection.recv(10_000).decode().splitlines()[0]
+                connection.sendall(f"{answer.format(line)}\r\n\r\n".encode())
+
+        thread = threading.Thread(target=echo, daemon=True)
+        thread.start()
+        with pytest.raises(DeliveryError) as problem:
+            JsonWebhook(f"http://127.0.0.1:{server.getsockname()[1]}/secret").notify(FAILURE)
+        thread.join()
     assert "secret" not in str(problem.value)
 
 
@@ -275,12 +305,14 @@ def tick(instance: DagsterInstance, cursor: str | None) -> dg.SensorEvaluationCo
 
 
 def test_the_sensor_names_the_runs_that_nobody_is_notified_of(
-    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("NOTIFY_WEBHOOK_URL", raising=False)
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
     run_id = run(instance, "broken")
     result = notify_run_failure.evaluate_tick(tick(instance, START.cursor()))
-    assert result.skip_message == f"failed, and nobody is notified because NOTIFY_WEBHOOK_URL is empty: {run_id}"
+    assert (
+        result.skip_message == f"failed, and nobody is notified because there is no secret notify_webhook_url: {run_id}"
+    )
     assert notify_run_failure.evaluate_tick(tick(instance, result.cursor)).skip_message == "no run failed"
 
 
@@ -291,10 +323,11 @@ def test_the_sensors_first_tick_leaves_the_past_alone(instance: DagsterInstance,
 
 
 def test_the_sensors_tick_fails_where_something_was_not_delivered_and_keeps_its_cursor(
-    instance: DagsterInstance, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    instance: DagsterInstance, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run_ids = [run(instance, "broken") for _ in range(2)]
-    monkeypatch.setenv("NOTIFY_WEBHOOK_URL", f"http://127.0.0.1:{receiver.port}")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    (tmp_path / "notify_webhook_url").write_text(f"http://127.0.0.1:{receiver.port}\n")
     receiver.answers = [500, 200]
     result = notify_run_failure.evaluate_tick(tick(instance, START.cursor()))
     delivered, problem = result.dagster_run_reactions or ()

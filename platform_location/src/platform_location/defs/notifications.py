@@ -116,7 +116,7 @@ def notify(
 @dg.sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Notifies the receiver that NOTIFY_WEBHOOK_URL names of every run that fails, in all code locations.",
+    description="Notifies the receiver (the secret notify_webhook_url) of every run that fails, in all code locations.",
 )
 def notify_run_failure(context: dg.SensorEvaluationContext) -> Iterator[DagsterRunReaction | dg.SkipReason]:
     """Notifies of failed runs.
@@ -146,7 +146,7 @@ def notify_run_failure(context: dg.SensorEvaluationContext) -> Iterator[DagsterR
 def _skip_reason(result: NotificationResult) -> str:
     if result.without_receiver:
         runs = ", ".join(run.run_id for run in result.without_receiver)
-        return f"failed, and nobody is notified because NOTIFY_WEBHOOK_URL is empty: {runs}"
+        return f"failed, and nobody is notified because there is no secret notify_webhook_url: {runs}"
     if result.state.waiting:
         return f"{len(result.state.waiting)} failed, and Dagster has not decided yet whether it retries them"
     return "no run failed"
