@@ -126,7 +126,7 @@ remove-location: .venv/.ops ## Remove a location from the stack and the reposito
 check-location: .venv/.ops ## Check and test one location on its own, in a copy without the others (NAME=…)
 	@$(ops) check-location -- $(call given,NAME)
 build-location: ## Build one location's image from its folder (NAME=…)
-	docker build --tag "$${NAME:?Give a name: NAME=…}:$${TAG:-check}" "./$$NAME"
+	docker build --build-arg PYTHON_IMAGE --tag "$${NAME:?Give a name: NAME=…}:$${TAG:-check}" "./$$NAME"
 
 # --- secrets of one location, docs/secrets.md --------------------------------------------------------------------------
 
@@ -221,6 +221,7 @@ lint-python: install-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.renovate .github/renovate.json
 lint-types: install-dev
 	MYPYPATH=platform_location/tests .venv/bin/mypy ops demo services benchmarks/runs.py tests
 lint-types-%_location: install-dev
@@ -237,6 +238,12 @@ format: install-dev ## Format Python and SQL
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 	$(call sqlfluff,fix --force)
+
+# --- what the images contain -----------------------------------------------------------------------------------------
+
+.PHONY: sbom
+sbom: .venv/.dev ## Write a CycloneDX SBOM of each image of the stack into sbom/ (NAME=… for one location's image, TAG=…)
+	@.venv/bin/python -m ops.sbom $(call given,TAG,--tag=) -- $(call given,NAME)
 
 # --- measurements ----------------------------------------------------------------------------------------------------
 

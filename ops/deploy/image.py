@@ -8,6 +8,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ops import compose
 from ops.command import ROOT, CommandError, OpsError, inspect, last_lines, log, run, show
 from ops.contract.compare import Asset
 from ops.deploy.records import Record, Version, prunable
@@ -82,7 +83,10 @@ def build(location: Location) -> None:
     if inspect("image", location.image) is None:
         show("docker", "compose", "build", location.name, env=location.tag_setting)
     if inspect("image", location.tests_image) is None:
-        run("docker", "build", "--target", "test", "--tag", location.tests_image, str(ROOT / location.name))
+        # The base image that .env names, if it names one.
+        args = compose.config()["services"][location.name]["build"].get("args", {})
+        given = [f"--build-arg={name}={value}" for name, value in args.items()]
+        run("docker", "build", "--target", "test", *given, "--tag", location.tests_image, str(ROOT / location.name))
 
 
 def restore_tag(image: str, version: Version) -> None:

@@ -30,6 +30,7 @@ _SHARED_LINES = (
     ("workspace.yaml", "  - grpc_server:\n      host: {name}\n      port: 4000\n      location_name: {name}\n"),
     ("dg.toml", '\n[[workspace.projects]]\npath = "{name}"\n'),
     (".github/CODEOWNERS", "/{name}/ @{team}\n"),
+    (".github/workflows/audit.yml", "            {name}/requirements.lock\n"),
 )
 
 

@@ -222,7 +222,7 @@ def skewed(deploys: Deploys, tmp_path: Path) -> str:
     shutil.copytree(ROOT / INGESTION, folder, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
     shutil.copy(ROOT / "tests/stack/skew/requirements.lock", folder / "requirements.lock")
     dockerfile = folder / "Dockerfile"
-    dockerfile.write_text(dockerfile.read_text().replace("FROM python:3.13-slim", f"FROM {base}"))
+    dockerfile.write_text(dockerfile.read_text().replace("PYTHON_IMAGE=python:3.13-slim", f"PYTHON_IMAGE={base}"))
     for image, context, *options in (
         (base, Path(__file__).with_name("skew")),
         (f"{INGESTION}:{tag}", folder),
