@@ -88,6 +88,12 @@ class Stack:
         assert ended.returncode == 0, f"{' '.join(arguments)}\n{ended.stdout}\n{ended.stderr}"
         return ended.stdout
 
+    def give_secret(self, location: str, name: str, value: str) -> None:
+        """Stores a secret of a location, as a script would."""
+        command = ["make", "secret", f"LOCATION={location}", f"NAME={name}"]
+        ended = subprocess.run(command, cwd=ROOT, env=self.env, input=value, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+
     def status(self, *arguments: str) -> tuple[bool, str]:
         """Whether `make status` finds that nothing needs a person, and what it prints."""
         command = ["make", "--no-print-directory", "status", *arguments]

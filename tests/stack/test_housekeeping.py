@@ -43,7 +43,8 @@ def tidy(project: Stack, receiver: Receiver) -> Stack:
     # The address of this machine in that network. An engine that has just started does not show it as the gateway.
     host = ip_network(bridge[0]["IPAM"]["Config"][0]["Subnet"])[1]
     webhook = f"http://{host}:{receiver.port}/hook"
-    project.start(NOTIFY_WEBHOOK_URL=webhook, DAGSTER_URL="http://ui", **SETTINGS)
+    project.start(DAGSTER_URL="http://ui", **SETTINGS)
+    project.give_secret("platform_location", "notify_webhook_url", webhook)
 
     def ticked() -> bool:
         ticks = project.webserver.ticks
