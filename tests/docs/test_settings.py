@@ -14,14 +14,19 @@ EXAMPLE = dict(re.findall(r"^#([A-Z][A-Z0-9_]*)=(.*)$", (ROOT / ".env.example").
 NOT_OURS = {"RELOAD_WORKSPACE_INTERVAL"}
 
 
+# The defaults of those that compose passes on to a build are in the Dockerfiles.
+DOCKERFILES = "\n".join((ROOT / file).read_text() for file in tracked_files() if file.endswith("/Dockerfile"))
+
+
 def variables() -> set[str]:
-    """Every variable that compose reads from the environment or .env."""
-    return set(re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)", COMPOSE))
+    """Every variable that compose reads from the environment or .env; not one of which it asks only if it is set."""
+    passed_on = re.findall(r"args: (?:&\w+ )?\[([A-Z_]+)\]", COMPOSE)
+    return {*passed_on, *re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)(?![A-Z0-9_]|:\+)", COMPOSE)}
 
 
 def defaults(name: str) -> set[str]:
-    """The defaults of a variable in the compose files; more than one if the files disagree."""
-    found = set()
+    """The defaults of a variable in compose files and Dockerfiles; more than one if the files disagree."""
+    found = set(re.findall(rf"^ARG {name}=(.*)$", DOCKERFILES, re.MULTILINE))
     for match in re.finditer(rf"\$\{{{name}:?-", COMPOSE):
         depth, end = 1, match.end()
         while depth:

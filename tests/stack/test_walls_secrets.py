@@ -81,3 +81,13 @@ def test_an_sbom_names_every_package_of_the_lock_and_of_debian(stack: Stack) -> 
     locked = [line.partition(" ")[0].split("==") for line in lock if "==" in line and ";" not in line]
     assert {f"pkg:pypi/{name}@{version}" for name, version in locked} - found == set()
     assert any(url.startswith("pkg:deb/debian/libc6@") for url in found)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("", "no value was given"), ("\n", "no value was given"), ("x" * 65_537, "more than 65,536 bytes")],
+)
+def test_what_is_no_value_is_refused_and_not_stored(stack: Stack, value: str, why: str) -> None:
+    with pytest.raises(AssertionError, match=f"NAME=refused: .*{why}"):
+        stack.give_secret("dbt_location", "refused", value)
+    assert read(stack, "dbt_location", "/run/secrets/refused") is None
