@@ -7,7 +7,7 @@ import os
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -118,8 +118,10 @@ class Settings(Bounds):
 def read_settings() -> Settings:
     """Reads settings and secrets, or raises a SettingError that names the first wrong one."""
     folder = Path(os.environ.get("SECRETS_DIR") or SECRETS)
+    # As a dictionary, since type checkers know the fields alone. pydantic-settings warns of a folder that is not there.
+    secrets: dict[str, Any] = {"_secrets_dir": folder} if folder.is_dir() else {}
     try:
-        return Settings(_secrets_dir=folder if folder.is_dir() else None)
+        return Settings(**secrets)
     except ValidationError as invalid:
         error = invalid.errors()[0]
         if error["type"] == "value_error":

@@ -89,8 +89,10 @@ def read_settings() -> Settings:
             "make secret LOCATION=platform_location NAME=notify_webhook_url"
         )
     folder = Path(os.environ.get("SECRETS_DIR") or SECRETS)
+    # As a dictionary, since type checkers know the fields alone. pydantic-settings warns of a folder that is not there.
+    secrets: dict[str, Any] = {"_secrets_dir": folder} if folder.is_dir() else {}
     try:
-        return Settings(_secrets_dir=folder if folder.is_dir() else None)
+        return Settings(**secrets)
     except ValidationError as invalid:
         raise SettingError("\n".join(map(_message, invalid.errors()))) from None
 
