@@ -136,5 +136,5 @@ def test_the_name_of_an_image_executes_nothing(folder: Path, value: str) -> None
     tool.write_text(TOOL.replace("shift 2\n", ""))
     tool.chmod(0o755)
     called = call(folder, "build-location", f"NAME={value}", f"TAG={value}", PATH=f"{tool.parent}:{os.environ['PATH']}")
-    assert called == ["build", "--tag", f"{value}:{value}", f"./{value}"]
+    assert called == ["build", "--build-arg", "PYTHON_IMAGE", "--tag", f"{value}:{value}", f"./{value}"]
     assert not (folder / "executed").exists()
