@@ -19,5 +19,5 @@ def test_a_name_that_is_no_files_name_is_refused(command: Callable[[str, str], N
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_location_that_does_not_exist_is_refused_with_those_that_do(command: Callable[[str, str], None]) -> None:
-    with pytest.raises(OpsError, match="LOCATION='weather' is not a location. The locations are: dbt_location"):
+    with pytest.raises(OpsError, match=r"LOCATION=.weather. is not a location\. The locations are: dbt_location"):
         command("weather", "a")
