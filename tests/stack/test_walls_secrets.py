@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from ops.command import ROOT
 from ops.locations import LOCATIONS
@@ -76,11 +77,11 @@ def test_a_backup_is_for_its_owner_alone_and_an_open_folder_is_reported(stack: S
 def test_an_sbom_names_every_package_of_the_lock_and_of_debian(stack: Stack) -> None:
     stack.command("make", "sbom", "NAME=dbt_location", f"TAG={stack.env['DBT_LOCATION_TAG']}")
     components = json.loads((ROOT / "sbom/dbt_location.cdx.json").read_text())["components"]
-    found = {component["purl"].partition("?")[0] for component in components}
+    found = {(canonicalize_name(component["name"]), component["version"]) for component in components}
     lock = (ROOT / "dbt_location/requirements.lock").read_text().splitlines()
-    locked = [line.partition(" ")[0].split("==") for line in lock if "==" in line and ";" not in line]
-    assert {f"pkg:pypi/{name}@{version}" for name, version in locked} - found == set()
-    assert any(url.startswith("pkg:deb/debian/libc6@") for url in found)
+    locked = {tuple(line.partition(" ")[0].split("==")) for line in lock if "==" in line and ";" not in line}
+    assert locked - found == set()
+    assert any(component["purl"].startswith("pkg:deb/debian/libc6@") for component in components)
 
 
 @pytest.mark.parametrize(
