@@ -14,7 +14,7 @@ ops := .venv/bin/python -m ops
 # Found by their folders, so that a new one is installed, checked and locked without being listed.
 LOCATIONS := $(patsubst %/pyproject.toml,%,$(wildcard *_location/pyproject.toml))
 # Tests that span the locations, and need no stack.
-CROSS := $(addprefix tests/,cross_location docs ops)
+CROSS := $(addprefix tests/,cross_location docs ops platform_host)
 # Those with data: they have a role in the warehouse, and run without Docker too.
 DATA_LOCATIONS := $(patsubst %/warehouse.sql,%,$(wildcard *_location/warehouse.sql))
 
@@ -95,7 +95,7 @@ run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
 # it recreates all that depends on it.
 up: .venv/.ops ## Build and start the compose stack and wait until it is healthy; deployed versions are kept
 	@services=$$($(ops) pin) && set -x && docker compose build $$services \
-		&& docker compose rm --force migrate workspace && docker compose up --detach --wait
+		&& docker compose rm --force migrate workspace $(LOCATIONS:%=%_policy) && docker compose up --detach --wait
 down: ## Stop the compose stack and its runs; data and run history are kept
 	docker compose --profile sample stop daemon webserver
 	@test -z "$(run_containers)" || docker stop --time 30 $(run_containers) >/dev/null
@@ -223,7 +223,7 @@ lint-python: install-dev
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.renovate .github/renovate.json
 lint-types: install-dev
-	MYPYPATH=platform_location/tests .venv/bin/mypy ops demo services benchmarks/runs.py tests
+	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/runs.py tests
 lint-types-%_location: install-dev
 	cd $*_location && MYPYPATH=src:tests:.. .venv/bin/mypy --config-file ../pyproject.toml src tests
 # After those of ingestion_location, whose cache they use.

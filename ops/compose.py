@@ -29,14 +29,14 @@ def run_in(service: str, *command: str, stdin: str = "") -> str:
     return run(*_RUN, service, *command, stdin=stdin)
 
 
-def run_once(service: str) -> None:
-    """Runs a one-shot service as it is configured now, and leaves no container of it.
+def run_once(service: str, *command: str, env: Mapping[str, str] | None = None) -> None:
+    """Runs a one-shot service as it is configured now, or with another command, and leaves no container of it.
 
     Compose recreates everything that depends on a service that it recreates, but nothing that depends on one that it
     creates. So the next start of the stack must not find a container of a service that has changed since.
     """
-    run("docker", "compose", "rm", "--force", service)
-    run_in(service)
+    run("docker", "compose", "rm", "--force", service, env=env)
+    run(*_RUN, service, *command, env=env)
 
 
 def in_postgres(*command: str, **environment: str) -> list[str]:

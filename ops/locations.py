@@ -35,6 +35,11 @@ def check_exists(argument: str, name: str, root: Path = ROOT) -> None:
         raise LocationError(f"{argument}={name!r} is not a location. The locations are: {', '.join(names)}.")
 
 
+def policy_service(name: str) -> str:
+    """The one-shot service that records what a run of a location gets (services/policy.yaml)."""
+    return f"{name}_policy"
+
+
 def tag_variable(name: str) -> str:
     """The variable that sets the image tag in a location's compose.yaml, such as DBT_LOCATION_TAG."""
     return f"{name.upper()}_TAG"
@@ -48,6 +53,7 @@ class Location:
     project: str  # of compose
     image: str  # of its code server, with the tag
     environment: Mapping[str, str]  # of its code server
+    policy: tuple[str, ...]  # the command of the service that records what its runs get
     toolbox: str  # the platform's image, which exists before that of any location; helper containers run on it
 
     @property
@@ -72,11 +78,20 @@ def read_location(name: str, tag: str) -> Location:
     service = config["services"].get(name)
     if service is None:
         raise LocationError(f"{name}/compose.yaml has no service {name}, or docker-compose.yml does not include it.")
+    recorder = config["services"].get(policy_service(name))
+    if recorder is None:
+        raise LocationError(
+            f"{name}/compose.yaml has no service {policy_service(name)}, so no run of it could be launched. Copy that "
+            "of another location."
+        )
     environment = {key: value for key, value in service.get("environment", {}).items() if value is not None}
+    policy = tuple(recorder.get("command") or ())
     wanted = f"{name}:{tag}"
     used = {"image": service.get("image"), "DAGSTER_CURRENT_IMAGE": environment.get("DAGSTER_CURRENT_IMAGE")}
+    options = [part.removeprefix("--image=") for part in policy if part.startswith("--image=")]
+    used[f"--image of {policy_service(name)}"] = options[0] if options else None
     for where, found in used.items():
         if found != wanted:
             right = f"{name}:${{{tag_variable(name)}:-local}}"
             raise LocationError(f"{name}/compose.yaml: {where} is {found}, and must be {wanted}. Write {right}.")
-    return Location(name, config["name"], wanted, environment, config["services"]["webserver"]["image"])
+    return Location(name, config["name"], wanted, environment, policy, config["services"]["webserver"]["image"])

@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
@@ -19,7 +19,7 @@ from ops import compose
 from ops.command import Interrupted, OpsError, inspect, log, run, show
 from ops.contract import served
 from ops.contract.compare import Asset, new_breaches
-from ops.deploy import records
+from ops.deploy import policy, records
 from ops.deploy.image import build, prune, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
 from ops.deploy.records import Record, Version
@@ -123,8 +123,13 @@ def _compare(location: Location, known: dict[str, served.Entry], assets: list[As
     return "; ".join(notes)
 
 
-def _replace(location: Location, keys: set[str] | None) -> None:
-    """Replaces the container of a location's code server and nothing else, and checks what the webserver loads."""
+def _replace(location: Location, keys: set[str] | None, without: Sequence[str] = ()) -> None:
+    """Replaces the container of a location's code server and nothing else, and checks what the webserver loads.
+
+    The run policy is recorded before: the first run of the new code server finds its image there. The images of
+    ``without`` leave the policy.
+    """
+    policy.record(location, without)
     began = time.monotonic()
     log(f"{location.image}: replacing the code server")
     # Not `up --no-deps`: compose would record the service without its dependencies. The next `up` would take that for a
@@ -147,12 +152,15 @@ def _put_back(location: Location, ledger: Ledger, record: Record, known: dict[st
     try:
         if previous is None:
             run("docker", "compose", "rm", "--stop", "--force", location.name, env=location.tag_setting)
+            policy.remove(location.name, compose.config())
             now = f"{location.name} does not run, as before"
         else:
             before = read_location(location.name, previous.tag)
             restore_tag(before.image, previous)
             was = served.describe_served({location.name: known[location.name]})
-            _replace(before, {str(asset["key"]) for asset in was} or None)
+            deployed = {past.version.tag for past in ledger.read() if past.result == records.DEPLOYED}
+            refused = [] if location.tag in deployed else [location.image]
+            _replace(before, {str(asset["key"]) for asset in was} or None, refused)
             now = f"{before.image} runs again"
     except _FAILURES as error:
         reason += f"\nThe previous version could not be restored: {_reason(error)}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from ops import compose
 from ops.command import ROOT, CommandError, OpsError, inspect, last_lines, log, run, show
 from ops.contract.compare import Asset
+from ops.deploy import policy
 from ops.deploy.records import Record, Version, prunable
 from ops.locations import Location
 
@@ -187,6 +188,7 @@ def prune(location: Location, records: list[Record]) -> None:
     except CommandError as error:
         log(f"old images were not removed: {error}")
         return
+    removed: list[str] = []
     for tag in prunable(records, needed, KEPT):
         images = [f"{location.name}:{tag}-test", f"{location.name}:{tag}"]
         try:
@@ -194,8 +196,11 @@ def prune(location: Location, records: list[Record]) -> None:
             if there := [image for image in images if inspect("image", image)]:
                 run("docker", "image", "rm", *there)
                 log(f"{location.name}:{tag}: removed, since nothing needs it")
+            removed.append(f"{location.name}:{tag}")
         except CommandError as error:
             log(f"{location.name}:{tag}: not removed: {error}")
+    if removed:
+        policy.record(location, removed)
 
 
 def _needed_images() -> set[str]:

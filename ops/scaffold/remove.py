@@ -12,6 +12,7 @@ from ops import compose
 from ops.command import ROOT, CommandError, inspect, log, run, show
 from ops.contract import served
 from ops.contract.compare import new_breaches
+from ops.deploy import policy
 from ops.deploy.ledger import Ledger, locked
 from ops.env_file import env_file, set_variable
 from ops.graphql import WebserverInside
@@ -109,6 +110,8 @@ def _check_unused(name: str) -> None:
 def _withdraw(name: str, ledger: Ledger, config: dict[str, Any]) -> None:
     """Removes a location from the stack, its data included. Parts that are gone already are skipped."""
     parts = _parts_of(name, config)
+    policy.remove(name, config)
+    log("removed: its run policy, so that no run of it is launched any more")
     if compose.is_running("webserver"):
         script = "cat > workspace/new.yaml && mv workspace/new.yaml workspace/workspace.yaml"
         compose.run_in("workspace", "sh", "-c", script, stdin=without_lines(name)["workspace.yaml"])

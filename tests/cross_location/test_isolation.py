@@ -1,7 +1,6 @@
 """The locations share nothing but the asset: no Python, no image and no setting."""
 
 import ast
-import json
 import os
 import re
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from ops.command import ROOT
-from ops.locations import LOCATIONS
+from ops.locations import LOCATIONS, policy_service
 
 PLATFORM = {"benchmarks", "demo", "ops", "services", "tests"}
 
@@ -38,10 +37,9 @@ def test_a_location_imports_nothing_of_the_others_or_of_the_platform(location: s
 
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_a_run_gets_the_settings_of_its_code_server(location: str) -> None:
-    environment = compose_file(location)["services"][location]["environment"]
-    context = json.loads(environment["DAGSTER_CONTAINER_CONTEXT"])
-    in_runs = dict(setting.split("=", 1) for setting in context["docker"]["env_vars"])
-    own = {"DAGSTER_CONTAINER_CONTEXT", "DAGSTER_CURRENT_IMAGE"}
+    services = compose_file(location)["services"]
+    environment, in_runs = services[location]["environment"], services[policy_service(location)]["environment"]
+    own = {"DAGSTER_CURRENT_IMAGE"}
     # The sensors of platform_location need Docker and the webhook, whose URL may be a secret; its runs need neither.
     own |= {"DOCKER_HOST", "NOTIFY_WEBHOOK_URL"} if location == "platform_location" else set()
     assert in_runs == {name: value for name, value in environment.items() if name not in own}

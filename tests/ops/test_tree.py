@@ -1,6 +1,5 @@
 """A location's files and lines come and go as one."""
 
-import json
 import os
 import re
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from ops.command import ROOT
-from ops.locations import LOCATIONS, LocationError
+from ops.locations import LOCATIONS, LocationError, policy_service
 from ops.scaffold.new import make_files
 from ops.scaffold.remove import remove_files
 from ops.scaffold.tree import MAX_NAME, own_paths
@@ -161,10 +160,8 @@ def test_the_new_location_is_in_the_workspace_under_its_own_name(made: Path) -> 
 def test_a_run_of_the_new_location_gets_the_settings_of_its_code_server(made: Path) -> None:
     compose = yaml.safe_load((made / NAME / "compose.yaml").read_text())
     environment = compose["services"][NAME]["environment"]
-    context = json.loads(environment["DAGSTER_CONTAINER_CONTEXT"])
-    in_runs = dict(setting.split("=", 1) for setting in context["docker"]["env_vars"])
-    own = {"DAGSTER_CONTAINER_CONTEXT", "DAGSTER_CURRENT_IMAGE"}
-    assert in_runs == {name: value for name, value in environment.items() if name not in own}
+    in_runs = compose["services"][policy_service(NAME)]["environment"]
+    assert in_runs == {name: value for name, value in environment.items() if name != "DAGSTER_CURRENT_IMAGE"}
 
 
 def test_its_network_leads_nowhere_and_only_the_platforms_services_are_on_the_platforms(made: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import pytest
 
 from ops.command import ROOT
-from ops.locations import LOCATIONS, tag_variable
+from ops.locations import LOCATIONS, policy_service, tag_variable
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable
@@ -33,7 +33,7 @@ PROJECT = os.environ.get("STACK_PROJECT", "dagster-taxi-test")
 IMAGES = os.environ.get("STACK_IMAGES")
 LABEL = f"label=com.docker.compose.project={PROJECT}"
 # Services that end when their work is done, and run again at every start.
-ONE_SHOTS = ("migrate", "workspace")
+ONE_SHOTS = ("migrate", "workspace", *map(policy_service, LOCATIONS))
 NO_ENGINE = "there is no Docker engine (docker info fails), and the live stack needs one"
 
 

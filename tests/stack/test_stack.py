@@ -20,7 +20,7 @@ from tests.stack.backfill import (
     build_missing,
     built,
 )
-from tests.stack.conftest import PROJECT, Stack
+from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 from tests.stack.webserver import wait_for
 
 
@@ -66,10 +66,10 @@ def months(stack: Stack, build: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_every_service_is_healthy_and_the_one_shots_have_finished(stack: Stack) -> None:
     services = stack.services()
     health = {name: service["Health"] or service["State"] for name, service in services.items()}
-    gateways = [f"{location}_gateway" for location in DATA_LOCATIONS]
+    gateways = [f"{location}_gateway" for location in LOCATIONS]
     up = ("postgres", "webserver", "daemon", "docker-proxy", "sample", "reports", *LOCATIONS, *gateways)
-    assert health == {**dict.fromkeys(up, "healthy"), "migrate": "exited", "workspace": "exited"}
-    assert (services["migrate"]["ExitCode"], services["workspace"]["ExitCode"]) == (0, 0)
+    assert health == {**dict.fromkeys(up, "healthy"), **dict.fromkeys(ONE_SHOTS, "exited")}
+    assert [services[one_shot]["ExitCode"] for one_shot in ONE_SHOTS] == [0] * len(ONE_SHOTS)
 
 
 def test_every_location_is_loaded_without_error(stack: Stack) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from importlib import metadata
@@ -11,7 +12,7 @@ from typing import Any
 
 from packaging import version
 
-from dbt_location.lean_dagster_dbt import DbtCliResource, DbtProject
+from dbt_location.lean_dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject
 
 # dagster-dbt looks for dbt on the PATH, where a virtual environment that is used without activating it is not.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -21,6 +22,14 @@ analytics_project = DbtProject(project_dir=Path(__file__).parents[2] / "analytic
 
 class AnalyticsDbt(DbtCliResource):
     """The dbt command, run on the project."""
+
+    def cli(self, args: Sequence[str], *, target_path: Path | None = None, **others: Any) -> DbtCliInvocation:
+        if target_path is None and not os.access(
+            analytics_project.project_dir / analytics_project.target_path, os.W_OK
+        ):
+            # As in the container of a run, where only the folder of temporary files can be written.
+            target_path = Path(tempfile.mkdtemp(prefix="dbt-"))
+        return super().cli(args, target_path=target_path, **others)
 
     @cached_property
     def _cli_version(self) -> version.Version:

@@ -1,0 +1,23 @@
+"""Prints, as JSON, the locations that have a run policy, each with what is wrong with it; for `make status`."""
+
+import json
+from pathlib import Path
+
+from platform_host.run_policy import PolicyError, read_policy
+
+FOLDER = Path("/opt/dagster/run_policies")
+
+
+def main() -> None:
+    found: dict[str, str] = {}
+    for path in sorted(FOLDER.glob("*.json")):
+        try:
+            read_policy(FOLDER, path.stem)
+            found[path.stem] = ""
+        except PolicyError as error:
+            found[path.stem] = str(error)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

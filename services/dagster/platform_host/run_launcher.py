@@ -1,0 +1,161 @@
+"""The launcher of runs: a run is a container of its location's image, made from the location's run policy.
+
+Not a subclass of dagster_docker's DockerRunLauncher, whose methods take image, container context and container id from
+the run's row: what is not inherited cannot be reached. The base class is Dagster's public one.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+from dagster import DagsterInstance, DagsterRun
+from dagster._config import UserConfigSchema
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._core.storage.tags import DOCKER_IMAGE_TAG, MAX_RETRIES_TAG
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClass
+from dagster._serdes.config_class import ConfigurableClassData
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from platform_host.run_claims import RunRefusedError, claimed_image, location_of, own_origin
+from platform_host.run_container import RUN_ID, container_config, container_name
+from platform_host.run_policy import PolicyError, RunPolicy, read_policy
+
+CONFLICT = 409
+logger = logging.getLogger(__name__)
+
+
+class PolicyRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
+    """Launches, watches and stops the containers of runs.
+
+    Args:
+        policies: folder of the run policies.
+        stop_timeout: seconds between SIGTERM and SIGKILL when a run is terminated.
+    """
+
+    def __init__(self, policies: str, stop_timeout: int, inst_data: ConfigurableClassData | None = None) -> None:
+        self._policies = Path(policies)
+        self._stop_timeout = stop_timeout
+        self._inst_data = inst_data
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        return {"policies": str, "stop_timeout": int}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "PolicyRunLauncher":
+        return cls(inst_data=inst_data, **config_value)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Starts a run's container. A run that is refused fails with the message, and is not retried."""
+        run = context.dagster_run
+        try:
+            policy = read_policy(self._policies, location_of(run))
+            image = claimed_image(run, policy)
+        except (RunRefusedError, PolicyError) as error:
+            logger.warning("Run %s: %s", run.run_id, error)
+            # A retry would be a run of the location that this row names, with the configuration that it names.
+            self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
+            self._instance.report_run_failed(run, str(error))
+            return
+        arguments = ExecuteRunArgs(
+            job_origin=own_origin(run.job_name, policy.location, image),
+            run_id=run.run_id,
+            instance_ref=self._instance.get_ref(),
+        )
+        config = container_config(policy, run.run_id, run.job_name, image, arguments.get_command_args())
+        with _engine() as engine:
+            self._start(engine, run, policy, config)
+
+    def _start(self, engine: docker.APIClient, run: DagsterRun, policy: RunPolicy, config: dict[str, Any]) -> None:
+        """Creates and starts a run's container.
+
+        A run is not started twice: its container's name is unique on the engine, and a container that has started
+        before is never started again.
+        """
+        name, image = container_name(policy.project, run.run_id), config["Image"]
+        try:
+            container = _create(engine, name, config)
+        except APIError as error:
+            if error.status_code != CONFLICT:
+                raise
+            # The daemon died after it had created the container.
+            found = engine.inspect_container(name)
+            if found["Config"]["Labels"].get(RUN_ID) != run.run_id or found["State"]["Status"] != "created":
+                raise RuntimeError(
+                    f"The container {name} has been started before (it is {found['State']['Status']}), and a run is "
+                    "not started twice. Launch a new run."
+                ) from None
+            container = found["Id"]
+        message = f"Launching run in a new container {container} with image {image}"
+        self._instance.report_engine_event(message, run, cls=self.__class__)
+        self._instance.add_run_tags(run.run_id, {DOCKER_IMAGE_TAG: image})
+        engine.start(name)
+
+    def terminate(self, run_id: str) -> bool:
+        """Stops a run's container; returns whether there was one."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        self._instance.report_run_canceling(run)
+        with _engine() as engine:
+            try:
+                engine.stop(_own_name(run), timeout=self._stop_timeout)
+            except NotFound:
+                message = "Unable to get docker container to send termination request to."
+                self._instance.report_engine_event(message, run, cls=self.__class__)
+                return False
+        return True
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        name = _own_name(run)
+        with _engine() as engine:
+            try:
+                state = engine.inspect_container(name)["State"]
+            except NotFound:
+                return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"There is no container {name}.")
+        if state["Status"] == "running":
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        reason = f"Container status is {state['Status']}. Container state: {json.dumps(state)}"
+        return CheckRunHealthResult(WorkerStatus.FAILED, reason)
+
+
+def _own_name(run: DagsterRun) -> str:
+    # Not from the policy: a run can be watched and stopped although its location has none any more.
+    return container_name(os.environ["COMPOSE_PROJECT_NAME"], run.run_id)
+
+
+@contextmanager
+def _engine() -> Iterator[docker.APIClient]:
+    # The calls of the high-level client would inspect the container by its id.
+    client = docker.from_env()
+    try:
+        yield client.api
+    finally:
+        client.close()
+
+
+def _create(engine: docker.APIClient, name: str, config: dict[str, Any]) -> str:
+    """Creates a container and returns its id; an image that is not here is pulled."""
+    try:
+        return str(engine.create_container_from_config(config, name)["Id"])
+    except ImageNotFound:
+        repository, _, tag = config["Image"].rpartition(":")
+        engine.pull(repository, tag)
+        return str(engine.create_container_from_config(config, name)["Id"])
