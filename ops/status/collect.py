@@ -45,7 +45,9 @@ def collect() -> Facts:
     parts = ("workspace", "daemons", "assets", "checks", "runs")
     with ThreadPoolExecutor() as pool:
         answers = pool.map(asked_webserver, parts)
+        policies = pool.submit(asked, lambda: docker.policies(running["daemon"]), "daemon")
         answer = asked(lambda: postgres.ask(running["postgres"]), "postgres")
     storage, events = (answer, answer) if isinstance(answer, Unknown) else answer
     known = dict(zip(parts, answers, strict=True))
+    known["policies"] = policies.result()
     return Facts(time.time(), name, url, services, **known, events=events, storage=storage)

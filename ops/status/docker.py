@@ -46,6 +46,13 @@ def running(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {_name(container): container["Id"] for container in found if container["State"]["Status"] == "running"}
 
 
+def policies(daemon: str) -> dict[str, str]:
+    """The locations that have a run policy, each with why it cannot be used; ``daemon`` is the id of its container."""
+    return dict(
+        json.loads(run("docker", "exec", daemon, "python", "-m", "platform_host.check_policies", timeout=SECONDS))
+    )
+
+
 def webserver_url(found: Iterable[Mapping[str, Any]]) -> str | None:
     """Where the webserver is published, as Docker has it; None where it is not."""
     for container in found:

@@ -183,3 +183,5 @@ class Facts:
     runs: Runs | Unknown = Unknown("not asked")
     events: Events | Unknown = Unknown("not asked")
     storage: Storage | Unknown = Unknown("not asked")
+    # The locations that have a run policy, each with why it cannot be used; an empty reason where it can.
+    policies: Mapping[str, str] | Unknown = Unknown("not asked")

@@ -67,6 +67,7 @@ def judge(facts: Facts) -> Judgement:
         starting = {service.name for service in services if service.health == "starting"}
         problems += _unknown(facts, down, starting)
         problems += _locations(workspace, down)
+        problems += _policies(facts, workspace, down)
         automation = [*_daemons(facts, down, starting), *_instigators(workspace, down)]
         problems += automation
         problems += _failures(failures)
@@ -148,6 +149,20 @@ def _locations(workspace: Workspace, down: set[str]) -> Iterator[Problem]:
     for location in workspace.locations:
         if location.name not in down and location.error is not None:
             yield Problem("location", f"{location.name} is not loaded: {location.error}", _logs(location.name))
+
+
+def _policies(facts: Facts, workspace: Workspace, down: set[str]) -> Iterator[Problem]:
+    """No run of a location is launched without a policy that can be read."""
+    if isinstance(facts.policies, Unknown):
+        if "daemon" not in down:
+            yield Problem("policy", f"the run policies are not known: {facts.policies.reason}", _logs("daemon"))
+        return
+    for location in workspace.locations:
+        if location.name not in facts.policies:
+            yield Problem("policy", f"{location.name} has no run policy, so none of its runs is launched", "make up")
+    for name, reason in facts.policies.items():
+        if reason:
+            yield Problem("policy", f"no run of {name} is launched: {reason}", "make up")
 
 
 def _daemons(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Problem]:

@@ -113,6 +113,7 @@ HEALTHY = Facts(
     storage=Storage(
         40, 60, {"dagster": 1, "warehouse": 2}, 10, 100, (Role("dagster", 5, 20), Role("postgres", 1, None))
     ),
+    policies={"dbt_location": "", "ingestion_location": ""},
 )
 
 
@@ -141,10 +142,14 @@ _SERVICES = (
     _service("ingestion_location"),
     _service("ingestion_location_gateway", "proxies"),
     _service("platform_location"),
+    _service("platform_location_gateway", "proxies"),
     _service("postgres", image="postgres:17"),
     _service("reports"),
     _service("webserver", "platform"),
+    _service("dbt_location_policy", "migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 38),
+    _service("ingestion_location_policy", "migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 38),
     _service("migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 40),
+    _service("platform_location_policy", "migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 38),
     _service("workspace", "migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 10),
 )
 _LOCATIONS = ("dbt_location", "ingestion_location", "platform_location")
@@ -249,6 +254,7 @@ EXAMPLE_FAILED_MONTH = Facts(
             Role("postgres", 1, None),
         ),
     ),
+    policies=dict.fromkeys(_LOCATIONS, ""),
 )
 _NO_WEBSERVER = Unknown("webserver is exited")
 EXAMPLE_STOPPED_WEBSERVER = replace(

@@ -141,6 +141,21 @@ def test_a_location_that_does_not_load_needs_a_person() -> None:
     assert problems(workspace=broken) == ["dbt_location is not loaded: SyntaxError: invalid syntax"]
 
 
+def test_a_location_without_a_run_policy_needs_a_person() -> None:
+    found = problems(policies={"ingestion_location": ""})
+    assert found == ["dbt_location has no run policy, so none of its runs is launched"]
+
+
+def test_a_run_policy_that_cannot_be_used_needs_a_person() -> None:
+    wrong = {"ingestion_location": "", "dbt_location": "dbt_location.json is wrong: memory is missing"}
+    found = problems(policies=wrong)
+    assert found == ["no run of dbt_location is launched: dbt_location.json is wrong: memory is missing"]
+
+
+def test_run_policies_that_the_running_daemon_cannot_tell_need_a_person() -> None:
+    assert problems(policies=Unknown("no such module")) == ["the run policies are not known: no such module"]
+
+
 def test_a_daemon_without_a_recent_heartbeat_needs_a_person() -> None:
     frozen = (Daemon("SENSOR", NOW - 400), Daemon("QUEUED_RUN_COORDINATOR", NOW - 380))
     assert problems(daemons=frozen) == ["the daemon has sent no heartbeat for 6 min"]

@@ -74,4 +74,4 @@ def _is_own(code: RepositoryPythonOrigin, location: str) -> bool:
 def own_origin(job_name: str, location: str, image: str) -> JobPythonOrigin:
     """A job's code as the platform knows it, of which nothing is taken from a row."""
     pointer = ModuleCodePointer(f"{location}.definitions", "defs")
-    return JobPythonOrigin(job_name, RepositoryPythonOrigin(PYTHON, pointer, container_image=image))
+    return JobPythonOrigin(job_name, RepositoryPythonOrigin(PYTHON, pointer, image, DEFAULT_DAGSTER_ENTRY_POINT))
