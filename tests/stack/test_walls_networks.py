@@ -1,6 +1,6 @@
 """Whom the code of a location can reach: Postgres through its gateway, and nothing else.
 
-The code runs in a container with the image, the network and the credentials of the location's runs.
+The code runs in a container of its own, as the location's runs do.
 """
 
 import json
@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 
-from ops.locations import DATA_LOCATIONS
+from ops.locations import LOCATIONS
 from tests.docs.pages import shell_blocks
+from tests.stack.attacker import run_as
 from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 
 # Prints, as JSON, those of the addresses (host and port) that accept a connection; all are tried at once. A router may
 # answer in the place of any machine, so what answers like a machine that does not exist does not count.
 REACH = """
-import json, socket
+import json, os, socket
+# Docker answers at once for a name that it knows, and asks the next server for one that it does not.
+os.environ["RES_OPTIONS"] = "timeout:2 attempts:1"
 from concurrent.futures import ThreadPoolExecutor
 def answer(address):
     postgres_asks_for_tls = bytes.fromhex("0000000804d2162f")
@@ -54,10 +57,8 @@ Address = tuple[str, int]
 
 def reached(stack: Stack, location: str, addresses: Iterable[Address]) -> list[Address]:
     """Those of the addresses that a run of a location can connect to."""
-    code = REACH.format(addresses=list(addresses))
-    # Docker answers at once for a name that it knows, and asks the next server for one that it does not.
-    brief = ("--env", "RES_OPTIONS=timeout:2 attempts:1")
-    output = stack.command("docker", "compose", "exec", "-T", *brief, location, "python", "-c", code)
+    exit_code, output = run_as(stack, location, REACH.format(addresses=list(addresses)))
+    assert exit_code == 0, output
     return [(host, port) for host, port in json.loads(output)]
 
 
@@ -98,12 +99,12 @@ def of_host(stack: Stack, port: int) -> list[Address]:
     return [(host, port) for host in {*bridges, *own, *local} if not host.startswith("127.")]
 
 
-@pytest.mark.parametrize("location", DATA_LOCATIONS)
+@pytest.mark.parametrize("location", LOCATIONS)
 def test_a_run_reaches_postgres_and_no_service_of_others(stack: Stack, location: str) -> None:
     assert reached(stack, location, [POSTGRES, *of_others(stack, location)]) == [POSTGRES]
 
 
-@pytest.mark.parametrize("location", [location for location in DATA_LOCATIONS if location != LOADS_FILES])
+@pytest.mark.parametrize("location", [location for location in LOCATIONS if location != LOADS_FILES])
 def test_a_run_reaches_neither_the_host_nor_the_internet(stack: Stack, listener: int, location: str) -> None:
     assert reached(stack, location, [POSTGRES, *of_host(stack, listener), *OUTSIDE]) == [POSTGRES]
 
