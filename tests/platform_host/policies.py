@@ -28,7 +28,7 @@ def policy(**changed: Any) -> RunPolicy:
     return RunPolicy(**content | changed)
 
 
-def run(location: str = "dbt_location", tags: dict[str, str] | None = None, **code: Any) -> DagsterRun:
+def run(location: str = "dbt_location", **code: Any) -> DagsterRun:
     """A queued run as the webserver creates it, whose code origin has these changes."""
     claimed = {
         "executable_path": "/opt/venv/bin/python",
@@ -42,7 +42,6 @@ def run(location: str = "dbt_location", tags: dict[str, str] | None = None, **co
         job_name=JOB,
         run_id=str(uuid.uuid4()),
         status=DagsterRunStatus.QUEUED,
-        tags=tags or {".dagster/repository": f"__repository__@{location}"},
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), JOB),
         job_code_origin=JobPythonOrigin(JOB, RepositoryPythonOrigin(**claimed | code)),
     )

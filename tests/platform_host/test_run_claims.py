@@ -37,14 +37,6 @@ def test_a_run_that_claims_anything_else_is_refused_by_name(code: dict[str, Any]
     assert claim in str(refused.value)
 
 
-def test_a_run_that_is_tagged_as_another_locations_is_refused() -> None:
-    tagged = run(tags={".dagster/repository": "__repository__@ingestion_location"})
-    with pytest.raises(
-        RunRefusedError, match="tagged as one of __repository__@ingestion_location, and its origin is dbt"
-    ):
-        claimed_image(tagged, policy())
-
-
 def test_a_run_whose_code_is_of_another_job_is_refused() -> None:
     other = run()._replace(job_name="nightly")
     with pytest.raises(RunRefusedError, match="names several jobs"):

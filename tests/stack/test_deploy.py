@@ -20,6 +20,7 @@ from ops.contract.describe import __file__ as describe_script
 from ops.contract.served import ENTRIES, describe_served
 from ops.deploy.records import Record, attempts, from_lines
 from ops.locations import DATA_LOCATIONS
+from tests.stack.attacker import run_policy
 from tests.stack.backfill import DAILY_ASSETS, MONTHLY_ASSETS
 from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
@@ -406,12 +407,12 @@ def test_an_image_whose_server_never_gets_healthy_is_refused(deploys: Deploys, m
 
 
 def test_a_version_that_starts_on_trial_and_not_in_its_place_is_put_back(deploys: Deploys) -> None:
-    before = deploys.served(), deploys.env_file.read_text()
+    before = deploys.served(), deploys.env_file.read_text(), run_policy(deploys.stack, DBT)
     containers = deploys.containers()
     error = deploys.not_deployed(DBT, deploys.variant("no-start"))
     assert "no such luck" in error
     assert f"not deployed; {DBT}:{deploys.tag_in_use(DBT)} runs again" in error
-    assert (deploys.served(), deploys.env_file.read_text()) == before
+    assert (deploys.served(), deploys.env_file.read_text(), run_policy(deploys.stack, DBT)) == before
     assert [record.result for record in deploys.history(DBT)][-1] == "restored"
     after = deploys.containers()
     assert {service for service in after if after[service] != containers[service]} == {DBT}
@@ -467,6 +468,14 @@ def rollout(deploys: Deploys) -> Rollout:
 def test_a_column_is_rolled_out_producer_first(rollout: Rollout) -> None:
     assert rollout.refused.returncode != 0
     assert "dbt_location needs the column surge, and ingestion_location has no such column" in rollout.refused.stderr
+
+
+@pytest.mark.usefixtures("rollout")
+@pytest.mark.parametrize("location", DATA_LOCATIONS)
+def test_the_run_policy_has_the_version_in_use_first_and_earlier_ones_after_it(deploys: Deploys, location: str) -> None:
+    images = run_policy(deploys.stack, location)["images"]
+    assert images[0] == f"{location}:{deploys.tag_in_use(location)}"
+    assert len(images) > 1
 
 
 def test_what_is_forced_is_in_the_history(rollout: Rollout) -> None:
@@ -558,3 +567,4 @@ def test_what_was_refused_leaves_no_image_behind(deploys: Deploys) -> None:
     deploys.deploy(DBT)
     tags = set(deploys.stack.command("docker", "image", "ls", "--format", "{{.Tag}}", DBT).split())
     assert tags & {tag, *(f"{PROJECT}-{name}" for name in ("silent", "no-start"))} == set()
+    assert [image for image in run_policy(deploys.stack, DBT)["images"] if image.rpartition(":")[2] not in tags] == []

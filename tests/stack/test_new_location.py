@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from ops.command import ROOT
-from ops.locations import LOCATIONS
+from ops.locations import LOCATIONS, policy_service
 from tests.checkout import commit, copy_repository
+from tests.stack.attacker import run_policy
 from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 
 pytestmark = pytest.mark.drill
@@ -150,7 +151,7 @@ def test_a_deploy_of_a_new_location_leaves_every_other_container_as_it_was(
 ) -> None:
     assert NAME in team.folder.joinpath("workspace.yaml").read_text()
     now = containers(stack)
-    new = {NAME, f"{NAME}_gateway"}
+    new = {NAME, f"{NAME}_gateway", policy_service(NAME)}
     assert {name: container for name, container in now.items() if name not in new} == before["containers"]
     assert new <= set(now)
 
@@ -158,6 +159,14 @@ def test_a_deploy_of_a_new_location_leaves_every_other_container_as_it_was(
 def test_the_webserver_shows_the_new_location_beside_the_others(stack: Stack, team: Team) -> None:
     loaded = {name: location["__typename"] for name, location in stack.webserver.locations().items()}
     assert loaded == dict.fromkeys((*LOCATIONS, NAME), "RepositoryLocation")
+
+
+def test_its_runs_get_what_those_of_every_location_get(stack: Stack, team: Team, observed: str) -> None:
+    policy, host = run_policy(stack, NAME), stack.run_container(observed)["HostConfig"]
+    assert (host["Binds"], host["NetworkMode"]) == (policy["volumes"], f"{PROJECT}_{NAME}")
+    assert [volume for volume in policy["volumes"] if f"_{NAME}_" not in volume] == [
+        f"{PROJECT}_compute_logs:/opt/dagster/compute_logs"
+    ]
 
 
 def test_its_asset_hangs_on_the_other_teams_asset_in_one_graph(stack: Stack, team: Team) -> None:
@@ -222,6 +231,8 @@ def test_a_location_that_is_removed_leaves_only_its_history(
     assert (names(stack), schemas(stack)) == (before["names"], before["schemas"])
     assert images(stack) == before["images"]
     assert set(stack.webserver.locations()) == set(LOCATIONS)
+    policies = stack.command("docker", "compose", "exec", "-T", "daemon", "ls", "/opt/dagster/run_policies")
+    assert policies.split() == sorted(f"{location}.json" for location in LOCATIONS)
     base = team.run("git", "rev-parse", "HEAD~1").strip()
     assert team.run("git", "diff", "--stat", base) == ""
     assert team.run("git", "ls-files", "--others", "--exclude-standard") == ""

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dagster import DagsterRun
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
-from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
 from platform_host.run_policy import RunPolicy
 
@@ -44,9 +43,6 @@ def claimed_image(run: DagsterRun, policy: RunPolicy) -> str:
 
 def _wrong(run: DagsterRun, policy: RunPolicy) -> Iterator[str]:
     location = policy.location
-    label = f"@{location}"
-    if not run.tags.get(REPOSITORY_LABEL_TAG, label).endswith(label):
-        yield f"the run is tagged as one of {run.tags[REPOSITORY_LABEL_TAG]}, and its origin is {location}"
     if run.job_code_origin is None:
         return
     code = run.job_code_origin.repository_origin
