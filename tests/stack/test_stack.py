@@ -183,7 +183,8 @@ def test_a_runs_container_carries_the_passwords_of_its_own_location_only(
     volumes = {mount["Name"] for mount in container["Mounts"]}
     passwords = all_passwords(stack)
     reports = {f"{PROJECT}_dbt_location_reports"} if location == "dbt_location" else set()
-    assert volumes == {f"{PROJECT}_{location}_credentials", f"{PROJECT}_compute_logs", *reports}
+    own = {f"{PROJECT}_{location}_credentials", f"{PROJECT}_{location}_secrets", *reports}
+    assert volumes == {*own, f"{PROJECT}_compute_logs"}
     assert set(passwords_in(stack, location)) == {"dagster", location}
     assert [role for role, password in passwords.items() if password in json.dumps(container)] == []
 
