@@ -1,7 +1,7 @@
 """The launcher of runs: a run is a container of its location's image, made from the location's run policy.
 
-Not a subclass of dagster_docker's DockerRunLauncher, whose methods take image, container context and container id from
-the run's row: what is not inherited cannot be reached. The base class is Dagster's public one.
+It is a DockerRunLauncher whose every public method is replaced, because those of dagster_docker take image, container
+context and container id from the run's row. tests/platform_host/test_run_launcher.py fails when a release adds one.
 """
 
 import json
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from dagster import DagsterInstance, DagsterRun
+from dagster import DagsterRun
 from dagster._config import UserConfigSchema
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
 from dagster._core.storage.tags import DOCKER_IMAGE_TAG, MAX_RETRIES_TAG
 from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import ConfigurableClass
 from dagster._serdes.config_class import ConfigurableClassData
+from dagster_docker import DockerRunLauncher
+from dagster_docker.container_context import DockerContainerContext
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from platform_host.run_claims import RunRefusedError, claimed_image, location_of, own_origin
@@ -30,7 +31,7 @@ CONFLICT = 409
 logger = logging.getLogger(__name__)
 
 
-class PolicyRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
+class PolicyRunLauncher(DockerRunLauncher):
     """Launches, watches and stops the containers of runs.
 
     Args:
@@ -41,8 +42,7 @@ class PolicyRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
     def __init__(self, policies: str, stop_timeout: int, inst_data: ConfigurableClassData | None = None) -> None:
         self._policies = Path(policies)
         self._stop_timeout = stop_timeout
-        self._inst_data = inst_data
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(inst_data)
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
@@ -118,6 +118,16 @@ class PolicyRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
                 self._instance.report_engine_event(message, run, cls=self.__class__)
                 return False
         return True
+
+    def get_container_context(self, dagster_run: DagsterRun) -> DockerContainerContext:
+        raise NotImplementedError("A run's container is made from its location's policy, not from a context.")
+
+    @property
+    def supports_resume_run(self) -> bool:
+        return False
+
+    def resume_run(self, context: ResumeRunContext) -> None:
+        raise NotImplementedError("A lost run is launched again, not resumed (run_retries in dagster.yaml).")
 
     @property
     def supports_check_run_worker_health(self) -> bool:
