@@ -66,8 +66,8 @@ class History:
             cursor.execute(f"create database {self.name} template warehouse")
             cursor.execute(f"create database dagster_{self.name} owner dagster")
         warehouse = Warehouse(host=self.socket, port=5432, database=self.name, user="ingestion_location", password="")
-        with warehouse.transaction() as transaction, transaction.cursor() as cursor:
-            replace_zones(cursor, list(zones()), {})
+        with warehouse.transaction() as transaction:
+            replace_zones(transaction, list(zones()), {})
         source = TlcSource(base_url=site.as_uri(), taxi_type="yellow")
         for month in pd.date_range(self.start, self.last, freq="MS").to_pydatetime():
             path = site / f"trip-data/yellow_tripdata_{month:%Y-%m}.parquet"

@@ -10,3 +10,43 @@ create schema if not exists raw_taxis authorization ingestion_location;
 grant usage on schema raw_taxis to dbt_location;
 grant select on all tables in schema raw_taxis to dbt_location;
 alter default privileges for role ingestion_location in schema raw_taxis grant select on tables to dbt_location;
+
+-- The sessions that a waiting session of the caller's own waits for. On request it ends those that only read tables of
+-- the caller's: their locks on these are the weakest that there is. It never ends a session of the caller's role, of a
+-- superuser, as a backup is, or of a role that replicates.
+create or replace function raw_taxis.in_the_way(waiting integer, end_readers boolean)
+returns table (pid integer, role name, application text, since timestamptz, ended boolean)
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+    with locks as (
+        select
+            pg_locks.pid,
+            bool_and(pg_locks.mode = 'AccessShareLock') as only_reads
+        from pg_locks
+        inner join pg_class on pg_locks.relation = pg_class.oid
+        inner join pg_database on pg_locks.database = pg_database.oid and pg_database.datname = current_database()
+        where pg_get_userbyid(pg_class.relowner) = session_user
+        group by pg_locks.pid
+    )
+
+    select
+        sessions.pid,
+        sessions.usename,
+        sessions.application_name,
+        sessions.xact_start,
+        case
+            when
+                end_readers and locks.only_reads and sessions.usename <> session_user
+                and not pg_roles.rolsuper and not pg_roles.rolreplication
+                then pg_terminate_backend(sessions.pid)
+            else false
+        end
+    from pg_stat_activity as sessions
+    inner join pg_roles on sessions.usesysid = pg_roles.oid
+    left join locks on sessions.pid = locks.pid
+    where
+        sessions.pid = any(pg_blocking_pids(waiting))
+        and exists (select from pg_stat_activity as own where own.pid = waiting and own.usename = session_user)
+$$;
+revoke all on function raw_taxis.in_the_way(integer, boolean) from public;
+grant execute on function raw_taxis.in_the_way(integer, boolean) to ingestion_location;

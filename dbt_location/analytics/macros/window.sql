@@ -82,9 +82,10 @@
 
 {#- Lets builds of one model take turns from before they read until they commit, so that one that read earlier cannot
     overwrite one that read later. A view that dbt did not find, and another first build has created since, is dropped,
-    because dbt creates it in any case. -#}
+    because dbt creates it in any case. The lock is on a row of a table of this location's own, as warehouse.sql says. -#}
 {% macro lock_model() -%}
-    select pg_advisory_xact_lock(hashtextextended('{{ this.schema }}.{{ this.identifier }}', 0));
+    insert into analytics.model_locks (model) values ('{{ this.schema }}.{{ this.identifier }}')
+    on conflict (model) do update set model = excluded.model;
     {%- if model.config.materialized == 'view' and not load_cached_relation(this) %}
     drop view if exists {{ this }};
     {%- endif -%}

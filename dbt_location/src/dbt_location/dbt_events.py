@@ -6,8 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from dbt_location.lean_dagster_dbt import DbtCliInvocation
+from dbt_location.lean_dagster_dbt import DagsterDbtCliRuntimeError, DbtCliInvocation
+from dbt_location.warehouse import Warehouse
 
+# What dbt says if Postgres ends its session; it depends on what dbt was doing.
+_ENDED = ("terminating connection due to administrator command", "server closed the connection unexpectedly")
+ENDED = (
+    "A session of dbt was ended by the warehouse. That happens to one that reads the trips for so long that a load of "
+    "taxi_trips waits for it for more than TAXI_LOCK_WAIT_SECONDS, and where the server stops. What it had not committed "
+    "is undone. After a load the days of its month are built again by themselves; launch this run again for the others."
+)
 # What Postgres answers to the last statement of a model: INSERT 0 90.
 _INSERTED = re.compile(r"INSERT 0 (\d+)")
 
@@ -20,7 +28,24 @@ def rows_written(raw_event: Mapping[str, Any]) -> int | None:
     return int(inserted[1]) if inserted else None
 
 
-def stream(invocation: DbtCliInvocation, partitions: int) -> Iterator[Any]:
+def stream(invocation: DbtCliInvocation, warehouse: Warehouse, partitions: int) -> Iterator[Any]:
+    """Yields the events of a dbt command, as ``_events`` does.
+
+    Raises:
+        dg.Failure: a lock was not free in time, or dbt's session was ended; the message says why and what comes next.
+        DagsterDbtCliRuntimeError: dbt failed in another way.
+    """
+    try:
+        yield from _events(invocation, partitions)
+    except DagsterDbtCliRuntimeError as error:
+        if "canceling statement due to lock timeout" in str(error):
+            raise dg.Failure(warehouse.explain_lock_timeout()) from error
+        if any(said in str(error) for said in _ENDED):
+            raise dg.Failure(ENDED) from error
+        raise
+
+
+def _events(invocation: DbtCliInvocation, partitions: int) -> Iterator[Any]:
     """Yields what ``invocation.stream()`` yields, with the number of rows that each model has written.
 
     The rows are dbt's own count of its window. ``fetch_row_counts`` would count the whole table, which grows with the

@@ -27,12 +27,20 @@ try:
         dbt_manifest_asset_selection,
         utils,
     )
+    from dagster_dbt.errors import DagsterDbtCliRuntimeError
 finally:
     del sys.modules["dbt"]
     if _loaded is not None:
         sys.modules["dbt"] = _loaded
 
-__all__ = ["DagsterDbtTranslator", "DbtCliInvocation", "DbtCliResource", "DbtProject", "dbt_assets"]
+__all__ = [
+    "DagsterDbtCliRuntimeError",
+    "DagsterDbtTranslator",
+    "DbtCliInvocation",
+    "DbtCliResource",
+    "DbtProject",
+    "dbt_assets",
+]
 
 
 def select_unique_ids(

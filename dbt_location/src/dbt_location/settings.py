@@ -17,6 +17,7 @@ MESSAGES = {
     "taxi_start_date": "is not a date. Write it as YYYY-MM-DD, for example TAXI_START_DATE=2023-01-01.",
     "taxi_end_date": "is not a date. Write it as YYYY-MM-DD, for example TAXI_END_DATE=2023-04-01.",
     "taxi_automation": "is neither on nor off. Set it to one of them.",
+    "taxi_lock_wait_seconds": "is not a number of seconds from 1 to 600. Usually it is 300.",
     "warehouse_port": "is not a port. Set it to a number from 1 to 65535, usually 5432.",
 }
 
@@ -30,12 +31,14 @@ class Settings(BaseSettings):
 
     Attributes:
         taxi_end_date: first day after the range; None, an open end, if the variable is empty.
+        taxi_lock_wait_seconds: how long a session waits for a lock that another one holds.
         reports_url: where the folder of the reports is read, without a trailing slash; by default the folder's own URL.
     """
 
     taxi_start_date: date = date(2023, 1, 1)
     taxi_end_date: date | None = date(2023, 4, 1)
     taxi_automation: Literal["on", "off"] = "on"
+    taxi_lock_wait_seconds: Annotated[int, Field(ge=1, le=600)] = 300
     reports_dir: Path = Path("/opt/dagster/reports")
     reports_url: str = ""
     warehouse_host: str = "localhost"

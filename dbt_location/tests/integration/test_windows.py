@@ -201,11 +201,12 @@ def test_two_first_builds_at_once_leave_one_table_with_the_windows_of_both(
     upstream = ["--select", model, *(["stg_trips"] if model == "daily_metrics" else [])]
     with closing(psycopg2.connect(host=server, user="postgres", dbname="warehouse")) as other:
         with other.cursor() as cursor:
-            cursor.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [waits_in])
+            cursor.execute("insert into analytics.model_locks values (%s) on conflict do nothing", [waits_in])
+            cursor.execute("select from analytics.model_locks where model = %s for update", [waits_in])
         windows = [("2023-01-01", "2023-02-01"), ("2023-02-01", "2023-03-01")]
         at_once = [start_build(*window, *upstream) for window in windows]
         # Both wait once both have looked for the table.
-        while query("select count(*) from pg_locks where locktype = 'advisory' and not granted") != [(2,)]:
+        while query("select count(*) from pg_locks where not granted") != [(2,)]:
             assert [process.poll() for process in at_once] == [None, None]
             time.sleep(0.1)
     assert [process.wait(timeout=120) for process in at_once] == [0, 0]

@@ -1,11 +1,18 @@
-"""Taking a database lock without blocking others for long."""
+"""Taking a database lock without blocking others for long, and without being blocked by them for long."""
 
+import contextlib
 import random
+import threading
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+import psycopg2
 from psycopg2 import sql
-from psycopg2.errors import LockNotAvailable
-from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
+from psycopg2.errors import DeadlockDetected, DuplicateTable, LockNotAvailable, UniqueViolation
+from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
+from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from ingestion_location.load_errors import LoadError
 from ingestion_location.progress import Log
@@ -14,6 +21,8 @@ from ingestion_location.progress import Log
 # readers too. It is longer than deadlock_timeout, after which Postgres cancels an autovacuum that holds the lock.
 ATTEMPT_SECONDS = 2.0
 GIVE_UP_SECONDS = 900.0
+# What another session that created the same table meanwhile makes of a `create table`.
+CREATED_MEANWHILE = (UniqueViolation, DuplicateTable)
 
 
 class LockError(LoadError):
@@ -22,36 +31,126 @@ class LockError(LoadError):
     transient = True
 
 
-def take_lock(cursor: Cursor, statement: sql.Composable, holder: str, log: Log) -> None:
+@dataclass(frozen=True)
+class Blocker:
+    """A session that a load waits for.
+
+    Attributes:
+        since: when its transaction began; None if it has none any more.
+        ended: whether it was ended, as it only read and others had waited for long enough.
+    """
+
+    pid: int
+    role: str
+    application: str
+    since: datetime | None
+    ended: bool
+
+    def __str__(self) -> str:
+        since = f", in a transaction since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
+        return f"the role {self.role} (process {self.pid}, application {self.application!r}{since})"
+
+
+def take_lock(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, patience: float) -> None:
     """Executes a statement that takes a lock until the end of the transaction, in short attempts.
 
-    Between two attempts the run can be stopped, and the sessions that queued behind the attempt proceed.
+    Between two attempts the run can be stopped, and the sessions that queued behind the attempt proceed. The sessions
+    in the way are logged.
 
     Args:
-        statement: takes the lock and does nothing else.
+        statement: takes the lock and does nothing else; it may be a ``create table``, whose name is the lock.
         holder: who may hold the lock, for the log and the error.
+        patience: seconds after which sessions of other roles that only read are ended.
 
     Raises:
         LockError: the lock was not free within ``GIVE_UP_SECONDS``.
     """
-    deadline = time.monotonic() + GIVE_UP_SECONDS
-    logged = False
     cursor.execute("set local lock_timeout = %s", (round(ATTEMPT_SECONDS * 1000),))
     cursor.execute("savepoint before_lock")
-    while True:
-        try:
-            cursor.execute(statement)
-            break
-        except LockNotAvailable:
-            cursor.execute("rollback to savepoint before_lock")
-        if time.monotonic() > deadline:
-            raise LockError(
-                f"waited {GIVE_UP_SECONDS:,.0f} s for {holder}. The month that was there stays. pg_stat_activity and "
-                "pg_locks show the session; end it, or launch the run again later."
-            )
-        if not logged:
-            log(f"waiting for {holder}")
-            logged = True
-        time.sleep(random.uniform(0.2, 1.0))
+    if not _attempt(cursor, statement):
+        log(f"waiting for {holder}")
+        _keep_trying(cursor, statement, holder, log, patience)
     cursor.execute("release savepoint before_lock")
     cursor.execute("set local lock_timeout = default")
+
+
+def create_and_commit(connection: Connection, create: Callable[[Cursor], None]) -> None:
+    """Creates tables that are missing, in a transaction of its own, while other sessions may create them, too.
+
+    Args:
+        connection: open connection, without a transaction.
+        create: creates what is missing; called a second time where another session was first.
+    """
+    with connection.cursor() as cursor:
+        try:
+            create(cursor)
+        except CREATED_MEANWHILE:
+            # What the other session created is committed, or this one would still wait.
+            connection.rollback()
+            create(cursor)
+    connection.commit()
+
+
+def _attempt(cursor: Cursor, statement: sql.Composable) -> bool:
+    try:
+        cursor.execute(statement)
+    except (LockNotAvailable, DeadlockDetected, *CREATED_MEANWHILE):
+        cursor.execute("rollback to savepoint before_lock")
+        return False
+    return True
+
+
+def _keep_trying(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, patience: float) -> None:
+    began = time.monotonic()
+    named: dict[tuple[int, bool], Blocker] = {}
+    with _watching(cursor.connection, lambda: time.monotonic() - began >= patience) as seen:
+        got_it = False
+        while not got_it and time.monotonic() - began < GIVE_UP_SECONDS:
+            time.sleep(random.uniform(0.1, 0.5) * ATTEMPT_SECONDS)
+            got_it = _attempt(cursor, statement)
+            for blocker in seen():
+                if (blocker.pid, blocker.ended) not in named:
+                    named[blocker.pid, blocker.ended] = blocker
+                    what = f"ended, after {patience:,.0f} s, as it only reads:" if blocker.ended else "in the way is"
+                    log(f"{what} {blocker}")
+    if not got_it:
+        in_the_way = f": {'; '.join(map(str, seen()))}" if seen() else ""
+        raise LockError(
+            f"waited {GIVE_UP_SECONDS:,.0f} s for {holder}{in_the_way}. The month that was there stays, and the sensor "
+            "requests the load again. If the session does not end by itself, ask its team to end it."
+        )
+
+
+@contextlib.contextmanager
+def _watching(connection: Connection, end_readers: Callable[[], bool]) -> Iterator[Callable[[], list[Blocker]]]:
+    """Watches from a second session who is in the way of this one while it waits, and ends readers.
+
+    They are ended while this session is in the queue, so that no other reader overtakes it. Yields a function that
+    returns who was in the way last.
+    """
+    stop = threading.Event()
+    last: list[Blocker] = []
+
+    def watch() -> None:
+        # A connection of libpq's masks its password in what it shows of itself.
+        with (
+            contextlib.suppress(psycopg2.OperationalError),
+            contextlib.closing(psycopg2.connect(connection.dsn, password=connection.info.password)) as second,
+        ):
+            second.autocommit = True
+            with second.cursor() as cursor:
+                while not stop.wait(ATTEMPT_SECONDS / 20):
+                    cursor.execute(
+                        "select pid, role, application, since, ended from raw_taxis.in_the_way(%s, %s)",
+                        (connection.info.backend_pid, end_readers()),
+                    )
+                    if blockers := [Blocker(*row) for row in cursor.fetchall()]:
+                        last[:] = blockers
+
+    thread = threading.Thread(target=watch, name="who is in the way")
+    thread.start()
+    try:
+        yield lambda: list(last)
+    finally:
+        stop.set()
+        thread.join()

@@ -23,6 +23,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The warehouse's address, and the role that connects.
 
     With an empty password libpq reads the file that PGPASSFILE names, which containers have mounted.
+
+    Attributes:
+        lock_wait_seconds: how long a load waits for readers of other roles before it ends them.
     """
 
     host: str
@@ -30,12 +33,14 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     database: str
     user: str
     password: str
+    lock_wait_seconds: int = 300
 
     @classmethod
     def from_env(cls) -> Self:
         names = ("host", "port", "database", "user", "password")
         settings = read_settings()
-        return cls(**{name: getattr(settings, f"warehouse_{name}") for name in names})
+        address = {name: getattr(settings, f"warehouse_{name}") for name in names}
+        return cls(**address, lock_wait_seconds=settings.taxi_lock_wait_seconds)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:

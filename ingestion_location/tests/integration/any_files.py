@@ -194,7 +194,7 @@ def load(path: str, source: TlcSource, warehouse: Warehouse, run_id: str) -> Non
         return
     zones, shapes, files = fetch_zones(source, lambda line: None)
     with warehouse.transaction() as connection, connection.cursor() as cursor:
-        replace_zones(cursor, zones, shapes or {})
+        replace_zones(connection, zones, shapes or {})
         replace_ledger(cursor, files, run_id)
 
 

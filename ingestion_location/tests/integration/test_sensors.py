@@ -20,7 +20,7 @@ from ingestion_location.defs.trips.new_trip_files import MOST_LOOKS, MOST_REQUES
 from ingestion_location.defs.trips.taxi_trips import TripsConfig, taxi_trips
 from ingestion_location.defs.trips.trip_ledger import TRIP_FILES, LoadedTripFile
 from ingestion_location.defs.zones.new_zone_files import look_for_zones, new_zone_files
-from ingestion_location.defs.zones.taxi_zones import replace_ledger, taxi_zones
+from ingestion_location.defs.zones.taxi_zones import create_tables, replace_ledger, taxi_zones
 from ingestion_location.download import FileVersion
 from ingestion_location.load_errors import TRANSIENT_FAILURE
 from ingestion_location.source import Published, TlcSource
@@ -673,6 +673,7 @@ def load_zones(zones: Sensor, *paths: str) -> None:
             FileVersion(url=f"{zones.tlc.base_url}{path}", etag='"1"', last_modified=None, bytes=1, sha256="0")
             for path in paths
         ]
+        create_tables(cursor)
         replace_ledger(cursor, loaded, "run")
 
 

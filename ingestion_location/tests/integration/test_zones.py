@@ -16,8 +16,8 @@ from ingestion_location.warehouse import Warehouse
 
 def test_the_zones_are_replaced_as_a_whole(warehouse: Warehouse, query: Any) -> None:
     for zones in ([(1, "a", "b", "c"), (2, "a", "b", "c")], [(2, "x", "y", "z")]):
-        with warehouse.transaction() as connection, connection.cursor() as cursor:
-            replace_zones(cursor, zones, {2: "{}"})
+        with warehouse.transaction() as connection:
+            replace_zones(connection, zones, {2: "{}"})
     assert query("select * from raw_taxis.zones") == [(2, "x", "y", "z", "{}")]
 
 

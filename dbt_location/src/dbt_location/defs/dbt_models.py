@@ -19,6 +19,7 @@ from dbt_location.project import AnalyticsDbt, analytics_project, manifest
 from dbt_location.required_upstream import require_whole_month
 from dbt_location.sources import source_assets
 from dbt_location.translator import AnalyticsTranslator
+from dbt_location.warehouse import Warehouse
 
 # What depends on the trips is partitioned: a rule, so that no new model can be left out. By day, unless it is a monthly
 # model, which the folder models/metrics tags.
@@ -50,9 +51,11 @@ def get_dbt_partitioned_models() -> dg.AssetsDefinition:
         backfill_policy=BACKFILL_POLICY,
         dagster_dbt_translator=AnalyticsTranslator(build_when_month_is_loaded),
     )
-    def dbt_partitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
+    def dbt_partitioned_models(
+        context: dg.AssetExecutionContext, dbt: AnalyticsDbt, warehouse: Warehouse
+    ) -> Iterator[Any]:
         args = [*BUILD, *window_options(*context.partition_time_window)]
-        yield from stream(dbt.cli(args, context=context), len(context.partition_keys))
+        yield from stream(dbt.cli(args, context=context), warehouse, len(context.partition_keys))
 
     return dbt_partitioned_models
 
@@ -67,9 +70,9 @@ def get_dbt_monthly_models() -> dg.AssetsDefinition:
         backfill_policy=MONTHLY_BACKFILL_POLICY,
         dagster_dbt_translator=AnalyticsTranslator(build_when_days_are_current()),
     )
-    def dbt_monthly_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
+    def dbt_monthly_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt, warehouse: Warehouse) -> Iterator[Any]:
         args = [*BUILD, *window_options(*require_whole_month(context))]
-        yield from stream(dbt.cli(args, context=context), partitions=1)
+        yield from stream(dbt.cli(args, context=context), warehouse, partitions=1)
 
     return dbt_monthly_models
 
@@ -79,8 +82,10 @@ def get_dbt_unpartitioned_models() -> dg.AssetsDefinition:
     """The models that have no day."""
 
     @_assets_of(exclude=PARTITIONED, dagster_dbt_translator=AnalyticsTranslator(build_when_upstream_is_loaded))
-    def dbt_unpartitioned_models(context: dg.AssetExecutionContext, dbt: AnalyticsDbt) -> Iterator[Any]:
-        yield from stream(dbt.cli([*BUILD], context=context), partitions=1)
+    def dbt_unpartitioned_models(
+        context: dg.AssetExecutionContext, dbt: AnalyticsDbt, warehouse: Warehouse
+    ) -> Iterator[Any]:
+        yield from stream(dbt.cli([*BUILD], context=context), warehouse, partitions=1)
 
     return dbt_unpartitioned_models
 

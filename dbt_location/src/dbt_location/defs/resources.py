@@ -1,5 +1,7 @@
 """The resources that the assets name, and how a run executes its steps."""
 
+import os
+
 import dagster as dg
 
 from dbt_location.project import AnalyticsDbt, analytics_project
@@ -9,6 +11,8 @@ from dbt_location.warehouse import Warehouse
 
 settings = read_settings()
 connection = {name: getattr(settings, f"warehouse_{name}") for name in ("host", "port", "database", "user", "password")}
+# Read by libpq for every session of this process and of dbt's. None of them waits for a lock any longer.
+os.environ["PGOPTIONS"] = f"-c lock_timeout={settings.taxi_lock_wait_seconds}s"
 resources = dg.Definitions(
     resources={
         "dbt": AnalyticsDbt(project_dir=str(analytics_project.project_dir)),

@@ -3,11 +3,13 @@
 It is the example of a table that is made in Python; all other tables are dbt's.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
+from psycopg2.errors import UniqueViolation
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
 from dbt_location.automation_conditions import build_when_month_is_loaded
@@ -29,9 +31,7 @@ COLUMNS = (
     dg.TableColumn("city_pct_over_30_min", "numeric", "Share of trips picked up anywhere that took over 30 minutes."),
 )
 
-# Two first builds at once would both find the table missing: with the lock, the second looks after the first made it.
 CREATE = """
-select pg_advisory_xact_lock(hashtextextended('metrics.manhattan_stats', 0));
 create table if not exists metrics.manhattan_stats (
     date_of_business date primary key, trips bigint not null, revenue numeric not null, average_duration numeric,
     pct_over_30_min numeric, city_trips bigint, city_revenue numeric, city_average_duration numeric,
@@ -70,14 +70,20 @@ def read_days(connection: Connection, start: date, end: date) -> list[Any]:
     return rows_of(connection, SELECT, {"start": start, "end": end})
 
 
+def create_table(warehouse: Warehouse) -> None:
+    """Creates the table if it is missing, while another first build may create it, too."""
+    # The second one waits until the first one has created the table, and fails; then it finds the table.
+    with contextlib.suppress(UniqueViolation), warehouse.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(CREATE)
+
+
 def replace_days(warehouse: Warehouse, start: date, end: date) -> tuple[list[Any], int]:
     """Replaces the rows of the days ``[start, end)``; returns them, in order, and how many rows the whole table has.
 
     Any order, repetition or overlap of builds leaves the same table: a build replaces its whole window with the mart's
     rows, and builds take turns from before they read until they commit. A build that dies changes nothing.
     """
-    with warehouse.transaction() as connection, connection.cursor() as cursor:
-        cursor.execute(CREATE)
+    create_table(warehouse)
     with warehouse.transaction() as connection:
         window = {"start": start, "end": end}
         with connection.cursor() as cursor:

@@ -79,7 +79,18 @@ def load_month(
                 refuse_other_month(url, month, trip_file.rows, trips, strays)
 
         batches = trip_file.batches()
-        stats, strays = replace_month(connection, batches, mapping.schema, start, end, phases, progress.add, judge, url)
+        stats, strays = replace_month(
+            connection,
+            batches,
+            mapping.schema,
+            start,
+            end,
+            phases,
+            progress.add,
+            judge,
+            url,
+            warehouse.lock_wait_seconds,
+        )
         file = LoadedTripFile.of(
             fetched,
             run_id,

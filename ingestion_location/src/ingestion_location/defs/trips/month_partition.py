@@ -7,6 +7,7 @@ from datetime import date, datetime
 
 import pyarrow as pa
 from psycopg2 import sql
+from psycopg2.errors import DependentObjectsStillExist, LockNotAvailable
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
@@ -15,7 +16,7 @@ from ingestion_location.defs.trips.trip_file import split_strays
 from ingestion_location.defs.trips.trip_ledger import TRIP_FILES
 from ingestion_location.defs.trips.trip_schema import BOUNDS, COLUMNS, Absurd
 from ingestion_location.defs.trips.trip_stats import TripStats
-from ingestion_location.locks import take_lock
+from ingestion_location.locks import create_and_commit, take_lock
 from ingestion_location.progress import Log, Phases
 from ingestion_location.source_errors import explained_disk_errors
 
@@ -31,22 +32,19 @@ _COLUMN_DEFINITIONS = sql.SQL(", ").join(
 _INDEX = sql.SQL("create index on {} using brin (pickup_datetime)")
 
 
-def _advisory_lock(name: str) -> sql.Composed:
-    return sql.SQL("select pg_advisory_xact_lock(hashtextextended({}, 0))").format(sql.Literal(name))
-
-
-def create_tables(cursor: Cursor, log: Log) -> None:
+def create_tables(cursor: Cursor, log: Log, patience: float) -> None:
     """Creates the tables of the trips and the ledger, and adds columns that an older table lacks.
 
     An added column is null in the months that were loaded before, until they are loaded again.
 
+    Args:
+        patience: seconds after which readers that are in the way are ended.
+
     Raises:
-        LockError: a column is missing, and a reader of the table did not end in time.
+        LockError: a column is missing, and a session that uses the table did not end in time.
     """
-    # Without the lock two first loads at the same time would both try to create the tables.
-    cursor.execute(_advisory_lock(f"{SCHEMA} tables"))
     if TRIP_FILES.exists(cursor):
-        _add_columns(cursor, log)
+        _add_columns(cursor, log, patience)
         return
     trips = sql.SQL("create table {} ({}) partition by range (pickup_datetime)")
     cursor.execute(trips.format(TRIPS, _COLUMN_DEFINITIONS))
@@ -57,13 +55,13 @@ def create_tables(cursor: Cursor, log: Log) -> None:
     TRIP_FILES.create(cursor)
 
 
-def _add_columns(cursor: Cursor, log: Log) -> None:
+def _add_columns(cursor: Cursor, log: Log, patience: float) -> None:
     for table, name in ((TRIPS, f"{SCHEMA}.trips"), (STRAY_TRIPS, f"{SCHEMA}.stray_trips")):
         present = _columns(cursor, name)
         missing = [column for column in COLUMNS if column.name not in present]
         if missing:
             lock = sql.SQL("lock table {} in access exclusive mode").format(table)
-            take_lock(cursor, lock, f"the readers of {name}", log)
+            take_lock(cursor, lock, f"the readers of {name}", log, patience)
         for column in missing:
             _add_column(cursor, table, column.name, column.postgres)
 
@@ -78,7 +76,8 @@ def _columns(cursor: Cursor, table: str) -> dict[str, str]:
 
 
 def _add_column(cursor: Cursor, table: sql.Composable, name: str, kind: str) -> None:
-    cursor.execute(sql.SQL("alter table {} add column {} {}").format(table, sql.Identifier(name), sql.SQL(kind)))
+    add = sql.SQL("alter table {} add column if not exists {} {}")
+    cursor.execute(add.format(table, sql.Identifier(name), sql.SQL(kind)))
 
 
 def replace_month(
@@ -91,6 +90,7 @@ def replace_month(
     on_rows: Callable[[int], None] = lambda _: None,
     judge: Callable[[int, int], None] = lambda trips, strays: None,
     name: str = "the file",
+    patience: float = 300,
 ) -> tuple[TripStats, int]:
     """Replaces the month ``[start, end)`` with the trips of its file; the caller's transaction commits it.
 
@@ -106,33 +106,32 @@ def replace_month(
         judge: called with the numbers of trips and strays so far, before strays are kept, and with those of the whole
             file before anything is replaced. An error from it leaves the month as it was.
         name: what a message calls the file.
+        patience: seconds after which readers that are in the way are ended.
 
     Raises:
-        LockError: another load of the month, or a reader of the table, did not end in time.
+        LockError: another load of the month, or a session that uses the table, did not end in time.
         SourceError: the folder for temporary files has no room for the strays.
     """
     month = start.date()
     partition = f"trips_{month:%Y_%m}"
     new = sql.Identifier(SCHEMA, f"{partition}_new")
-    with connection.cursor() as cursor:
-        create_tables(cursor, phases.log)
     # Committed, so that loads of other months do not wait for this one.
-    connection.commit()
+    create_and_commit(connection, lambda cursor: create_tables(cursor, phases.log, patience))
 
     with contextlib.closing(_StraySpool(schema, month, name, judge)) as strays, connection.cursor() as cursor:
         stats = TripStats()
         with phases.phase("copy"):
-            # Two loads of one month take turns, so each of them replaces a whole month with a whole month.
-            lock = _advisory_lock(f"{SCHEMA}.{partition}")
-            take_lock(cursor, lock, f"another load of {month:%Y-%m}", phases.log)
             # Not `like trips`: that would lock the parent from here on, and two loads that both hold such a lock and
             # need an exclusive one for the swap would deadlock.
             # With the check Postgres attaches the partition without scanning it while it holds the parent's lock.
             create = sql.SQL(
                 "create table {} ({}, check"
-                " (pickup_datetime is not null and pickup_datetime >= %s and pickup_datetime < %s))"
+                " (pickup_datetime is not null and pickup_datetime >= {start} and pickup_datetime < {end}))"
             )
-            cursor.execute(create.format(new, _COLUMN_DEFINITIONS), (start, end))
+            lock = create.format(new, _COLUMN_DEFINITIONS, start=sql.Literal(start), end=sql.Literal(end))
+            # Two loads of one month take turns, so each of them replaces a whole month with a whole month. The table's
+            # name is the lock: until this transaction ends no other can create it, and no other role ever can.
+            take_lock(cursor, lock, f"another load of {month:%Y-%m}", phases.log, patience)
             # FREEZE saves a later rewrite by vacuum. It also shows the new month to a reader whose snapshot is older
             # than the swap and who reads the table after it: without FREEZE that reader would see an empty month.
             inside = stats.watch(strays.divert(batches, start, end))
@@ -149,12 +148,13 @@ def replace_month(
             # From here to the commit readers of the parent and other loads wait. Only the catalog changes, so it is
             # short. The lock ensures that a reader sees the old month or the new one, never none.
             cursor.execute("select to_regclass(%s)", (f"{SCHEMA}.{partition}",))
-            replaced = [sql.Identifier(SCHEMA, partition)] if cursor.fetchone() != (None,) else []
+            replaced = cursor.fetchone() != (None,)
             lock_tables = sql.SQL("lock table only {} in access exclusive mode")
-            lock = lock_tables.format(sql.SQL(", ").join([TRIPS, *replaced]))
-            take_lock(cursor, lock, f"the readers of {SCHEMA}.trips", phases.log)
-            for old in replaced:
-                cursor.execute(sql.SQL("drop table {}").format(old))
+            tables = [TRIPS, sql.Identifier(SCHEMA, partition)] if replaced else [TRIPS]
+            lock = lock_tables.format(sql.SQL(", ").join(tables))
+            take_lock(cursor, lock, f"the readers of {SCHEMA}.trips", phases.log, patience)
+            if replaced:
+                _drop(cursor, partition, phases.log)
             # Columns of another release, newer or older, stay in the table and are null in the new month.
             for name, kind in _columns(cursor, f"{SCHEMA}.trips").items():
                 if name not in {column.name for column in COLUMNS}:
@@ -163,6 +163,27 @@ def replace_month(
             attach = sql.SQL("alter table {} attach partition {} for values from (%s) to (%s)")
             cursor.execute(attach.format(TRIPS, sql.Identifier(SCHEMA, partition)), (start, end))
     return stats, strays.rows
+
+
+def _drop(cursor: Cursor, partition: str, log: Log) -> None:
+    """Drops a partition; one that another role has made something of, such as a view, is emptied and set aside."""
+    table = sql.Identifier(SCHEMA, partition)
+    cursor.execute("savepoint before_drop")
+    try:
+        # A lock on what depends on the partition would be waited for, while readers of the trips wait.
+        cursor.execute("set local lock_timeout = '100ms'")
+        cursor.execute(sql.SQL("drop table {}").format(table))
+        cursor.execute("set local lock_timeout = default")
+    except (DependentObjectsStillExist, LockNotAvailable) as error:
+        cursor.execute("rollback to savepoint before_drop")
+        cursor.execute(sql.SQL("alter table {} detach partition {}").format(TRIPS, table))
+        cursor.execute(sql.SQL("truncate {}").format(table))
+        cursor.execute("select pg_current_xact_id()::text")
+        ((transaction,),) = cursor.fetchall()
+        aside = f"{partition}_replaced_{transaction}"
+        cursor.execute(sql.SQL("alter table {} rename to {}").format(table, sql.Identifier(aside)))
+        why = error.diag.message_detail or f"something depends on table {SCHEMA}.{partition} and is locked"
+        log(f"{why}. That has {SCHEMA}.{aside} now, which is empty, in place of the month. Use {SCHEMA}.trips instead.")
 
 
 def trips_by_day(cursor: Cursor, start: datetime, end: datetime) -> dict[date, int]:

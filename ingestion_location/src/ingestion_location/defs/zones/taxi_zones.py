@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor  # noqa: N812, psycopg2's own class name is lower case
+from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
+from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from ingestion_location.defs.zones.zone_files import COLUMNS, Zone, read_shapes, read_zones
 from ingestion_location.download import FileVersion
 from ingestion_location.ledger import Ledger, LoadedFile
 from ingestion_location.load_errors import reporting_failures
+from ingestion_location.locks import create_and_commit
 from ingestion_location.progress import Log
 from ingestion_location.source import TlcSource
 from ingestion_location.source_errors import FileUnavailable
@@ -47,26 +49,35 @@ def fetch_zones(tlc: TlcSource, log: Log) -> tuple[list[Zone], dict[int, str] | 
         return zones, None, [lookup]
 
 
-def replace_zones(cursor: Cursor, zones: list[Zone], shapes: Mapping[int, str]) -> None:
+def create_tables(cursor: Cursor) -> None:
+    """Creates the tables of the zones and their ledger."""
+    definitions = sql.SQL(", ".join(f"{name} {kind} not null" for name, kind, _, _ in COLUMNS))
+    create = sql.SQL("create table if not exists {} ({}, geometry text, primary key (zone_id))")
+    cursor.execute(create.format(ZONES, definitions))
+    ZONE_FILES.create(cursor)
+
+
+def replace_zones(connection: Connection, zones: list[Zone], shapes: Mapping[int, str]) -> None:
     """Replaces all zones.
 
     The caller's transaction commits the whole table at once, so any order, repetition, overlap or crash of loads leaves
     the zones of one of them.
+
+    Args:
+        connection: open connection, without a transaction.
     """
-    definitions = sql.SQL(", ".join(f"{name} {kind} not null" for name, kind, _, _ in COLUMNS))
-    # Without the lock two first loads at the same time would both try to create the table.
-    cursor.execute("select pg_advisory_xact_lock(hashtextextended('raw_taxis.zones', 0))")
-    create = sql.SQL("create table if not exists {} ({}, geometry text, primary key (zone_id))")
-    cursor.execute(create.format(ZONES, definitions))
-    # Not truncate: readers with an older snapshot would see an empty table.
-    cursor.execute(sql.SQL("delete from {}").format(ZONES))
-    insert = sql.SQL("insert into {} values (%s, %s, %s, %s, %s)").format(ZONES)
-    cursor.executemany(insert, [(*zone, shapes.get(zone[0])) for zone in zones])
+    create_and_commit(connection, create_tables)
+    with connection.cursor() as cursor:
+        # Loads take turns, and readers do not wait. Only the table's owner can take this lock.
+        cursor.execute(sql.SQL("lock table {} in share row exclusive mode").format(ZONES))
+        # Not truncate: readers with an older snapshot would see an empty table.
+        cursor.execute(sql.SQL("delete from {}").format(ZONES))
+        insert = sql.SQL("insert into {} values (%s, %s, %s, %s, %s)").format(ZONES)
+        cursor.executemany(insert, [(*zone, shapes.get(zone[0])) for zone in zones])
 
 
 def replace_ledger(cursor: Cursor, files: list[FileVersion], run_id: str) -> None:
     """Records the files that the zones came from, in the transaction that replaces the zones."""
-    ZONE_FILES.create(cursor)
     ZONE_FILES.replace(cursor, [LoadedFile.of(file, run_id) for file in files])
 
 
@@ -85,7 +96,7 @@ def taxi_zones(
     with reporting_failures(context, warehouse, "zones"):
         zones, shapes, files = fetch_zones(tlc, context.log.info)
         with warehouse.transaction() as connection, connection.cursor() as cursor:
-            replace_zones(cursor, zones, shapes or {})
+            replace_zones(connection, zones, shapes or {})
             replace_ledger(cursor, files, context.run.run_id)
     numbers, shape_numbers = {zone[0] for zone in zones}, set(shapes or {})
     shapes_without_zone = sorted(shape_numbers - numbers)
