@@ -10,5 +10,6 @@ create schema if not exists metrics authorization dbt_location;
 
 -- A row for each model that was built. Builds of one model take turns by a lock on its row (macros/window.sql), which
 -- no other role can take, whatever it may read. An advisory lock could be taken by any role.
+set local role dbt_location;
 create table if not exists analytics.model_locks (model text primary key);
-alter table analytics.model_locks owner to dbt_location;
+reset role;

@@ -6,7 +6,15 @@ import pytest
 from dbt_location.partitions import daily_partition
 from dbt_location.settings import SettingError, read_settings
 
-NAMES = ("TAXI_START_DATE", "TAXI_END_DATE", "TAXI_AUTOMATION", "REPORTS_DIR", "REPORTS_URL", "WAREHOUSE_PORT")
+NAMES = (
+    "TAXI_START_DATE",
+    "TAXI_END_DATE",
+    "TAXI_AUTOMATION",
+    "TAXI_LOCK_WAIT_SECONDS",
+    "REPORTS_DIR",
+    "REPORTS_URL",
+    "WAREHOUSE_PORT",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +55,7 @@ def test_every_other_setting_that_is_empty_has_its_default(monkeypatch: pytest.M
         ({"TAXI_END_DATE": "2023-01-01"}, "TAXI_END_DATE=2023-01-01 is not after TAXI_START_DATE=2023-01-01"),
         ({"TAXI_START_DATE": "1.1.2023"}, "TAXI_START_DATE='1.1.2023' is not a date. Write it as YYYY-MM-DD"),
         ({"TAXI_END_DATE": "2023-03-15"}, "TAXI_END_DATE=2023-03-15 is not the first of a month"),
+        ({"TAXI_LOCK_WAIT_SECONDS": "long"}, "TAXI_LOCK_WAIT_SECONDS='long' is not a number of seconds from 1 to 600."),
         ({"WAREHOUSE_PORT": "postgres"}, "WAREHOUSE_PORT='postgres' is not a port. Set it to a number from 1 to 65535"),
         ({"WAREHOUSE_PORT": "0"}, "WAREHOUSE_PORT='0' is not a port"),
         ({"WAREHOUSE_PORT": "65536"}, "WAREHOUSE_PORT='65536' is not a port"),

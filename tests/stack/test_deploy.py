@@ -197,17 +197,17 @@ class Watch:
 
 
 HOLD = """
-set application_name = 'holder'; begin; lock table raw_taxis.zones;
-select pg_advisory_xact_lock(hashtextextended('raw_taxis tables', 0)), pg_sleep(3600)
+set application_name = 'holder'; begin; create table raw_taxis.trips_2023_01_new ();
+lock table raw_taxis.zones; select pg_sleep(3600)
 """
 
 
 @contextlib.contextmanager
 def held(stack: Stack) -> Iterator[None]:
-    """Holds locks that the first load of a month and a build of the zones need, so that both wait in the middle."""
+    """Holds locks that the load of January and a build of the zones need, so that both wait in the middle."""
     psql = ("docker", "compose", "exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-qtAc")
     with subprocess.Popen([*psql, HOLD], cwd=ROOT, env=stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        granted = "select 1 as held from pg_locks where locktype = 'advisory' and granted and objsubid = 1"
+        granted = "select 1 as held from pg_locks where relation = 'raw_taxis.zones'::regclass and granted"
         wait_for("the locks", 60, lambda: stack.query(granted) or None)
         try:
             yield

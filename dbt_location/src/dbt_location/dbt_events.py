@@ -13,8 +13,9 @@ from dbt_location.warehouse import Warehouse
 _ENDED = ("terminating connection due to administrator command", "server closed the connection unexpectedly")
 ENDED = (
     "A session of dbt was ended by the warehouse. That happens to one that reads the trips for so long that a load of "
-    "taxi_trips waits for it for more than TAXI_LOCK_WAIT_SECONDS, and where the server stops. What it had not committed "
-    "is undone. After a load the days of its month are built again by themselves; launch this run again for the others."
+    "taxi_trips waits for it for more than TAXI_LOCK_WAIT_SECONDS, and where the server stops. What it had not "
+    "committed is undone. After a load the days of its month are built again by themselves; launch this run again for "
+    "the others."
 )
 # What Postgres answers to the last statement of a model: INSERT 0 90.
 _INSERTED = re.compile(r"INSERT 0 (\d+)")
