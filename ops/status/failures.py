@@ -11,6 +11,10 @@ from ops.status.partitions import BUILT, FAILED, OUTDATED, STALE, AssetStatus, R
 RETRY_SECONDS = 300
 
 
+# What the kernel and Python say when a container has as many processes and threads as it may.
+NO_MORE_PROCESSES = ("Resource temporarily unavailable", "can't start new thread")
+
+
 @dataclass(frozen=True)
 class Failure:
     """An unresolved failure; ``run`` is None where the run is older than the failed runs that were read."""
@@ -53,7 +57,8 @@ def unresolved(facts: Facts, statuses: Sequence[AssetStatus], newest: Newest) ->
             keys_in_order = order[next(iter(affected))] if affected else ()
             found = tuple(ranges(keys_in_order, every_key.__contains__))
             retrying = run.will_retry and facts.time - (run.ended or run.created) < RETRY_SECONDS
-            failures.append(Failure(run, run.location, tuple(affected), found, reasons.get(run.id, ""), retrying))
+            reason = _explained(reasons.get(run.id, ""))
+            failures.append(Failure(run, run.location, tuple(affected), found, reason, retrying))
     for status in statuses:
         asset = status.asset.key
         if left[asset]:
@@ -61,6 +66,12 @@ def unresolved(facts: Facts, statuses: Sequence[AssetStatus], newest: Newest) ->
             failed_ranges = tuple(ranges(order[asset], left[asset].__contains__))
             failures.append(Failure(None, status.asset.location, (asset,), failed_ranges, reason))
     return failures
+
+
+def _explained(reason: str) -> str:
+    if any(text in reason for text in NO_MORE_PROCESSES):
+        return f"{reason} (a run may have as many processes and threads as the setting RUN_PIDS_LIMIT says)"
+    return reason
 
 
 def _built_before_it_failed(run: Run, statuses: Sequence[AssetStatus], newest: Newest) -> dict[str, Sequence[Key]]:

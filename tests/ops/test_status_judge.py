@@ -190,6 +190,13 @@ def test_a_failed_month_needs_a_person() -> None:
     assert problems(facts) == ["taxi_trips 2023-02-01 failed"]
 
 
+def test_a_run_that_may_start_no_more_processes_names_the_setting() -> None:
+    month = replace(TRIPS, materialized=frozenset(MONTHS[:1]), failed=frozenset(MONTHS[1:]))
+    why = {"0a1b": "BlockingIOError: [Errno 11] Resource temporarily unavailable"}
+    (failure,) = judge(replace(HEALTHY, **failing(failed_run(), month, reasons=why))).failures
+    assert failure.reason.endswith("(a run may have as many processes and threads as the setting RUN_PIDS_LIMIT says)")
+
+
 def test_a_failed_month_that_was_loaded_later_needs_nobody() -> None:
     assert problems(**failing(failed_run(), TRIPS)) == []
 
