@@ -97,6 +97,13 @@ def restore_tag(image: str, version: Version) -> None:
         run("docker", "image", "tag", version.image, image)
 
 
+# A trial's code is not trusted yet: it gets no network, no rights and no volume.
+_CONFINED = (
+    *("--pull", "never", "--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true"),
+    *("--memory", "2g", "--pids-limit", "512"),
+)
+
+
 def try_image(location: Location) -> list[Asset]:
     """Returns an image's assets if its definitions load, its own tests pass and its code server becomes healthy."""
     with ThreadPoolExecutor(3) as checks:
@@ -125,7 +132,7 @@ def _run_tests(location: Location) -> None:
         log(f"  its own tests were not run: there is no image {location.tests_image} here")
         return
     try:
-        run("docker", "run", "--rm", "--pull", "never", "--network", "none", location.tests_image)
+        run("docker", "run", "--rm", *_CONFINED, location.tests_image)
     except CommandError as error:
         raise OpsError(f"The tests that ship with {location.image} fail: {error}") from error
 
@@ -171,10 +178,10 @@ def wait_for_health(container: str) -> None:
 
 
 def _isolated(location: Location) -> list[str]:
-    """Options of a container without a network that has the environment of the code server."""
+    """Options of a trial that has the environment of the code server."""
     # By value, not by name: docker itself reads some variables, such as DOCKER_HOST, from its own environment.
     variables = [option for setting in location.environment.items() for option in ("--env", "=".join(setting))]
-    return ["--pull", "never", "--network", "none", *variables]
+    return [*_CONFINED, *variables]
 
 
 def prune(location: Location, records: list[Record]) -> None:

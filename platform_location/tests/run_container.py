@@ -17,4 +17,10 @@ def inspected(
     status = {"Status": state, "FinishedAt": ended, "ExitCode": 1, "OOMKilled": False, "Error": "", **more}
     if state == "created":
         status["FinishedAt"] = "0001-01-01T00:00:00Z"
-    return {"Id": name, "Created": ended, "Config": {"Labels": {"dagster/run_id": run_id}}, "State": status}
+    return {
+        "Id": name,
+        "Created": ended,
+        "Config": {"Labels": {"dagster/run_id": run_id}},
+        "HostConfig": {"Memory": 2 << 30},
+        "State": status,
+    }

@@ -18,10 +18,6 @@ LINES = 200
 MOST_BYTES = 16_000
 # The metadata entry that tells these events from others, and whose value is the container's id.
 CONTAINER = "container"
-OUT_OF_MEMORY = (
-    "The run used more memory than RUN_MEMORY_LIMIT allows, and the kernel ended it. If its work needs as much, raise "
-    "the setting in .env, run make up, and launch the run again."
-)
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
@@ -41,7 +37,7 @@ def store_output(instance: DagsterInstance, run: dg.DagsterRun, container: RunCo
         output = f"(Docker cannot read its log: {error})"
     ending = f"exit code {container.exit_code}"
     if container.oom_killed:
-        ending += ", killed by the kernel: out of memory. " + OUT_OF_MEMORY.rstrip(".")
+        ending += f", killed: out of memory (limit {container.memory / 2**20:g} MB, setting RUN_MEMORY_LIMIT)"
     elif container.state == "created":
         ending = f"never started: {container.error or 'Docker gives no reason'}"
     metadata: dict[str, Any] = {

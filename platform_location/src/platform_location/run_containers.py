@@ -31,6 +31,7 @@ class RunContainer:
 
     ``state`` is Docker's word: created, running, paused, restarting, removing, exited or dead. ``ended_at`` is when it
     was created if it never started; ``error`` is then Docker's reason.
+    ``memory`` is the limit in bytes.
     """
 
     id: str
@@ -39,6 +40,7 @@ class RunContainer:
     ended_at: datetime
     exit_code: int
     oom_killed: bool
+    memory: int
     error: str
 
     @classmethod
@@ -53,6 +55,7 @@ class RunContainer:
             ended_at=datetime.fromisoformat(ended_at[:19] + "+00:00"),
             exit_code=state["ExitCode"],
             oom_killed=state["OOMKilled"],
+            memory=inspected["HostConfig"]["Memory"],
             error=state.get("Error", ""),
         )
 

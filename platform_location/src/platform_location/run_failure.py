@@ -7,8 +7,6 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
 
-from platform_location.container_logs import OUT_OF_MEMORY
-
 LONGEST_REASON = 1_000
 MOST_ASSETS = 50
 WILL_RETRY = "dagster/will_retry"
@@ -98,9 +96,7 @@ def _reason(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogE
         return event.step_key, event.message or ""
     event = failure.get_dagster_event()
     error = event.job_failure_data.error if event.event_specific_data else None
-    # Of a lost run Dagster's message has the state of the container, as Docker writes it.
-    memory = OUT_OF_MEMORY if '"OOMKilled": true' in (event.message or "") else None
-    return None, "\n".join(filter(None, [memory, event.message, (error.cause or error).message if error else None]))
+    return None, "\n".join(filter(None, [event.message, (error.cause or error).message if error else None]))
 
 
 def _trimmed(reason: str) -> str:

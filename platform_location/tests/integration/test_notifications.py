@@ -117,17 +117,6 @@ def test_the_notification_of_a_lost_run_has_the_message_of_run_monitoring_and_th
     assert "Dagster retries it." in message["text"]
 
 
-def test_the_notification_of_a_run_that_ran_out_of_memory_names_the_setting(
-    instance: DagsterInstance, receiver: Receiver
-) -> None:
-    lose(instance, 'Container status is exited. Container state: {"OOMKilled": true, "ExitCode": 137}')
-    notify_once(instance, receiver)
-    (message,) = receiver.got
-    assert message["reason"].startswith(
-        "The run used more memory than RUN_MEMORY_LIMIT allows, and the kernel ended it."
-    )
-
-
 def test_the_notification_of_the_last_retry_says_that_dagster_does_not_retry_it(
     instance: DagsterInstance, receiver: Receiver
 ) -> None:

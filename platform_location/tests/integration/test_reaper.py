@@ -77,7 +77,8 @@ def test_the_output_of_a_failed_runs_container_is_stored_by_the_first_tick_that_
     (kept,) = stored_output(instance, run_id)
     assert kept["last output"] == "```text\nModuleNotFoundError: no pandas\n```"
     assert (kept["exit code"], kept["out of memory"], kept["container"]) == (137, True, "c")
-    assert any("than RUN_MEMORY_LIMIT allows" in event.message for event in instance.all_logs(run_id))
+    killed = "exit code 137, killed: out of memory (limit 2048 MB, setting RUN_MEMORY_LIMIT)"
+    assert any(killed in event.message for event in instance.all_logs(run_id))
     assert (said, known) == ("1 run container: 1 kept, 1 whose output was stored", ["c"])
 
 
