@@ -97,7 +97,7 @@ def test_a_run_that_burns_processors_gets_those_of_its_limit(misused: Misused) -
     run = misused.runs["cpu_burner"]
     assert run["status"] == "SUCCESS"
     (told,) = misused.stack.webserver.metadata(run["runId"], "MaterializationEvent")
-    assert told["percent of a processor"] == pytest.approx(50, abs=15)
+    assert told["percent of a processor"] < 60
 
 
 def test_no_service_has_a_right_of_root_or_can_change_its_container(stack: Stack) -> None:
