@@ -33,7 +33,7 @@ def fork_bomb() -> None:
 
 @dg.asset
 def memory_hog() -> None:
-    taken = []
+    taken: list[bytes] = []
     while len(taken) * 16 * MB < MOST_MEMORY:
         taken.append(b"x" * (16 * MB))
 

@@ -19,6 +19,14 @@ def container_name(project: str, run_id: str) -> str:
     return f"{project}-run-{run_id}"
 
 
+def out_of_memory(limit: int) -> str:
+    """Says why a run was killed that needed more memory than its limit, in bytes, and what to do."""
+    return (
+        f"killed: out of memory (limit {limit / 2**20:g} MB, setting RUN_MEMORY_LIMIT). If its work needs as much, "
+        "raise the setting in .env, run make up, and launch it again."
+    )
+
+
 def container_config(
     policy: RunPolicy, run_id: str, job_name: str, image: str, command: Sequence[str]
 ) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from dagster_docker.container_context import DockerContainerContext
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from platform_host.run_claims import RunRefusedError, claimed_image, location_of, own_origin
-from platform_host.run_container import RUN_ID, container_config, container_name
+from platform_host.run_container import RUN_ID, container_config, container_name, out_of_memory
 from platform_host.run_policy import PolicyError, RunPolicy, read_policy
 
 CONFLICT = 409
@@ -137,12 +137,15 @@ class PolicyRunLauncher(DockerRunLauncher):
         name = _own_name(run)
         with _engine() as engine:
             try:
-                state = engine.inspect_container(name)["State"]
+                container = engine.inspect_container(name)
             except NotFound:
                 return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"There is no container {name}.")
+        state = container["State"]
         if state["Status"] == "running":
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         reason = f"Container status is {state['Status']}. Container state: {json.dumps(state)}"
+        if state["OOMKilled"]:
+            reason = f"{out_of_memory(container['HostConfig']['Memory'])} {reason}"
         return CheckRunHealthResult(WorkerStatus.FAILED, reason)
 
 
