@@ -6,7 +6,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.launcher.base import LaunchRunContext
+from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
 from dagster_docker import DockerRunLauncher
 from platform_host.run_container import container_config, container_name
 from platform_host.run_launcher import PolicyRunLauncher
@@ -82,6 +82,17 @@ def test_a_run_whose_policy_cannot_be_read_fails_with_the_field_that_is_wrong(
     )
 
 
+def test_a_run_whose_policy_cannot_be_opened_fails_with_the_name_of_the_file_and_the_next_step(
+    instance: DagsterInstance, policies: Path
+) -> None:
+    (policies / "dbt_location.json").mkdir()
+    after = launched(instance, run())
+    assert failures(instance, after)[0] == (
+        f"The run policy {policies}/dbt_location.json cannot be read: Is a directory. No run of dbt_location is launched."
+        " `make up` or `make deploy LOCATION=dbt_location` writes it again."
+    )
+
+
 @pytest.mark.parametrize("name", ["../dbt_location", "", "dbt_location/../dbt_location"])
 def test_a_run_whose_origin_is_no_locations_name_fails(instance: DagsterInstance, policies: Path, name: str) -> None:
     write_policy(policies, policy())
@@ -126,7 +137,12 @@ def test_a_runs_container_is_what_the_policy_says_and_nothing_else() -> None:
     }
 
 
+def test_a_run_with_an_id_that_is_no_runs_has_no_container(instance: DagsterInstance) -> None:
+    health = instance.run_launcher.check_run_worker_health(run()._replace(run_id="../dagster-taxi-postgres-1"))
+    assert health.status is WorkerStatus.NOT_FOUND
+
+
 @pytest.mark.parametrize("run_id", ["../postgres", "x", "", "00000000-0000-0000-0000-00000000000/../x"])
 def test_an_id_that_is_no_runs_makes_no_name_of_a_container(run_id: str) -> None:
-    with pytest.raises(ValueError, match=r"UUID|id of a run"):
+    with pytest.raises(ValueError, match="is not the id of a run"):
         container_name("taxi", run_id)

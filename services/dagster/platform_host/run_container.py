@@ -1,12 +1,13 @@
 """The container of a run as Docker's API creates it: everything in it comes from the policy of the run's location."""
 
-import uuid
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from platform_host.run_policy import RunPolicy
 
 RUN_ID = "dagster/run_id"
+RUN_ID_FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def container_name(project: str, run_id: str) -> str:
@@ -14,8 +15,8 @@ def container_name(project: str, run_id: str) -> str:
 
     Every call about a container is made by this name. An id that a row or a tag brings could be that of any container.
     """
-    if str(uuid.UUID(run_id)) != run_id:
-        raise ValueError(f"{run_id!r} is not the id of a run.")
+    if not RUN_ID_FORM.fullmatch(run_id):
+        raise ValueError(f"{run_id!r} is not the id of a run, so no container has its name.")
     return f"{project}-run-{run_id}"
 
 

@@ -134,7 +134,10 @@ class PolicyRunLauncher(DockerRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        name = _own_name(run)
+        try:
+            name = _own_name(run)
+        except ValueError as error:
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, str(error))
         with _engine() as engine:
             try:
                 container = engine.inspect_container(name)

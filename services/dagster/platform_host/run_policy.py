@@ -86,7 +86,9 @@ def read_policy(folder: Path, location: str) -> RunPolicy:
             "removed, its runs cannot be launched any more."
         ) from None
     except OSError as error:
-        raise PolicyError(f"The run policy {path} cannot be read: {error}. No run of {location} is launched.") from None
+        raise PolicyError(
+            f"The run policy {path} cannot be read: {error.strerror}. No run of {location} is launched. {again} again."
+        ) from None
     except ValidationError as error:
         raise PolicyError(
             f"The run policy {path} is wrong: {explain(error)}. No run of {location} is launched. {again} again."
