@@ -202,8 +202,8 @@ def prune(location: Location, records: list[Record]) -> None:
             # Without --force, so that the engine refuses if a container was created meanwhile.
             if there := [image for image in images if inspect("image", image)]:
                 run("docker", "image", "rm", *there)
+                removed.append(f"{location.name}:{tag}")
                 log(f"{location.name}:{tag}: removed, since nothing needs it")
-            removed.append(f"{location.name}:{tag}")
         except CommandError as error:
             log(f"{location.name}:{tag}: not removed: {error}")
     if removed:

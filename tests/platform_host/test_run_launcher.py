@@ -88,8 +88,8 @@ def test_a_run_whose_policy_cannot_be_opened_fails_with_the_name_of_the_file_and
     (policies / "dbt_location.json").mkdir()
     after = launched(instance, run())
     assert failures(instance, after)[0] == (
-        f"The run policy {policies}/dbt_location.json cannot be read: Is a directory. No run of dbt_location is launched."
-        " `make up` or `make deploy LOCATION=dbt_location` writes it again."
+        f"The run policy {policies}/dbt_location.json cannot be read: Is a directory. No run of dbt_location is "
+        "launched. `make up` or `make deploy LOCATION=dbt_location` writes it again."
     )
 
 
