@@ -207,7 +207,10 @@ def prune(location: Location, records: list[Record]) -> None:
         except CommandError as error:
             log(f"{location.name}:{tag}: not removed: {error}")
     if removed:
-        policy.record(location, removed)
+        try:
+            policy.record(location, removed)
+        except CommandError as error:
+            log(f"the run policy of {location.name} still has images that were removed: {error}")
 
 
 def _needed_images() -> set[str]:
