@@ -10,6 +10,12 @@ create schema if not exists metrics authorization dbt_location;
 
 -- A row for each model that was built. Builds of one model take turns by a lock on its row (macros/window.sql), which
 -- no other role can take, whatever it may read. An advisory lock could be taken by any role.
-set local role dbt_location;
-create table if not exists analytics.model_locks (model text primary key);
-reset role;
+do $$
+begin
+    -- Not at every start: to change the owner is to wait for the builds that use the table.
+    if to_regclass('analytics.model_locks') is null then
+        create table analytics.model_locks (model text primary key);
+        alter table analytics.model_locks owner to dbt_location;
+    end if;
+end
+$$;

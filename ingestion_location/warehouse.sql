@@ -13,8 +13,10 @@ alter default privileges for role ingestion_location in schema raw_taxis grant s
 
 -- The sessions that a waiting session of the caller's own waits for. On request it ends those that only read tables of
 -- the caller's: their locks on these are the weakest that there is. It never ends a session of the caller's role, of a
--- superuser, as a backup is, or of a role that replicates.
-create or replace function raw_taxis.in_the_way(waiting integer, end_readers boolean)
+-- superuser, as a backup is, or of a role that replicates. It is in a schema of the superuser's: in one of its own, a
+-- role could put another function in its place, and this file could not be applied any more.
+create schema if not exists locks;
+create or replace function locks.in_the_way(waiting integer, end_readers boolean)
 returns table (pid integer, role name, application text, since timestamptz, ended boolean)
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -48,5 +50,6 @@ as $$
         sessions.pid = any(pg_blocking_pids(waiting))
         and exists (select from pg_stat_activity as own where own.pid = waiting and own.usename = session_user)
 $$;
-revoke all on function raw_taxis.in_the_way(integer, boolean) from public;
-grant execute on function raw_taxis.in_the_way(integer, boolean) to ingestion_location;
+revoke all on function locks.in_the_way(integer, boolean) from public;
+grant usage on schema locks to ingestion_location;
+grant execute on function locks.in_the_way(integer, boolean) to ingestion_location;

@@ -141,7 +141,7 @@ def _watching(connection: Connection, end_readers: Callable[[], bool]) -> Iterat
             with second.cursor() as cursor:
                 while not stop.wait(ATTEMPT_SECONDS / 20):
                     cursor.execute(
-                        "select pid, role, application, since, ended from raw_taxis.in_the_way(%s, %s)",
+                        "select pid, role, application, since, ended from locks.in_the_way(%s, %s)",
                         (connection.info.backend_pid, end_readers()),
                     )
                     if blockers := [Blocker(*row) for row in cursor.fetchall()]:

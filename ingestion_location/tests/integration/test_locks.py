@@ -261,7 +261,7 @@ def test_what_another_role_makes_of_a_partition_does_not_keep_it_from_being_repl
 
 def test_only_the_tables_owner_may_end_readers(session: Session) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
-        session("select raw_taxis.in_the_way(1, true)")
+        session("select locks.in_the_way(1, true)")
 
 
 def test_a_session_of_another_role_is_neither_named_nor_ended_for_one_that_the_caller_does_not_wait_in(
@@ -275,7 +275,7 @@ def test_a_session_of_another_role_is_neither_named_nor_ended_for_one_that_the_c
         pid = waiter.info.backend_pid
         while query(f"select count(*) from pg_locks where pid = {pid} and not granted") != [(1,)]:
             time.sleep(0.01)
-        assert query(f"select * from raw_taxis.in_the_way({pid}, true)") == []
+        assert query(f"select * from locks.in_the_way({pid}, true)") == []
         assert is_open(holder)
         holder.rollback()
         waiting.result(30)
