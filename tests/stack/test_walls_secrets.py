@@ -9,6 +9,7 @@ from packaging.utils import canonicalize_name
 
 from ops.command import ROOT
 from ops.locations import LOCATIONS
+from tests.stack.attacker import run_as
 from tests.stack.conftest import LABEL, Stack
 
 NAME, VALUE = "weather_api_key", "s3cr3t-of-one-team"
@@ -36,6 +37,14 @@ def test_a_secret_is_read_by_its_own_locations_code_and_no_other(stack: Stack, s
     assert {location: read(stack, location, secret) for location in LOCATIONS} == {
         location: VALUE if location == "dbt_location" else None for location in LOCATIONS
     }
+
+
+def test_a_secret_is_read_by_its_own_locations_runs_and_no_other(stack: Stack, secret: str) -> None:
+    code = f"print(open({secret!r}).read(), end='')"
+    assert run_as(stack, "dbt_location", code) == (0, VALUE)
+    for location in set(LOCATIONS) - {"dbt_location"}:
+        exit_code, output = run_as(stack, location, code)
+        assert (exit_code, "No such file or directory" in output) == (1, True)
 
 
 def test_a_secret_is_a_file_that_its_user_alone_may_read_and_not_change(stack: Stack, secret: str) -> None:
