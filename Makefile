@@ -169,22 +169,21 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 .PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format \
-	test-images test-locations test-cross test-stack drills-apart
-# $(call parts,how many at once,targets): a part with a stack mostly waits, so three run at once on two cores. The idle
-# services of a stack take a quarter of a core.
+	test-images test-locations test-cross test-stack
+# $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores. The
+# idle services of a stack take a quarter of a core.
 define parts
 	@echo "Running $(1) parts at once; each prints when it ends"
 	@$(MAKE) --no-print-directory --jobs $(1) $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(2)
 endef
 checks := test-stack lint test-cross test-locations
-# The drills of the stack are spread over several stacks. Those that take longest start first, and beside two stacks at
-# once those that need none, one after another.
-stacks := failures deploy automation others backup
-drills := drills-apart $(stacks:%=drills-%)
+# The drills of the stack are spread over several stacks. What takes longest starts first.
+stacks := automation failures deploy backup others
+drills := $(addprefix drills-,automation failures deploy apart $(LOCATIONS) backup others cross)
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,3,$(checks))
 test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
-	$(call parts,3,$(drills))
+	$(call parts,4,$(drills))
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy without the others; lint checks format, lint and types.
 test-%_location: install-dev
@@ -211,9 +210,11 @@ drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
 $(stacks:%=drills-%): install-dev test-images
 	$(stack) .venv/bin/pytest -m drill $(foreach each,$(drills_$(@:drills-%=%)),tests/stack/test_$(each).py)
 # pytest ends with 5 where there is no drill.
-drills-apart: install-dev
-	for location in $(LOCATIONS); do (cd $$location && .venv/bin/pytest -m drill || test $$? = 5) || exit 1; done
+$(LOCATIONS:%=drills-%): drills-%: install-dev
+	cd $* && .venv/bin/pytest -m drill || test $$? = 5
+drills-cross: install-dev
 	.venv/bin/pytest -m drill $(CROSS)
+drills-apart: install-dev
 	$(stack) .venv/bin/pytest tests/drills
 lint: lint-python lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-sql ## Check format, lint, types and SQL
 	@:
