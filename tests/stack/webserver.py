@@ -11,15 +11,20 @@ T = TypeVar("T")
 
 
 def wait_for(what: str, seconds: float, look: Callable[[], T | None]) -> T:
-    """Polls a function until it returns something other than None, and returns that."""
+    """Polls a function until it returns something other than None, and returns that.
+
+    Polls that take long are fewer, so that they do not slow down what is waited for.
+    """
     deadline = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         found = look()
         if found is not None:
             return found
-        if time.monotonic() > deadline:
+        ended = time.monotonic()
+        if ended > deadline:
             raise TimeoutError(f"{what}: not seen in {seconds} seconds")
-        time.sleep(0.5)
+        time.sleep(min(max(0.5, 4 * (ended - began)), 3))
 
 
 class Webserver:
