@@ -27,7 +27,7 @@ as $$
         from pg_locks
         inner join pg_class on pg_locks.relation = pg_class.oid
         inner join pg_database on pg_locks.database = pg_database.oid and pg_database.datname = current_database()
-        where pg_get_userbyid(pg_class.relowner) = session_user
+        where pg_locks.granted and pg_get_userbyid(pg_class.relowner) = session_user
         group by pg_locks.pid
     )
 

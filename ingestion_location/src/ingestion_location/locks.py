@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from queue import SimpleQueue
 
 import psycopg2
 from psycopg2 import sql
@@ -49,6 +50,9 @@ class Blocker:
     def __str__(self) -> str:
         since = f", in a transaction since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
         return f"the role {self.role} (process {self.pid}, application {self.application!r}{since})"
+
+
+Watch = SimpleQueue[list[Blocker] | psycopg2.Error]
 
 
 def take_lock(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, patience: float) -> None:
@@ -102,19 +106,26 @@ def _attempt(cursor: Cursor, statement: sql.Composable) -> bool:
 
 def _keep_trying(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, patience: float) -> None:
     began = time.monotonic()
-    named: dict[tuple[int, bool], Blocker] = {}
-    with _watching(cursor.connection, lambda: time.monotonic() - began >= patience) as seen:
+    last: list[Blocker] = []
+    logged: set[tuple[int, bool]] = set()
+    with _watching(cursor.connection, lambda: time.monotonic() - began >= patience) as watch:
         got_it = False
         while not got_it and time.monotonic() - began < GIVE_UP_SECONDS:
             time.sleep(random.uniform(0.1, 0.5) * ATTEMPT_SECONDS)
             got_it = _attempt(cursor, statement)
-            for blocker in seen():
-                if (blocker.pid, blocker.ended) not in named:
-                    named[blocker.pid, blocker.ended] = blocker
-                    what = f"ended, after {patience:,.0f} s, as it only reads:" if blocker.ended else "in the way is"
-                    log(f"{what} {blocker}")
+            while not watch.empty():
+                seen = watch.get()
+                if isinstance(seen, psycopg2.Error):
+                    log(f"cannot see who is in the way: {seen}")
+                    continue
+                last = seen
+                for blocker in seen:
+                    if (blocker.pid, blocker.ended) not in logged:
+                        logged.add((blocker.pid, blocker.ended))
+                        ended = f"ended, after {patience:,.0f} s, as it only reads:"
+                        log(f"{ended if blocker.ended else 'in the way is'} {blocker}")
     if not got_it:
-        in_the_way = f": {'; '.join(map(str, seen()))}" if seen() else ""
+        in_the_way = f": {'; '.join(map(str, last))}" if last else ""
         raise LockError(
             f"waited {GIVE_UP_SECONDS:,.0f} s for {holder}{in_the_way}. The month that was there stays, and the sensor "
             "requests the load again. If the session does not end by itself, ask its team to end it."
@@ -122,35 +133,35 @@ def _keep_trying(cursor: Cursor, statement: sql.Composable, holder: str, log: Lo
 
 
 @contextlib.contextmanager
-def _watching(connection: Connection, end_readers: Callable[[], bool]) -> Iterator[Callable[[], list[Blocker]]]:
+def _watching(connection: Connection, end_readers: Callable[[], bool]) -> Iterator[Watch]:
     """Watches from a second session who is in the way of this one while it waits, and ends readers.
 
-    They are ended while this session is in the queue, so that no other reader overtakes it. Yields a function that
-    returns who was in the way last.
+    They are ended while this session is in the queue, so that no other reader overtakes it. Yields what is seen: the
+    sessions in the way at one moment, or the error that ended the watch.
     """
     stop = threading.Event()
-    last: list[Blocker] = []
+    seen: Watch = SimpleQueue()
 
     def watch() -> None:
-        # A connection of libpq's masks its password in what it shows of itself.
-        with (
-            contextlib.suppress(psycopg2.OperationalError),
-            contextlib.closing(psycopg2.connect(connection.dsn, password=connection.info.password)) as second,
-        ):
+        try:
+            # A connection masks its password in what it shows of itself.
+            second = psycopg2.connect(connection.dsn, password=connection.info.password)
             second.autocommit = True
-            with second.cursor() as cursor:
+            with contextlib.closing(second), second.cursor() as cursor:
                 while not stop.wait(ATTEMPT_SECONDS / 20):
                     cursor.execute(
                         "select pid, role, application, since, ended from locks.in_the_way(%s, %s)",
                         (connection.info.backend_pid, end_readers()),
                     )
                     if blockers := [Blocker(*row) for row in cursor.fetchall()]:
-                        last[:] = blockers
+                        seen.put(blockers)
+        except psycopg2.Error as error:
+            seen.put(error)
 
     thread = threading.Thread(target=watch, name="who is in the way")
     thread.start()
     try:
-        yield lambda: list(last)
+        yield seen
     finally:
         stop.set()
         thread.join()

@@ -259,6 +259,11 @@ def test_what_another_role_makes_of_a_partition_does_not_keep_it_from_being_repl
     assert query(f"select count(*) from {aside}") == [(0,)]
 
 
+def test_another_role_cannot_take_the_name_of_a_months_new_table(session: Session) -> None:
+    with pytest.raises(errors.InsufficientPrivilege):
+        session("create table raw_taxis.trips_2023_01_new ()")
+
+
 def test_only_the_tables_owner_may_end_readers(session: Session) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         session("select locks.in_the_way(1, true)")
