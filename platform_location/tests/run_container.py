@@ -10,7 +10,7 @@ SETTINGS = Settings.model_construct(reap_succeeded_after_seconds=300, reap_faile
 
 
 def inspected(
-    run_id: str, name: str = "c", state: str = "exited", seconds_ago: float = 0, **more: Any
+    run_id: str, container_id: str = "c", state: str = "exited", seconds_ago: float = 0, **more: Any
 ) -> dict[str, Any]:
     """Describes a container that ended so many seconds ago."""
     ended = f"{NOW - timedelta(seconds=seconds_ago):%Y-%m-%dT%H:%M:%S}.123456789Z"
@@ -18,7 +18,8 @@ def inspected(
     if state == "created":
         status["FinishedAt"] = "0001-01-01T00:00:00Z"
     return {
-        "Id": name,
+        "Id": container_id,
+        "Name": f"/mine-run-{run_id}",
         "Created": ended,
         "Config": {"Labels": {"dagster/run_id": run_id}},
         "HostConfig": {"Memory": 2 << 30},

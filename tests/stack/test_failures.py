@@ -210,7 +210,7 @@ def test_a_backfill_whose_daemon_and_code_server_die_in_the_middle_goes_on_and_d
 
 
 HANGING = ("daemon", "webserver", "ingestion_location", "dbt_location", "reports")
-PROXIES = ("docker-proxy", "ingestion_location_gateway")
+PROXIES = ("docker-proxy", "housekeeping-proxy", "ingestion_location_gateway")
 # Printed by services/health.yaml.
 ENDED = "The health check failed 3 times in a row. The container is restarted."
 

@@ -30,7 +30,7 @@ def stored_containers(instance: DagsterInstance, run_id: str) -> set[str]:
 def store_output(instance: DagsterInstance, run: dg.DagsterRun, container: RunContainer, docker: Docker) -> None:
     """Stores the end of a container's output with its run. If Docker cannot read the log, the event says so."""
     try:
-        output = printable(docker.tail(container.id, LINES))
+        output = printable(docker.tail(container.name, LINES))
     except DockerError as error:
         if error.status not in NO_LOG:
             raise

@@ -1,6 +1,7 @@
-"""The four calls of Docker's API that housekeeping makes, through the proxy's port for it.
+"""The four calls of Docker's API that housekeeping makes, through housekeeping-proxy.
 
-Not the docker package: its removal always sends the parameter ``force``, which the proxy refuses.
+Not the docker package: its removal always sends the parameter ``force``, which the proxy refuses. A container is given
+by its name, as the proxy knows the containers of runs by their names.
 """
 
 import http.client
@@ -33,7 +34,9 @@ class Docker:
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
         if parts.scheme != "tcp" or not parts.hostname or not parts.port:
-            raise DockerError(f"DOCKER_HOST={address!r} is not an address. It looks like tcp://docker-proxy:2376.")
+            raise DockerError(
+                f"DOCKER_HOST={address!r} is not an address. It looks like tcp://housekeeping-proxy:2375."
+            )
         self._host, self._port = parts.hostname, parts.port
 
     def containers(self, labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -64,7 +67,7 @@ class Docker:
         except (OSError, http.client.HTTPException) as error:
             raise DockerError(
                 f"{method} {path}: {self._host}:{self._port} does not answer ({error}). "
-                "See `docker compose logs docker-proxy`."
+                "See `docker compose logs housekeeping-proxy`."
             ) from error
         finally:
             connection.close()

@@ -27,7 +27,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class RunContainer:
-    """A container that the launcher created for a run.
+    """A container that the launcher created for a run, named after it.
 
     ``state`` is Docker's word: created, running, paused, restarting, removing, exited or dead. ``ended_at`` is when it
     was created if it never started; ``error`` is then Docker's reason.
@@ -35,6 +35,7 @@ class RunContainer:
     """
 
     id: str
+    name: str
     run_id: str
     state: str
     ended_at: datetime
@@ -49,6 +50,7 @@ class RunContainer:
         ended_at = state["FinishedAt"] if state["Status"] != "created" else inspected["Created"]
         return cls(
             id=inspected["Id"],
+            name=inspected["Name"].removeprefix("/"),
             run_id=inspected["Config"]["Labels"][RUN_ID],
             state=state["Status"],
             # Docker writes nanoseconds.

@@ -18,13 +18,13 @@ class Engine(Docker):
     """Answers as an engine does, from memory; tests/stack has the real one behind the real proxy."""
 
     def __init__(self, *containers: dict[str, Any], printed: bytes = b"") -> None:
-        self.there = {each["Id"]: each for each in containers}
+        self.there = {each["Name"].removeprefix("/"): each for each in containers}
         self.printed = printed
         self.refuses_logs: DockerError | None = None
 
     def containers(self, labels: Any) -> list[dict[str, Any]]:
         assert labels == ["project=mine", "dagster/run_id"]
-        return [{**each, "Labels": each["Config"]["Labels"]} for each in self.there.values()]
+        return [{**each, "Names": [each["Name"]], "Labels": each["Config"]["Labels"]} for each in self.there.values()]
 
     def inspect(self, container: str) -> dict[str, Any]:
         return self.there[container]
@@ -104,7 +104,8 @@ def test_output_is_stored_once_whether_the_sensor_remembers_it_or_not(
 
 def test_the_output_of_each_container_of_a_run_is_stored(instance: DagsterInstance, ended: Ended) -> None:
     run_id = ended(DagsterRunStatus.FAILURE)
-    reap_once(instance, Engine(inspected(run_id, "first"), inspected(run_id, "second"), printed=b"x"))
+    reap_once(instance, Engine(inspected(run_id, "first"), printed=b"x"))
+    reap_once(instance, Engine(inspected(run_id, "second"), printed=b"x"))
     assert stored_containers(instance, run_id) == {"first", "second"}
 
 
@@ -117,7 +118,7 @@ def test_an_old_failed_container_is_removed_only_after_its_output_is_stored(
     engine.refuses_logs = DockerError("the engine is away", status)
     with pytest.raises(DockerError, match="the engine is away"):
         reap_once(instance, engine)
-    assert list(engine.there) == ["c"]
+    assert list(engine.there) == [f"mine-run-{run_id}"]
     engine.refuses_logs = None
     reap_once(instance, engine)
     assert (list(engine.there), len(stored_output(instance, run_id))) == ([], 1)
@@ -140,14 +141,15 @@ def test_only_containers_that_are_old_enough_are_removed_and_the_tick_counts_the
     engine = Engine(
         inspected(ended(DagsterRunStatus.SUCCESS), "old success", seconds_ago=400),
         inspected(ended(DagsterRunStatus.SUCCESS), "new success", seconds_ago=10),
-        inspected("deleted", "old unknown", seconds_ago=90_000),
-        inspected("deleted", "new unknown", seconds_ago=400),
+        inspected("deleted long ago", "old unknown", seconds_ago=90_000),
+        inspected("just deleted", "new unknown", seconds_ago=400),
         inspected(ended(DagsterRunStatus.STARTED), "running", state="running"),
         inspected(ended(DagsterRunStatus.STARTED), "lost", seconds_ago=90_000),
         inspected(ended(DagsterRunStatus.FAILURE), "left behind", state="running"),
     )
     said, _ = reap_once(instance, engine)
-    assert set(engine.there) == {"new success", "new unknown", "running", "lost", "left behind"}
+    left = {each["Id"] for each in engine.there.values()}
+    assert left == {"new success", "new unknown", "running", "lost", "left behind"}
     assert said == (
         "7 run containers: 1 ended before its run did, 2 kept, 2 removed, 1 running, "
         "1 still running after the end of its run"
@@ -171,14 +173,26 @@ def test_a_container_that_someone_else_removed_is_no_error(instance: DagsterInst
 def test_a_container_that_docker_refuses_to_remove_does_not_hold_up_the_others(instance: DagsterInstance) -> None:
     class Stuck(Engine):
         def remove(self, container: str) -> None:
-            if container == "stuck":
+            if container == "mine-run-stuck":
                 raise DockerError("device or resource busy", 500)
             super().remove(container)
 
-    engine = Stuck(inspected("deleted", "stuck", seconds_ago=90_000), inspected("deleted", "c", seconds_ago=90_000))
+    engine = Stuck(inspected("stuck", seconds_ago=90_000), inspected("deleted", seconds_ago=90_000))
     said, _ = reap_once(instance, engine)
-    assert list(engine.there) == ["stuck"]
+    assert list(engine.there) == ["mine-run-stuck"]
     assert said == "2 run containers: 1 refused by Docker (device or resource busy), 1 removed"
+
+
+def test_a_container_that_is_not_named_after_its_run_is_left_and_the_tick_says_where_to_read_on(
+    instance: DagsterInstance,
+) -> None:
+    engine = Engine(inspected("deleted", seconds_ago=90_000) | {"Name": "/eager_bell"})
+    said, _ = reap_once(instance, engine)
+    assert list(engine.there) == ["eager_bell"]
+    assert said == (
+        "1 run container: 1 left, as a launcher without run policies created it "
+        "(docs/upgrading.md says how to remove it)"
+    )
 
 
 def test_without_any_container_the_tick_says_so(instance: DagsterInstance) -> None:

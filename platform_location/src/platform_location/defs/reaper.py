@@ -17,6 +17,7 @@ from platform_location.settings import Settings, read_settings
 SETTINGS = read_settings()
 # Dagster gives up a tick after a minute. What is not done by then is left to the next one.
 BUDGET_SECONDS = 30.0
+REMOVE_YOURSELF = "docs/upgrading.md says how to remove it"
 
 
 def reap(
@@ -49,8 +50,12 @@ def reap(
         if time.monotonic() > deadline:
             done["left to the next tick"] = len(listed) - number
             break
+        name = f"{project}-run-{entry['Labels'][RUN_ID]}"
+        if f"/{name}" not in entry["Names"]:
+            done[f"left, as a launcher without run policies created it ({REMOVE_YOURSELF})"] += 1
+            continue
         try:
-            container = RunContainer.from_inspect(docker.inspect(entry["Id"]))
+            container = RunContainer.from_inspect(docker.inspect(name))
             run = runs.get(container.run_id)
             if run is not None and is_unsuccessful(container, run.status) and container.id not in stored:
                 if container.id not in stored_containers(instance, run.run_id):
@@ -59,7 +64,7 @@ def reap(
                 stored.add(container.id)
             verdict = judge(container, run.status if run else None, settings, now)
             if verdict is Verdict.REMOVED:
-                docker.remove(container.id)
+                docker.remove(container.name)
             done[verdict.value] += 1
         except DockerError as error:
             if error.status in AWAY:
