@@ -1,8 +1,8 @@
--- Decides which containers and images the run launcher may ask Docker for, by the run policies. docker_proxy.cfg loads it.
+-- Decides by the run policies which containers and images the run launcher may ask Docker for.
 --
--- The deploy of a location records what a run of it may be in a file that no location's code can write. This reads the
--- file at each request. A body for `containers/create` is compared with the container that the policy describes, and the
--- engine gets a body that is written here. So nothing that this and the engine's parser read differently gets through.
+-- The deploy of a location records what a run of it may be, in a file that no location's code can write. This reads the
+-- file at each request. A request to create a container is compared with the container that the policy describes, and
+-- Docker gets a body that is written here. So nothing that this and Docker's parser read differently gets through.
 
 local cjson = require("cjson.safe").new()
 cjson.decode_max_depth(20)
@@ -83,11 +83,6 @@ local function contains(list, wanted)
     return false
 end
 
--- Whether a value is what the docker package sends for an option that is not used.
-local function is_nothing(value)
-    return value == nil or value == cjson.null or value == false
-end
-
 -- Returns the value as it is compared: the order of a list does not count.
 local function comparable(value)
     if type(value) ~= "table" or #value == 0 or not are_strings(value) then
@@ -100,13 +95,10 @@ end
 
 -- Refuses what differs between the container that was asked for and the one that the policy describes.
 local function compare(asked, expected, path)
-    if is_nothing(asked) and is_nothing(expected) then
-        return
-    end
-    if is_nothing(expected) then
+    if expected == nil then
         refuse("%s is not allowed", path)
     end
-    if is_nothing(asked) then
+    if asked == nil then
         refuse("%s is missing", path)
     end
     if type(asked) ~= "table" or type(expected) ~= "table" then
@@ -115,14 +107,13 @@ local function compare(asked, expected, path)
         end
         return
     end
+    local prefix = path and path .. "." or ""
     asked, expected = comparable(asked), comparable(expected)
-    for key in pairs(asked) do
-        if expected[key] == nil then
-            compare(asked[key], nil, path .. "." .. key)
-        end
+    for key, value in pairs(asked) do
+        compare(value, expected[key], prefix .. key)
     end
     for key, value in pairs(expected) do
-        compare(asked[key], value, path .. "." .. key)
+        compare(asked[key], value, prefix .. key)
     end
 end
 
@@ -154,20 +145,6 @@ local function decode(body)
     return decoded
 end
 
--- Returns a member of an object, or nil if the object is none.
-local function member(object, key)
-    if type(object) == "table" then
-        return object[key]
-    end
-end
-
--- Returns the values that a pattern finds in a string, or nil if it is no string or does not match.
-local function matched(value, pattern)
-    if type(value) == "string" then
-        return value:match(pattern)
-    end
-end
-
 -- Returns the command of a run. Its arguments are free: they are data for the code of the location's image.
 local function run_command(asked)
     if not are_strings(asked) then
@@ -181,29 +158,21 @@ local function run_command(asked)
     return asked
 end
 
--- Returns the container that the policy of its location describes, for the run that the asked one names.
+-- Returns the container that the policy of its location describes, for the run that the asked one names. The launcher
+-- makes the same of a policy (services/dagster/platform_host/run_container.py).
 local function run_container(asked, name)
-    local labels, host = member(asked, "Labels"), member(asked, "HostConfig")
-    local policy = read_policy(member(labels, "location"))
-    local run_id = matched(member(labels, "dagster/run_id"), RUN_ID)
+    local labels = type(asked.Labels) == "table" and asked.Labels or {}
+    local policy = read_policy(labels.location)
+    local run_id = tostring(labels["dagster/run_id"]):match(RUN_ID)
     if not run_id or name ~= PROJECT .. "-run-" .. run_id then
         refuse("the name is not %s-run-, followed by the label dagster/run_id", PROJECT)
     end
-    local job = matched(member(labels, "dagster/job_name"), "^[%w_]+$")
+    local job = tostring(labels["dagster/job_name"]):match("^[%w_]+$")
     if not job then
         refuse("the label dagster/job_name is not the name of a job")
     end
     if not contains(policy.images, asked.Image) then
         refuse("Image is not among the images of %s", policy.location)
-    end
-    local tmpfs = member(member(host, "Tmpfs"), "/tmp")
-    if not matched(tmpfs, "^size=%d+[kmg]?$") then
-        refuse("HostConfig.Tmpfs does not give /tmp a size and nothing else")
-    end
-    local log = member(member(host, "LogConfig"), "Config")
-    local size, files = member(log, "max-size"), member(log, "max-file")
-    if not matched(size, "^[1-9]%d?%d?[km]$") or not matched(files, "^[1-9]$") then
-        refuse("HostConfig.LogConfig does not limit max-size and max-file")
     end
     local environment = { "DAGSTER_RUN_JOB_NAME=" .. job }
     for variable, value in pairs(policy.environment) do
@@ -220,7 +189,7 @@ local function run_container(asked, name)
             ["dagster/job_name"] = job,
         },
         HostConfig = {
-            Binds = #policy.volumes > 0 and policy.volumes or nil,
+            Binds = policy.volumes,
             NetworkMode = policy.network,
             Memory = policy.memory,
             NanoCpus = math.floor(policy.cpus * 1e9),
@@ -228,8 +197,8 @@ local function run_container(asked, name)
             CapDrop = { "ALL" },
             SecurityOpt = { "no-new-privileges:true" },
             ReadonlyRootfs = true,
-            Tmpfs = { ["/tmp"] = tmpfs },
-            LogConfig = { Type = "json-file", Config = { ["max-size"] = size, ["max-file"] = files } },
+            Tmpfs = { ["/tmp"] = ("size=%d"):format(policy.memory // 2) },
+            LogConfig = { Type = "json-file", Config = { ["max-size"] = "10m", ["max-file"] = "2" } },
             Init = true,
         },
     }
@@ -239,12 +208,7 @@ end
 local function checked_body(body, name)
     local asked = decode(body)
     local container = run_container(asked, name)
-    for key, value in pairs(asked) do
-        compare(value, container[key], key)
-    end
-    for key, value in pairs(container) do
-        compare(asked[key], value, key)
-    end
+    compare(asked, container)
     return cjson.encode(container)
 end
 
@@ -268,7 +232,8 @@ core.register_service("create_run_container", "http", function(applet)
     local checked, result = pcall(checked_body, body, name)
     if not checked then
         local reason = type(result) == "table" and result.refusal or "the check failed: " .. tostring(result)
-        return answer_message(applet, 403, ("docker-proxy refuses to create the container %s: %s."):format(name, reason))
+        local message = "docker-proxy refuses to create the container %s: %s."
+        return answer_message(applet, 403, message:format(name, reason))
     end
     local response = core.httpclient():post({
         url = "http://127.0.0.1/containers/create?name=" .. name,
@@ -290,19 +255,18 @@ local function unquoted(text)
 end
 
 -- Whether the request names an image that was deployed for a location: GET /images/IMAGE/json, or POST /images/create
--- with fromImage and tag. An image has the name of its location.
+-- with fromImage and tag. An image is LOCATION:TAG.
 core.register_fetches("names_deployed_image", function(txn)
     local path, query = txn.f:path() or "", txn.f:query() or ""
-    local image = path:match("^/images/([%w%%./:_@-]+)/json$")
+    local image = path:match("^/images/([%w%%:._-]+)/json$")
     if path == "/images/create" then
-        local name, tag = query:match("^fromImage=([%w%%./:_-]+)&tag=([%w%%:._-]+)$")
+        local name, tag = query:match("^fromImage=([%w_]+)&tag=([%w%%._-]+)$")
         if not name then
-            tag, name = query:match("^tag=([%w%%:._-]+)&fromImage=([%w%%./:_-]+)$")
+            tag, name = query:match("^tag=([%w%%._-]+)&fromImage=([%w_]+)$")
         end
-        image = name and name .. (unquoted(tag):find(":", 1, true) and "@" or ":") .. tag
+        image = name and name .. ":" .. tag
     end
     image = unquoted(image or "")
-    local location = image:match("([^/]+)[:@]") and image:gsub("[:@][^/]*$", ""):match("[^/]+$")
-    local found, policy = pcall(read_policy, location)
+    local found, policy = pcall(read_policy, image:match("^([^:]+):"))
     return found and contains(policy.images, image)
 end)

@@ -4,6 +4,7 @@ The proxies are those of the compose file, in a project of their own. The locati
 is the proxies' own. The launcher is not there, so nothing but docker-proxy decides what is created.
 """
 
+import copy
 import gzip
 import json
 import os
@@ -15,9 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-import docker.types
 import pytest
-from docker import APIClient
+from platform_host.run_container import container_config
+from platform_host.run_policy import RunPolicy
 
 from ops.command import ROOT
 from tests.stack.conftest import IMAGES, PROJECT
@@ -31,13 +32,16 @@ DEPLOYED = f"{LOCATION}:{WALLS}"
 RUN_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 NAME = f"{WALLS}-run-{RUN_ID}"
 CREATE = f"/v1.41/containers/create?name={NAME}"
-POLICY = {
+POLICY: dict[str, Any] = {
     "location": LOCATION,
     "project": WALLS,
     "images": [DEPLOYED, f"{LOCATION}:before"],
     "environment": {"TAXI_START_DATE": "2023-01-01", "TAXI_END_DATE": ""},
     "network": f"{WALLS}_docker",
-    "volumes": [f"{WALLS}_one:/run/credentials:ro", f"{WALLS}_two:/opt/dagster/reports"],
+    "volumes": [
+        f"{WALLS}_{LOCATION}_credentials:/run/credentials:ro",
+        f"{WALLS}_compute_logs:/opt/dagster/compute_logs",
+    ],
     "memory": 64 * 2**20,
     "cpus": 0.5,
     "pids": 64,
@@ -61,6 +65,7 @@ HOST_CONFIG = re.findall(
     Runtime SecurityOpt ShmSize StorageOpt Sysctls Tmpfs UTSMode Ulimits UsernsMode VolumeDriver VolumesFrom""",
 )
 OTHER_VALUES = [True, 1, "host", [], ["x"], {"x": "y"}]
+EMPTY: list[Any] = [None, False, 0, "", [], {}]
 RANDOM_VALUES = [
     *OTHER_VALUES,
     None,
@@ -136,31 +141,9 @@ def housekeeper(proxies: None) -> Iterator[Insider]:
 
 
 def good() -> dict[str, Any]:
-    """The container of a run of the made up location, as the docker package describes it."""
-    client = APIClient(base_url="tcp://nowhere:1", version="1.41")
-    host_config = client.create_host_config(
-        binds=[*POLICY["volumes"]],  # type: ignore[misc]
-        network_mode=POLICY["network"],
-        mem_limit=POLICY["memory"],
-        nano_cpus=500_000_000,
-        pids_limit=64,
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges:true"],
-        read_only=True,
-        tmpfs={"/tmp": "size=33554432"},
-        log_config=docker.types.LogConfig(type="json-file", config={"max-size": "10m", "max-file": "2"}),
-        init=True,
-    )
-    labels = {"project": WALLS, "location": LOCATION, "dagster/run_id": RUN_ID, "dagster/job_name": "__ASSET_JOB"}
-    config: dict[str, Any] = client.create_container_config(
-        DEPLOYED,
-        ["dagster", "api", "execute_run", '{"job": "ü \\" : {"}'],
-        detach=True,
-        environment={**POLICY["environment"], "DAGSTER_RUN_JOB_NAME": "__ASSET_JOB"},  # type: ignore[dict-item]
-        labels=labels,
-        host_config=host_config,
-    )
-    return config
+    """What the launcher asks for: the container of a run of the made up location."""
+    command = ["dagster", "api", "execute_run", '{"job": "ü \\" : {"}']
+    return copy.deepcopy(container_config(RunPolicy(**POLICY), RUN_ID, "__ASSET_JOB", DEPLOYED, command))
 
 
 def create(launcher: Insider, body: dict[str, Any]) -> tuple[int, Any]:
@@ -237,23 +220,22 @@ def test_a_run_that_lacks_one_of_its_options_is_refused(launcher: Insider) -> No
     bodies = {}
     for section in ("", "HostConfig"):
         of = good()[section] if section else good()
-        for key in [key for key, value in of.items() if value]:
-            for value in (None, False):
+        for key in of:
+            for value in EMPTY:
                 bodies[f"{section} {key}={value}"] = changed(section, key, value)
-    assert len(bodies) == 2 * (5 + 11)
     assert survivors(launcher, bodies) == []
 
 
 SOCKET = "/var/run/docker.sock:/var/run/docker.sock"
 ATTEMPTS: dict[str, tuple[str, str, Any]] = {
     "a folder of the host": ("HostConfig", "Binds", ["/:/host"]),
-    "a folder of the host besides": ("HostConfig", "Binds", [*POLICY["volumes"], "/:/host"]),  # type: ignore[misc]
-    "the engine's socket": ("HostConfig", "Binds", [*POLICY["volumes"], SOCKET]),  # type: ignore[misc]
+    "a folder of the host besides": ("HostConfig", "Binds", [*POLICY["volumes"], "/:/host"]),
+    "the engine's socket": ("HostConfig", "Binds", [*POLICY["volumes"], SOCKET]),
     "another's credentials": ("HostConfig", "Binds", [f"{WALLS}_dbt_location_credentials:/run/credentials:ro"]),
     "Postgres's socket": ("HostConfig", "Binds", [f"{WALLS}_postgres_socket:/var/run/postgresql"]),
-    "its own credentials to write": ("HostConfig", "Binds", [bind.removesuffix(":ro") for bind in POLICY["volumes"]]),  # type: ignore[attr-defined]
-    "one volume twice": ("HostConfig", "Binds", [*POLICY["volumes"], POLICY["volumes"][0]]),  # type: ignore[index, misc]
-    "one volume less": ("HostConfig", "Binds", POLICY["volumes"][:1]),  # type: ignore[index]
+    "its own credentials to write": ("HostConfig", "Binds", [bind.removesuffix(":ro") for bind in POLICY["volumes"]]),
+    "one volume twice": ("HostConfig", "Binds", [*POLICY["volumes"], POLICY["volumes"][0]]),
+    "one volume less": ("HostConfig", "Binds", POLICY["volumes"][:1]),
     "another's image": ("", "Image", "postgres:17"),
     "an image of its name that was not deployed": ("", "Image", f"{LOCATION}:evil"),
     "an image by its id": ("", "Image", "sha256:" + "0" * 64),
@@ -269,6 +251,7 @@ ATTEMPTS: dict[str, tuple[str, str, Any]] = {
     "unlimited processes": ("HostConfig", "PidsLimit", -1),
     "fewer dropped capabilities": ("HostConfig", "CapDrop", ["NET_RAW"]),
     "a security option more": ("HostConfig", "SecurityOpt", ["no-new-privileges:true", "seccomp=unconfined"]),
+    "a larger temporary folder": ("HostConfig", "Tmpfs", {"/tmp": "size=1g"}),
     "a temporary folder without a size": ("HostConfig", "Tmpfs", {"/tmp": ""}),
     "a temporary folder with exec": ("HostConfig", "Tmpfs", {"/tmp": "size=1g,exec"}),
     "a second temporary folder": ("HostConfig", "Tmpfs", {"/tmp": "size=33554432", "/opt/venv": "size=1g"}),
@@ -280,6 +263,7 @@ ATTEMPTS: dict[str, tuple[str, str, Any]] = {
         *("HostConfig", "LogConfig"),
         {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2", "env": "X"}},
     ),
+    "a longer log": ("HostConfig", "LogConfig", {"Type": "json-file", "Config": {"max-size": "99m", "max-file": "2"}}),
     "a log without a limit": ("HostConfig", "LogConfig", {"Type": "json-file", "Config": {}}),
     "another command": ("", "Cmd", ["sh", "-c", "id"]),
     "a command as text": ("", "Cmd", "dagster api execute_run {}"),
@@ -330,7 +314,7 @@ TEXT = json.dumps(good()).encode()
 BODIES: dict[str, bytes] = {
     "a key twice, the evil one first": b'{"HostConfig": {"Privileged": true}, ' + TEXT[1:],
     "a key twice, the evil one last": TEXT[:-1] + b', "HostConfig": {"Privileged": true}}',
-    "a key of a part twice": TEXT.replace(b'{"Memory"', b'{"Binds": ["/:/host"], "Memory"'),
+    "a key of a part twice": TEXT.replace(b'"Memory"', b'"Binds": ["/:/host"], "Memory"'),
     "a key twice, one of them escaped": b'{"\\u0049mage": "postgres:17", ' + TEXT[1:],
     "text after the end": TEXT + b'{"HostConfig": {"Privileged": true}}',
     "a NUL after the end": TEXT + b"\0",
@@ -492,6 +476,7 @@ OTHERS = [
     *[("POST", f"/images/create?fromImage={LOCATION}&tag={tag}") for tag in ("evil", f"{WALLS}%26fromSrc=-", "")],
     *[("POST", f"/images/create?fromimage={LOCATION}&tag={WALLS}"), ("GET", f"/images/create?fromImage={LOCATION}")],
     *[("GET", f"/images/{image}/json") for image in ("postgres:17", LOCATION, f"{LOCATION}:evil", f"../{DEPLOYED}")],
+    *[("GET", f"/images/{image}/json") for image in (f"evil/{DEPLOYED}", "%2e%2e/postgres:17", f"{DEPLOYED}%00")],
     *[("GET", f"/images/{DEPLOYED}/{verb}") for verb in ("history", "get", "json?manifests=1", "../x/json")],
     *[("POST", f"/images/{DEPLOYED}/{verb}") for verb in ("json", "push", "tag?repo=x")],
     *[("DELETE", f"/images/{DEPLOYED}"), ("GET", "/images/json"), ("POST", "/images/load"), ("POST", "/build")],
@@ -645,7 +630,10 @@ CREDENTIALS_OF_OTHERS = f"{WALLS}-docker-proxy-1"
             ("DELETE", f"/containers/{name}")
             for name in (CREDENTIALS_OF_OTHERS, RUN_ID, f"{NAME}/../postgres", f"{NAME}%2f")
         ],
-        *[("DELETE", path) for path in ("/images/postgres:17", f"/volumes/{WALLS}_one", f"/networks/{WALLS}_docker")],
+        *[
+            ("DELETE", path)
+            for path in ("/images/postgres:17", f"/volumes/{WALLS}_compute_logs", f"/networks/{WALLS}_docker")
+        ],
         *[
             ("POST", f"/containers/{NAME}/{verb}")
             for verb in ("start", "stop", "kill", "restart", "exec", "rename?name=x")
