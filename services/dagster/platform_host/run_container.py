@@ -31,7 +31,10 @@ def out_of_memory(limit: int) -> str:
 def container_config(
     policy: RunPolicy, run_id: str, job_name: str, image: str, command: Sequence[str]
 ) -> dict[str, Any]:
-    """The body of the request that creates a run's container."""
+    """The body of the request that creates a run's container.
+
+    docker-proxy makes the same of the policy (services/proxies/run_containers.lua), and refuses what differs.
+    """
     environment = {**policy.environment, "DAGSTER_RUN_JOB_NAME": job_name}
     return {
         "Image": image,
