@@ -26,7 +26,9 @@ from tests.stack.docker_client import Insider
 from tests.stack.webserver import wait_for
 
 WALLS = f"{PROJECT}-walls"
-IMAGE = f"proxies:{IMAGES or PROJECT}"
+# A tag of its own: an image that another project builds again would recreate the services of the stack.
+TAG = IMAGES or WALLS
+IMAGE = f"proxies:{TAG}"
 LOCATION = "walls_location"
 DEPLOYED = f"{LOCATION}:{WALLS}"
 RUN_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -81,7 +83,7 @@ RANDOM_VALUES = [
 
 
 def command(*arguments: str, text: str | None = None) -> str:
-    env = os.environ | {"COMPOSE_PROJECT_NAME": WALLS, "PLATFORM_TAG": IMAGES or PROJECT}
+    env = os.environ | {"COMPOSE_PROJECT_NAME": WALLS, "PLATFORM_TAG": TAG}
     ended = subprocess.run(arguments, cwd=ROOT, env=env, input=text, capture_output=True, text=True)
     assert ended.returncode == 0, f"{' '.join(arguments)}\n{ended.stdout}\n{ended.stderr}"
     return ended.stdout
@@ -116,7 +118,8 @@ def proxies() -> Iterator[None]:
         command("docker", "compose", "down", "--volumes")
         volumes = command("docker", "volume", "ls", "--quiet", "--filter", f"name={WALLS}_").split()
         subprocess.run(["docker", "volume", "rm", "--force", *volumes], capture_output=True, check=False)
-        subprocess.run(["docker", "image", "rm", DEPLOYED], capture_output=True, check=False)
+        own = [DEPLOYED] if IMAGES else [DEPLOYED, IMAGE]
+        subprocess.run(["docker", "image", "rm", *own], capture_output=True, check=False)
 
 
 def inside(network: str, proxy: str) -> Iterator[Insider]:
