@@ -1,5 +1,6 @@
 """A real Postgres with the rights that the location has, a few trips in it, and dbt on top."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -49,6 +50,12 @@ insert into raw_taxis.trip_files select generate_series(date '2022-12-01', date 
 grant usage on schema raw_taxis to dbt_location;
 grant select on all tables in schema raw_taxis to dbt_location;
 """
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the garbage collector from what is imported, which it would search again and again."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def started(server: PostgresServer) -> PostgresServer:
