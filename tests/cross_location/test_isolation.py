@@ -59,13 +59,12 @@ def test_the_locks_carry_a_hash_for_every_package(location: str, name: str) -> N
     assert [line.split()[0] for line in requirements if "--hash=sha256:" not in line] == []
 
 
+# `make check-location` runs the other usual command, `dagster definitions validate`.
 @pytest.mark.parametrize("location", LOCATIONS)
-@pytest.mark.parametrize("command", [("dagster", "definitions", "validate"), ("dg", "list", "defs", "--json")])
-def test_the_usual_commands_work_in_a_locations_folder(location: str, command: tuple[str, ...]) -> None:
+def test_dg_lists_the_definitions_in_a_locations_folder(location: str) -> None:
     folder = ROOT / location
-    ended = subprocess.run(
-        [folder / ".venv/bin" / command[0], *command[1:]], cwd=folder, capture_output=True, text=True
-    )
+    command = (folder / ".venv/bin/dg", "list", "defs", "--json")
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
