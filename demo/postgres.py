@@ -5,11 +5,12 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from configparser import ConfigParser
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import psycopg2
 
@@ -17,6 +18,7 @@ from demo.server import start_server
 from ops.command import ROOT, OpsError
 from ops.environment import own_environment
 from services.migrate.apply import apply
+from services.migrate.walls import apply_walls
 
 # Everything that the demo stores.
 STATE = Path(os.environ.get("DEMO_STATE") or ROOT / ".demo").resolve()
@@ -50,7 +52,7 @@ def running() -> Iterator[dict[str, str]]:
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "demo/dagster.yaml", home / "dagster.yaml")
     with start_server(STATE / "postgres") as host:
-        apply(f"host={host} user=postgres")
+        create_databases(host)
         settings = {
             "DAGSTER_HOME": str(home),
             "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={host}",
@@ -58,22 +60,31 @@ def running() -> Iterator[dict[str, str]]:
             "REPORTS_DIR": str(REPORTS),
             "REPORTS_URL": REPORTS.as_uri(),
         }
-        _create_instance(settings)
         (STATE / "env").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items()))
         yield {**own_environment(), "DEMO_STATE": str(STATE), **settings}
 
 
-def _create_instance(settings: Mapping[str, str]) -> None:
-    """Creates Dagster's tables, unless the last of them is there."""
-    dsn = f"host={settings['WAREHOUSE_HOST']} user=postgres dbname=dagster"
-    with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
+def create_databases(host: str) -> None:
+    """Creates what the services migrate and postgres create in the stack: roles, databases, tables and rights.
+
+    ``host`` is the folder of the server's socket. What is there already is kept.
+    """
+    dsn = f"host={host} user=postgres"
+    apply(dsn)
+    with closing(psycopg2.connect(dsn, dbname="dagster")) as connection, connection.cursor() as cursor:
         cursor.execute("select to_regclass('job_ticks')")
-        if cursor.fetchone() != (None,):
-            return
+        missing = cursor.fetchone() == (None,)
+    # The last of Dagster's tables.
+    if missing:
+        _create_tables(host)
+    apply_walls(dsn)
+
+
+def _create_tables(host: str) -> None:
     import alembic.config
-    from dagster import DagsterInstance
+    from dagster_postgres import DagsterPostgresStorage
 
     # Alembic reads a % in the path of its own folder as syntax. Dagster's settings for it have no such syntax.
     alembic.config.ConfigParser = partial(ConfigParser, interpolation=None)  # type: ignore[assignment, attr-defined]
-    os.environ.update(settings)
-    DagsterInstance.get().dispose()
+    owner = urlencode({"host": host, "options": "-c role=dagster_owner"}, quote_via=quote)
+    DagsterPostgresStorage(f"postgresql+psycopg2://postgres@/dagster?{owner}")

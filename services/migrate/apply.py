@@ -1,7 +1,9 @@
 """Creates databases, roles, schemas and grants, at every start. Idempotent: a second run changes nothing.
 
-Connects as a superuser, by libpq's own settings (PGHOST, PGUSER, …). Each location with a ``warehouse.sql`` has a login
-role of its name; the file says what that role owns and may do in the database ``warehouse``.
+Connects as a superuser, by libpq's own settings (PGHOST, PGUSER, …). Each location has a login role of its name. Its
+``warehouse.sql`` says what that role owns and may do in the database ``warehouse``; platform_location, which has no
+data, has none. What the roles may do in the database ``dagster`` is in dagster.sql and, once Dagster has created its
+tables, in instance_walls.sql (walls.py).
 """
 
 import argparse
@@ -17,7 +19,11 @@ from psycopg2.extensions import encrypt_password
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
+# The role of webserver and daemon, and the one of the location that has no warehouse.sql.
 INSTANCE_ROLE = "dagster"
+HOUSEKEEPING_ROLE = "platform_location"
+# Nobody logs in with these: the owner of the instance, and what all roles of locations have in common.
+OWNER, LOCATIONS = "dagster_owner", "dagster_locations"
 
 
 class ConnectionLimitError(RuntimeError):
@@ -28,6 +34,10 @@ def location_roles() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("*_location/warehouse.sql"))
 
 
+def login_roles() -> list[str]:
+    return [INSTANCE_ROLE, HOUSEKEEPING_ROLE, *location_roles()]
+
+
 def apply(dsn: str = "", credentials: Path | None = None) -> None:
     """Creates what is missing and sets all rights.
 
@@ -36,12 +46,21 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
         credentials: folder with one folder per role, which holds the role's password file; None sets no passwords, for
             a server that trusts its socket.
     """
-    roles = [INSTANCE_ROLE, *location_roles()]
+    roles = login_roles()
     with closing(psycopg2.connect(dsn, dbname="postgres")) as server:
         server.autocommit = True  # create database cannot run in a transaction
         with server.cursor() as cursor:
+            for role in (OWNER, LOCATIONS):
+                _create(cursor, "select from pg_roles where rolname = %s", "create role {} nologin", role)
             for role in roles:
                 _create(cursor, "select from pg_roles where rolname = %s", "create role {} login", role)
+                # A role may change its own settings and password. Here they become again what they should be.
+                cursor.execute(sql.SQL("alter role {} reset all").format(sql.Identifier(role)))
+                if role != INSTANCE_ROLE:
+                    grant = "grant {} to {} with inherit true, set false"
+                    cursor.execute(sql.SQL(grant).format(sql.Identifier(LOCATIONS), sql.Identifier(role)))
+            # By default every role may connect to every database.
+            cursor.execute("revoke connect on database postgres, template1 from public")
             if credentials is not None:
                 _set_passwords(cursor, roles, credentials)
             for database in ("dagster", "warehouse"):
@@ -76,7 +95,7 @@ def _check_connection_limits(cursor: Cursor, roles: list[str]) -> None:
     ((room,),) = cursor.fetchall()
     for role, limit in limits.items():
         if limit < 0:
-            path = "services/migrate/dagster.sql" if role == INSTANCE_ROLE else f"{role}/warehouse.sql"
+            path = f"{role}/warehouse.sql" if role in location_roles() else "services/migrate/dagster.sql"
             raise ConnectionLimitError(
                 f"The role {role} has no limit of connections, so it could use up all of them. "
                 f"Add to {path}: alter role {role} connection limit 10;"
@@ -91,30 +110,37 @@ def _check_connection_limits(cursor: Cursor, roles: list[str]) -> None:
 
 
 def _set_passwords(cursor: Cursor, roles: list[str], credentials: Path) -> None:
-    passwords = {role: _stored_or_new_password(credentials / role / "pgpass", role) for role in roles}
+    files = {role: credentials / role / "pgpass" for role in roles}
+    # Before the locations had roles of their own in the instance, all had the password of this one. It is drawn anew.
+    shared = any(_stored_password(files[role], INSTANCE_ROLE) for role in roles if role != INSTANCE_ROLE)
+    for role, path in files.items():
+        stored = None if shared and role == INSTANCE_ROLE else _stored_password(path, role)
+        set_password(cursor, role, path, stored or secrets.token_hex(24))
+
+
+def set_password(cursor: Cursor, role: str, path: Path, password: str) -> None:
+    """Sets a role's password, and writes the password file with one line for each database that the role uses."""
     # Iterations slow down guessing, which 192 random bits do not need. Dagster connects for almost every event, and
     # the default of 4096 takes 2.2 ms of the client's CPU each time.
     cursor.execute("set scram_iterations = 1")
-    for role, password in passwords.items():
-        # Encrypted here, so that the server's log never has the password itself.
-        secret = encrypt_password(password, role, cursor, "scram-sha-256")
-        cursor.execute(sql.SQL("alter role {} password %s").format(sql.Identifier(role)), (secret,))
-    for role, password in passwords.items():
-        lines = [f"*:*:dagster:{INSTANCE_ROLE}:{passwords[INSTANCE_ROLE]}"]
-        if role != INSTANCE_ROLE:
-            lines.append(f"*:*:warehouse:{role}:{password}")
-        path = credentials / role / "pgpass"
-        path.touch(mode=0o600)  # libpq ignores a password file that others may read
-        path.write_text("\n".join(lines) + "\n")
+    # Encrypted here, so that the server's log never has the password itself.
+    secret = encrypt_password(password, role, cursor, "scram-sha-256")
+    cursor.execute(sql.SQL("alter role {} password %s").format(sql.Identifier(role)), (secret,))
+    databases = ["dagster", "warehouse"] if role in location_roles() else ["dagster"]
+    # Renamed, so that a reader sees the old file or the new one. libpq ignores a password file that others may read.
+    new = path.with_name("pgpass.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
+    new.write_text("".join(f"*:*:{database}:{role}:{password}\n" for database in databases))
+    new.replace(path)
 
 
-def _stored_or_new_password(path: Path, role: str) -> str:
-    if path.exists():
-        for line in path.read_text().splitlines():
-            *_, user, password = line.split(":")
-            if user == role:
-                return password
-    return secrets.token_hex(24)
+def _stored_password(path: Path, role: str) -> str | None:
+    for line in path.read_text().splitlines() if path.exists() else ():
+        *_, user, password = line.split(":")
+        if user == role:
+            return password
+    return None
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ import psycopg2
 import pytest
 import yaml
 
-from demo.postgres import temporary_server
+from demo.postgres import create_databases, temporary_server
 from ops.status import postgres
 from ops.status.facts import Events
-from services.migrate.apply import apply
 
 MONTHS = ("2023-01-01", "2023-02-01")
 
@@ -20,7 +19,7 @@ MONTHS = ("2023-01-01", "2023-02-01")
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     with temporary_server() as host:
-        apply(f"host={host} user=postgres")
+        create_databases(host)
         yield host
 
 
