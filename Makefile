@@ -148,6 +148,10 @@ backup: .venv/.ops ## Back up the running stack: both databases and the reports,
 restore: .venv/.ops ## Replace the stack's data with a backup and start it (BACKUP=backups/…, FORCE=1 if it is not empty)
 	@$(ops) restore $(if $(filter 1,$(FORCE)),--force) -- $(call given,BACKUP)
 
+.PHONY: rotate-password
+rotate-password: .venv/.ops ## Give a role in Postgres a new password; no run fails (LOCATION=dbt_location, or dagster for the platform)
+	@$(ops) rotate-password -- $(call given,LOCATION)
+
 .PHONY: status rebuild
 status: .venv/.ops ## Show the state of the compose stack and whether it needs a person (FORMAT=json)
 	@$(ops) status $(call given,FORMAT,--format=)

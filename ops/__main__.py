@@ -13,6 +13,7 @@ from ops.contract.workspace import contract
 from ops.deploy.deploy import deploy, rollback
 from ops.deploy.history import deployments, pin
 from ops.rebuild import rebuild
+from ops.rotate import rotate_password
 from ops.scaffold.check import check_location
 from ops.scaffold.new import new_location
 from ops.scaffold.remove import remove_location
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 # In the order of --help. Each function's annotations and docstring are its arguments and its help.
 COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, status, rebuild, backup)
-COMMANDS += (restore, backup_key, secret, secrets, remove_secret)
+COMMANDS += (restore, backup_key, rotate_password, secret, secrets, remove_secret)
 COMMANDS += (new_location, remove_location, check_location, contract)
 for command in COMMANDS:
     app.command()(command)

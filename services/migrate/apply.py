@@ -143,10 +143,27 @@ def _stored_password(path: Path, role: str) -> str | None:
     return None
 
 
-if __name__ == "__main__":
+def rotate(role: str, credentials: Path, dsn: str = "") -> None:
+    """Gives a role a new password, in Postgres and in its file."""
+    with closing(psycopg2.connect(dsn, dbname="postgres")) as server:
+        server.autocommit = True
+        with server.cursor() as cursor:
+            set_password(cursor, role, credentials / role / "pgpass", secrets.token_hex(24))
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--credentials", type=Path, help="folder of the roles' password files")
+    parser.add_argument("--rotate", metavar="ROLE", choices=login_roles(), help="only give this role a new password")
+    given = parser.parse_args()
+    if given.rotate:
+        rotate(given.rotate, given.credentials)
+        return
     try:
-        apply(credentials=parser.parse_args().credentials)
+        apply(credentials=given.credentials)
     except ConnectionLimitError as error:
         sys.exit(f"warehouse: {error}")
+
+
+if __name__ == "__main__":
+    main()
