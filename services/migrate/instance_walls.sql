@@ -212,12 +212,13 @@ begin
 end $$;
 
 -- A run changes its status as a run does, and in its body the tags that are its own. Dagster takes the status from the
--- column; the one in the body may be older. An older release writes no fields that it does not know.
+-- column; the one in the body may be older. An older release leaves out fields that it does not know: they stay.
 create function walls.check_runs() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   before jsonb := walls.parse(old.run_body);
-  after jsonb := walls.parse(new.run_body);
+  written jsonb := walls.parse(new.run_body);
+  after jsonb := before || written;
   foreign_tag text;
 begin
   if new.status is distinct from old.status and not (
@@ -236,6 +237,9 @@ begin
   limit 1;
   if found then
     perform walls.refuse(format('write the tag %s of the run %s', foreign_tag, old.run_id));
+  end if;
+  if after <> written then
+    new.run_body := after::text;
   end if;
   return new;
 end $$;

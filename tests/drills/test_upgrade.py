@@ -78,7 +78,9 @@ def upgraded(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         }
         storage = {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}}
         before_home = home(tmp_path_factory.mktemp("before"), storage)
-        before = history(older, env | before_home, "--write")
+        # Only the owner creates tables.
+        owner = f"postgresql+psycopg2://postgres@/dagster?host={quote(server)}&options={quote('-c role=dagster_owner')}"
+        before = history(older, env | before_home | {"DAGSTER_POSTGRES_URL": owner}, "--write")
         # The stack's settings, except for those that need Docker: runs are processes here.
         settings = yaml.safe_load((ROOT / "dagster.yaml").read_text()) | storage
         settings["run_coordinator"] = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}

@@ -9,7 +9,7 @@ import pytest
 from ops.command import ROOT
 
 COMMANDS = """
-deploy rollback deployments status rebuild backup restore backup-key secret secrets remove-secret
+deploy rollback deployments status rebuild backup restore backup-key rotate-password secret secrets remove-secret
 new-location remove-location check-location contract
 """
 

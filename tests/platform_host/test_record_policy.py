@@ -105,7 +105,7 @@ def test_a_locations_own_limit_replaces_that_of_all(folder: Path) -> None:
         (["--volume=ingestion_location_credentials:/x"], "this volume is one of ingestion_location"),
         (["--volume=dbt_location_two_location_credentials:/x"], "this volume is one of dbt_location_two_location"),
         (["--volume=postgres_socket:/x"], "is not one of dbt_location: their names begin with taxi_dbt_location_"),
-        (["--volume=dagster_credentials:/x"], "the volume 'taxi_dagster_credentials:/x' is not one of dbt_location"),
+        (["--volume=dagster_credentials:/x"], "is not one of dbt_location: their names begin with taxi_dbt_location_"),
         (["--volume=run_policies:/x"], "is not one of dbt_location: their names begin with taxi_dbt_location_"),
         (["--volume=dbt_location_a:/x/../y"], "is not the name of a volume of this project, a colon and a folder's"),
         (["--volume=dbt_location_a:/x:rslave"], "is not the name of a volume of this project, a colon and a folder's"),
@@ -150,4 +150,4 @@ def test_make_status_is_told_which_policies_can_be_used(folder: Path, capsys: py
 def test_a_reader_gets_the_policy_that_was_written(folder: Path) -> None:
     record("platform_location")
     volumes = read_policy(folder, "platform_location").volumes
-    assert volumes[0] == "taxi_dagster_credentials:/run/credentials:ro"
+    assert volumes[0] == "taxi_platform_location_credentials:/run/credentials:ro"

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
 
 def policy(given: argparse.Namespace, known: Sequence[str], environment: Mapping[str, str]) -> RunPolicy:
     """The policy that the options ask for; raises PolicyError if it may not be."""
-    volumes = {volume.split(":")[1]: volume for volume in (_credentials(given.location), COMPUTE_LOGS)}
+    volumes = {volume.split(":")[1]: volume for volume in (f"{given.location}_{CREDENTIALS}", COMPUTE_LOGS)}
     for volume in given.volume:
         name, _, mount = volume.partition(":")
         # Of two locations one of which has a name that begins with the other's, the longer name tells the owner.
@@ -66,10 +66,6 @@ def policy(given: argparse.Namespace, known: Sequence[str], environment: Mapping
         )
     except ValidationError as error:
         raise PolicyError(f"{explain(error)}. Correct the options in {given.location}/compose.yaml.") from None
-
-
-def _credentials(location: str) -> str:
-    return f"dagster_{CREDENTIALS}" if location == "platform_location" else f"{location}_{CREDENTIALS}"
 
 
 def _images(given: argparse.Namespace) -> list[str]:

@@ -14,8 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 LOCATION = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*_location$"
-# Volumes without a location's name, and who may mount them; None is every location.
-SHARED = {"compute_logs": None, "dagster_credentials": "platform_location"}
+# Volumes without a location's name, which every location may mount.
+SHARED = {"compute_logs"}
 
 
 class PolicyError(RuntimeError):
@@ -65,9 +65,7 @@ class RunPolicy(BaseModel):
         if parts is None or posixpath.normpath(parts[2]) != parts[2]:
             return "is not the name of a volume of this project, a colon and a folder's path (and :ro)"
         name = parts[1]
-        if name in SHARED:
-            return "" if SHARED[name] in (None, self.location) else f"is not one of {self.location}"
-        if not name.startswith(f"{self.location}_"):
+        if name not in SHARED and not name.startswith(f"{self.location}_"):
             return f"is not one of {self.location}: their names begin with {self.project}_{self.location}_"
         return ""
 
