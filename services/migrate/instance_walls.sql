@@ -39,7 +39,11 @@ grant
   insert (asset_key, last_materialization, last_run_id, last_materialization_timestamp),
   update (last_materialization, last_run_id, last_materialization_timestamp, cached_status_data)
   on asset_keys to dagster_locations;
+-- A check is planned without a partition. Its result for a partition is a row of its own.
 grant
+  insert (
+    asset_key, check_name, run_id, execution_status, evaluation_event, evaluation_event_timestamp,
+    evaluation_event_storage_id, materialization_event_storage_id, partition),
   update (
     execution_status, evaluation_event, evaluation_event_timestamp, evaluation_event_storage_id,
     materialization_event_storage_id, partition)
@@ -50,7 +54,7 @@ grant
 grant insert (run_id, key, value), update (value) on run_tags to dagster_locations;
 -- Only to draw the next number. Nobody but the owner sets a sequence.
 grant usage on
-  event_logs_id_seq, asset_event_tags_id_seq, asset_keys_id_seq, run_tags_id_seq
+  event_logs_id_seq, asset_event_tags_id_seq, asset_keys_id_seq, asset_check_executions_id_seq, run_tags_id_seq
   to dagster_locations;
 
 -- Whether a run is one of the location that asks. The host processes write this tag when they create the run. The name
@@ -195,7 +199,7 @@ declare
 begin
   select walls.parse(event) into evaluation from public.event_logs
   where id = new.evaluation_event_storage_id and run_id = new.run_id and dagster_event_type = 'ASSET_CHECK_EVALUATION';
-  if evaluation is distinct from walls.parse(new.evaluation_event) then
+  if not found or evaluation is distinct from walls.parse(new.evaluation_event) then
     perform walls.refuse('set a check''s result to what it did not store');
   end if;
   evaluation := evaluation #> '{dagster_event,event_specific_data}';
@@ -271,7 +275,10 @@ create policy own_events on event_logs for insert to dagster_locations
     where tag.run_id = event_logs.run_id and tag.key = '.dagster/repository'
       and split_part(tag.value, '@', -1) = session_user));
 create policy own_runs on runs for update to dagster_locations using (walls.own_run(run_id));
-create policy own_checks on asset_check_executions for update to dagster_locations using (walls.own_run(run_id));
+create policy adds_own_checks on asset_check_executions for insert to dagster_locations
+  with check (walls.own_run(run_id));
+create policy changes_own_checks on asset_check_executions for update to dagster_locations
+  using (walls.own_run(run_id));
 create policy adds_own_tags on run_tags for insert to dagster_locations
   with check (walls.own_tag(key) and walls.own_run(run_id));
 create policy changes_own_tags on run_tags for update to dagster_locations

@@ -22,24 +22,22 @@ PARTITIONS = dg.StaticPartitionsDefinition(["first", "second"])
 def definitions(name: str) -> dg.Definitions:
     """One asset, which does what a run may do, with a check, and one asset that fails."""
 
-    @dg.asset(name=name, partitions_def=PARTITIONS)
-    def built(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    # The check is planned without a partition, and evaluated with the one of the run.
+    @dg.asset(name=name, partitions_def=PARTITIONS, check_specs=[dg.AssetCheckSpec("complete", asset=name)])
+    def built(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         # Dagster writes both as JSON that Postgres's jsonb does not accept, and so it does with NaN and Infinity.
         context.log.info("NUL \x00, half of a surrogate pair \udc80, whole one 😀")
         for number in ("1", "2"):
             context.instance.add_run_tags(context.run.run_id, {"rows": number})
         context.log_event(dg.AssetObservation(name, partition="first", metadata={"seen": True}))
-        return dg.MaterializeResult(metadata={"mean": float("nan"), "most": -float("inf")})
-
-    @dg.asset_check(asset=built)
-    def complete() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=True)
+        complete = dg.AssetCheckResult(passed=True, check_name="complete")
+        yield dg.MaterializeResult(metadata={"mean": float("nan"), "most": -float("inf")}, check_results=[complete])
 
     @dg.asset(name=f"{name}_fails")
     def fails() -> None:
         raise ValueError("no rows")
 
-    return dg.Definitions(assets=[built, fails], asset_checks=[complete], executor=dg.in_process_executor)
+    return dg.Definitions(assets=[built, fails], executor=dg.in_process_executor)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from tests.cross_location.instance_roles import Instance, instance_as
 # Tables that a location reads. A + marks a column that it gives when it inserts a row, a ~ one that it updates.
 READ = {
     "alembic_version": "version_num",
-    "asset_check_executions": "id asset_key check_name partition~ run_id execution_status~ evaluation_event~"
-    " evaluation_event_timestamp~ evaluation_event_storage_id~ materialization_event_storage_id~ create_timestamp",
+    "asset_check_executions": "id asset_key+ check_name+ partition+~ run_id+ execution_status+~ evaluation_event+~"
+    " evaluation_event_timestamp+~ evaluation_event_storage_id+~ materialization_event_storage_id+~ create_timestamp",
     "asset_event_tags": "id event_id+ asset_key+ key+ value+ event_timestamp+",
     "asset_keys": "id asset_key+ last_materialization+~ last_run_id+~ asset_details wipe_timestamp"
     " last_materialization_timestamp+~ tags create_timestamp cached_status_data~",
