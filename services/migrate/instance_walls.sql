@@ -57,16 +57,6 @@ grant usage on
   event_logs_id_seq, asset_event_tags_id_seq, asset_keys_id_seq, asset_check_executions_id_seq, run_tags_id_seq
   to dagster_locations;
 
--- Whether a run is one of the location that asks. The host processes write this tag when they create the run. The name
--- of the location, which comes from workspace.yaml, follows the last @.
-create function walls.own_run(run text) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-begin
-  return exists (
-    select from public.run_tags
-    where run_id = run and key = '.dagster/repository' and split_part(value, '@', -1) = session_user);
-end $$;
-
 -- Whether a run may write a tag: all but the system's, of which a failed run writes two.
 create function walls.own_tag(key text) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -94,6 +84,22 @@ begin
 exception when data_exception then
   value := regexp_replace(value, E'\\\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', E'\\\\u0001', 'g');
   return regexp_replace(value, E'([\\[,:]\\s*)(NaN|-?Infinity)(?=\\s*[\\],}])', E'\\10', 'g')::jsonb;
+end $$;
+
+-- The location of a run, given the body of its row: the name from workspace.yaml, which the host processes write there when
+-- they create the run. Not the tag .dagster/repository: code of a location can ask for a run with another value of it.
+create function walls.location_of(run_body text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return walls.parse(run_body)
+    #>> '{external_pipeline_origin,external_repository_origin,repository_location_origin,location_name}';
+end $$;
+
+-- Whether a run is one of the location that asks.
+create function walls.own_run(run text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return exists (select from public.runs where run_id = run and walls.location_of(run_body) = session_user);
 end $$;
 
 create function walls.refuse(what text) returns void
@@ -215,6 +221,14 @@ begin
   return new;
 end $$;
 
+-- Whether a time in seconds since the epoch, which had no value yet, is set to no later time than now. The clock of the
+-- run may be ahead a bit.
+create function walls.now_or_before(before float, after float) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return before is null and after < extract(epoch from clock_timestamp()) + 60;
+end $$;
+
 -- A run changes its status as a run does, and in its body the tags that are its own. Dagster takes the status from the
 -- column; the one in the body may be older. An older release leaves out fields that it does not know: they stay.
 create function walls.check_runs() returns trigger
@@ -234,6 +248,12 @@ begin
     or new.partition is distinct from old.partition or new.partition_set is distinct from old.partition_set
   then
     perform walls.refuse(format('change anything but status, times and tags of the run %s', old.run_id));
+  end if;
+  -- The daemon ends a run that takes too long by its start.
+  if new.start_time is distinct from old.start_time and not walls.now_or_before(old.start_time, new.start_time)
+    or new.end_time is distinct from old.end_time and not walls.now_or_before(old.end_time, new.end_time)
+  then
+    perform walls.refuse(format('change the times of the run %s', old.run_id));
   end if;
   select key into foreign_tag
   from jsonb_each(before -> 'tags') as was full join jsonb_each(after -> 'tags') as is_now using (key)
@@ -271,10 +291,8 @@ end $$;
 -- As walls.own_run: a run has many events, each on a connection of its own, and the first call of a function costs 0.6 ms.
 create policy own_events on event_logs for insert to dagster_locations
   with check (exists (
-    select from run_tags as tag
-    where tag.run_id = event_logs.run_id and tag.key = '.dagster/repository'
-      and split_part(tag.value, '@', -1) = session_user));
-create policy own_runs on runs for update to dagster_locations using (walls.own_run(run_id));
+    select from runs where runs.run_id = event_logs.run_id and walls.location_of(runs.run_body) = session_user));
+create policy own_runs on runs for update to dagster_locations using (walls.location_of(run_body) = session_user);
 create policy adds_own_checks on asset_check_executions for insert to dagster_locations
   with check (walls.own_run(run_id));
 create policy changes_own_checks on asset_check_executions for update to dagster_locations

@@ -12,6 +12,7 @@ import yaml
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
 from demo.postgres import create_databases, temporary_server
@@ -52,12 +53,14 @@ class Instance:
         connection.autocommit = True
         return contextlib.closing(connection)
 
-    def launch(self, location: str, asset: str, partition: str | None = "first") -> dg.DagsterRun:
+    def launch(self, location: str, asset: str, partition: str | None = "first", **tags: str) -> dg.DagsterRun:
         """Creates a run of a location and plans its events, as webserver and daemon do, up to its container's start."""
-        tags = {".dagster/repository": f"__repository__@{location}"}
-        if partition:
-            tags["dagster/partition"] = partition
-        run = self.host.create_run_for_job(_job(asset), tags=tags, asset_selection={dg.AssetKey(asset)})
+        server = GrpcServerCodeLocationOrigin(host=location, port=4000, location_name=location)
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), "__ASSET_JOB")
+        given = {"dagster/partition": partition} if partition else {}
+        run = self.host.create_run_for_job(
+            _job(asset), tags=given | tags, asset_selection={dg.AssetKey(asset)}, remote_job_origin=origin
+        )
         self.host.report_dagster_event(DagsterEvent("PIPELINE_STARTING", run.job_name), run.run_id)
         return run
 

@@ -1,7 +1,7 @@
 """What a location's role may do in the instance's database, tried as that role; on the embedded Postgres."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import dagster as dg
 import psycopg2
@@ -32,6 +32,13 @@ REFUSED = {
     "move its run to another backfill": "update runs set backfill_id = 'x' where run_id = '{own}'",
     "change the id of its run": "update runs set run_id = 'x' where run_id = '{own}'",
     "change the partition of its run": "update runs set partition = 'second' where run_id = '{own}'",
+    "start its run in the future, so that it may take as long as it likes": (
+        "update runs set start_time = start_time + 100000 where run_id = '{own}'"
+    ),
+    "start its run in the future, before it has started": (
+        "update runs set start_time = extract(epoch from now()) + 100000 where run_id = '{starting}'"
+    ),
+    "start its run again by taking its start away": "update runs set start_time = null where run_id = '{own}'",
     "change the configuration of its run": (
         "update runs set run_body = jsonb_set(run_body::jsonb, '{{run_config}}', '{{\"a\": 1}}') where run_id = '{own}'"
     ),
@@ -40,15 +47,15 @@ REFUSED = {
         " where run_id = '{own}'"
     ),
     "change the origin of its run by a text that jsonb does not accept": (
-        "update runs set run_body = replace(run_body, '\"external_pipeline_origin\": null',"
-        " '\"external_pipeline_origin\": [NaN]') where run_id = '{own}'"
+        'update runs set run_body = replace(run_body, \'"repository_name": \', \'"note": NaN, "repository_name": \')'
+        " where run_id = '{own}'"
     ),
     "name another image in its run": (
         "update runs set run_body = jsonb_set(run_body::jsonb, '{{tags,docker/image}}', '\"other\"')"
         " where run_id = '{own}'"
     ),
     "remove a tag of the system from its run": (
-        "update runs set run_body = run_body::jsonb #- '{{tags,.dagster/repository}}' where run_id = '{own}'"
+        "update runs set run_body = run_body::jsonb #- '{{tags,dagster/partition}}' where run_id = '{own}'"
     ),
     # Tags of the system say whose run it is, what it costs and how it is ordered.
     "add a tag of Docker's": "insert into run_tags (run_id, key, value) values ('{own}', 'docker/container_id', 'x')",
@@ -65,6 +72,9 @@ REFUSED = {
     "choose an event's id": "insert into event_logs (id, run_id, event) values (1000000, '{own}', '{{}}')",
     "store an event of another's run": (
         f"{EVENT} '{{other}}', replace(event, '{{own}}', '{{other}}'), {SAME} {MATERIALIZATION}"
+    ),
+    "store an event of a run that is another's, and has its own tag": (
+        f"{EVENT} '{{labelled}}', replace(event, '{{own}}', '{{labelled}}'), {SAME} {MATERIALIZATION}"
     ),
     "store an event without a run": f"{EVENT} '', replace(event, '{{own}}', ''), {SAME} {MATERIALIZATION}",
     "store an event of no run": f"{EVENT} null, event, {SAME} {MATERIALIZATION}",
@@ -208,12 +218,16 @@ class Runs:
     own: str
     failed: str
     other: str
+    starting: str
+    # A run of ingestion_location for whose tags its code asked.
+    labelled: str
 
     def as_role(self, statement: str, role: str = ROLE) -> int:
         """Executes a statement as a location, and returns how many rows it reached."""
         with self.instance.connect("dagster") as host, self.instance.connect(role) as connection:
             pid = host.info.backend_pid
-            filled = statement.format(own=self.own, failed=self.failed, other=self.other, host_pid=pid)
+            names = {field.name: getattr(self, field.name) for field in fields(self)}
+            filled = statement.format(**names, host_pid=pid)
             with connection.cursor() as cursor:
                 cursor.execute(filled)
                 return int(cursor.rowcount)
@@ -232,6 +246,9 @@ def runs() -> Iterator[Runs]:
             instance.execute(location, asset, run)
             ids.append(run.run_id)
         instance.host.run_storage.set_cursor_values({"a sensor": "its cursor"})
+        ids.append(instance.launch(ROLE, "own", "second").run_id)
+        label = {".dagster/repository": f"__repository__@{ROLE}"}
+        ids.append(instance.launch("ingestion_location", "own", "first", **label).run_id)
         yield Runs(instance, *ids)
 
 
@@ -243,8 +260,8 @@ def test_a_run_does_all_that_a_run_does_as_the_role_of_its_location(runs: Runs) 
     (record,) = host.fetch_materializations(dg.AssetKey("own"), limit=2).records
     assert record.run_id == runs.own
     key = dg.AssetCheckKey(dg.AssetKey("own"), "complete")
-    (check,) = host.event_log_storage.get_asset_check_execution_history(key, limit=2)
-    assert check.status.value == "SUCCEEDED"
+    checks = host.event_log_storage.get_asset_check_execution_history(key, limit=9)
+    assert "SUCCEEDED" in {check.status.value for check in checks if check.run_id == runs.own}
     (asset,) = host.get_asset_records([dg.AssetKey("own")])
     assert asset.asset_entry.last_materialization_storage_id == record.storage_id
 
