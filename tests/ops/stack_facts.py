@@ -248,7 +248,7 @@ EXAMPLE_FAILED_MONTH = Facts(
         connections=6,
         max_connections=100,
         roles=(
-            Role("dagster", 5, 60),
+            Role("dagster", 5, 40),
             Role("dbt_location", 0, 10),
             Role("ingestion_location", 0, 10),
             Role("postgres", 1, None),
