@@ -7,6 +7,7 @@ addresses of its own containers alone: from the gateway of the location, which o
 """
 
 import getpass
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,17 +25,26 @@ HOST_ROLE = "dagster"
 # A connection that has read the file reaches Postgres within milliseconds; a busy machine takes longer.
 _GRACE_SECONDS = 10
 _RELOAD_SECONDS = 30
-# Replaces the lines of a role in the file of Postgres's host-based authentication: $0 is the role, the rest are lines.
+# Replaces the lines of a role in pg_hba.conf: $0 is the role, $1 the mark of its new lines, the rest are these lines.
+# They are taken out again after two minutes, even where the command was killed.
 _SET_LINES = """
 set -e
 cd "$PGDATA"
 umask 077
-{
-  for line; do echo "$line"; done
-  sed "/# make rotate-password LOCATION=$0\$/d" pg_hba.conf
-} > pg_hba.new
-chown --reference=pg_hba.conf pg_hba.new
-mv pg_hba.new pg_hba.conf
+mark=$1
+shift
+# $1 is what the lines that go have in common; the rest are new lines.
+replace() {
+  gone=$1
+  shift
+  { for line; do echo "$line $mark"; done; sed "/$gone/d" pg_hba.conf; } > pg_hba.new
+  chown --reference=pg_hba.conf pg_hba.new
+  mv pg_hba.new pg_hba.conf
+}
+replace "# make rotate-password LOCATION=$0 " "$@"
+if [ $# != 0 ]; then
+  { sleep 120; replace "$mark"; psql --command 'select pg_reload_conf()'; } > /dev/null 2>&1 &
+fi
 """
 _LOGIN = """
 import sys, psycopg2
@@ -84,10 +94,9 @@ def _addresses(project: str, service: str) -> list[str]:
 @contextmanager
 def _trusted(role: str, addresses: list[str]) -> Iterator[None]:
     """Lets a role log in without a password from these addresses."""
-    mark = f"# make rotate-password LOCATION={role}"
     try:
         # The first line that fits decides.
-        _set_lines(role, *(f"host all {role} {address} trust {mark}" for address in addresses))
+        _set_lines(role, *(f"host all {role} {address} trust" for address in addresses))
         yield
     finally:
         _set_lines(role)
@@ -95,7 +104,8 @@ def _trusted(role: str, addresses: list[str]) -> Iterator[None]:
 
 def _set_lines(role: str, *lines: str) -> None:
     before = compose.query("postgres", "select pg_conf_load_time()")
-    run(*compose.in_postgres("sh", "-c", _SET_LINES, role, *lines))
+    mark = f"# make rotate-password LOCATION={role} {secrets.token_hex(4)}"
+    run(*compose.in_postgres("sh", "-c", _SET_LINES, role, mark, *lines))
     if errors := compose.query("postgres", "select error from pg_hba_file_rules where error is not null"):
         raise OpsError(f"Postgres cannot read its pg_hba.conf: {errors[0]}. It keeps the rules that it has.")
     compose.query("postgres", "select pg_reload_conf()")
