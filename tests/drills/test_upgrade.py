@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import yaml
@@ -72,15 +71,15 @@ def upgraded(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with temporary_server() as server:
         apply(f"host={server} user=postgres")
         env = os.environ | {
-            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://dagster@/dagster?host={quote(server)}",
+            # As in the migrate service.
+            "DAGSTER_POSTGRES_URL": "postgresql+psycopg2:///dagster",
             "PGHOST": server,
             "PGUSER": "postgres",
         }
         storage = {"storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}}
         before_home = home(tmp_path_factory.mktemp("before"), storage)
         # Only the owner creates tables.
-        owner = f"postgresql+psycopg2://postgres@/dagster?host={quote(server)}&options={quote('-c role=dagster_owner')}"
-        before = history(older, env | before_home | {"DAGSTER_POSTGRES_URL": owner}, "--write")
+        before = history(older, env | before_home | {"PGOPTIONS": "-c role=dagster_owner"}, "--write")
         # The stack's settings, except for those that need Docker: runs are processes here.
         settings = yaml.safe_load((ROOT / "dagster.yaml").read_text()) | storage
         settings["run_coordinator"] = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}

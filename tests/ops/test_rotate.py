@@ -32,7 +32,7 @@ def set_lines(rules: Path, *lines: str, seconds: str = "120") -> None:
 
 
 def test_the_lines_of_a_rotation_come_first_and_go_with_those_that_were_left(rules: Path) -> None:
-    set_lines(rules, "host all dbt_location 10.0.0.1/32 trust", seconds="1")
+    set_lines(rules, "host all dbt_location 10.0.0.1/32 trust", seconds="3")
     assert rules.read_text() == f"host all dbt_location 10.0.0.1/32 trust {MARK}\n" + OTHER + RULES
     deadline = time.monotonic() + 30
     # By themselves, for the command may be killed.
