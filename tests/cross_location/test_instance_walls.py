@@ -140,6 +140,13 @@ REFUSED = {
         "update asset_check_executions set materialization_event_storage_id = 1 where run_id = '{own}'"
     ),
     "add a check": "insert into asset_check_executions (asset_key, check_name, run_id) values ('x', 'x', '{own}')",
+    "repeat the result of another's check": (
+        "insert into asset_check_executions (asset_key, check_name, partition, run_id, execution_status,"
+        " evaluation_event, evaluation_event_storage_id, materialization_event_storage_id)"
+        " select asset_key, check_name, partition, run_id, execution_status, evaluation_event,"
+        " evaluation_event_storage_id, materialization_event_storage_id"
+        " from asset_check_executions where run_id = '{other}' and execution_status = 'SUCCEEDED'"
+    ),
     "delete checks": "delete from asset_check_executions",
     "tag another's event": (
         "insert into asset_event_tags (event_id, asset_key, key, value) select id, asset_key, 'dagster/data_version',"
