@@ -85,7 +85,7 @@ def upgraded(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         settings["run_coordinator"] = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
         env |= home(
             tmp_path_factory.mktemp("after"),
-            {name: value for name, value in settings.items() if name not in ("run_launcher", "compute_logs")},
+            {name: settings[name] for name in settings.keys() - {"run_launcher", "compute_logs", "instance_class"}},
         )
         unmigrated = history(BIN, env)
         pool = command(env, *SET_POOL)

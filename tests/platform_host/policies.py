@@ -20,7 +20,10 @@ def policy(**changed: Any) -> RunPolicy:
         "images": ["dbt_location:new", "dbt_location:old"],
         "environment": {"TAXI_START_DATE": "2023-01-01"},
         "network": "taxi_dbt_location",
-        "volumes": ["taxi_dbt_location_credentials:/run/credentials:ro", "taxi_compute_logs:/opt/dagster/compute_logs"],
+        "volumes": [
+            "taxi_dbt_location_credentials:/run/credentials:ro",
+            "taxi_dbt_location_compute_logs:/opt/dagster/compute_logs",
+        ],
         "memory": 2 * 2**30,
         "cpus": 1.5,
         "pids": 512,

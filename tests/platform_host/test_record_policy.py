@@ -56,7 +56,7 @@ def test_a_policy_follows_from_the_locations_name_its_settings_and_the_limits(fo
         "network": "taxi_dbt_location",
         "volumes": [
             "taxi_dbt_location_credentials:/run/credentials:ro",
-            "taxi_compute_logs:/opt/dagster/compute_logs",
+            "taxi_dbt_location_compute_logs:/opt/dagster/compute_logs",
             "taxi_dbt_location_reports:/opt/dagster/reports",
         ],
         "memory": 2147483648,

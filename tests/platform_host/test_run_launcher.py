@@ -121,7 +121,7 @@ def test_a_runs_container_is_what_the_policy_says_and_nothing_else() -> None:
         "HostConfig": {
             "Binds": [
                 "taxi_dbt_location_credentials:/run/credentials:ro",
-                "taxi_compute_logs:/opt/dagster/compute_logs",
+                "taxi_dbt_location_compute_logs:/opt/dagster/compute_logs",
             ],
             "NetworkMode": "taxi_dbt_location",
             "Memory": 2147483648,

@@ -183,8 +183,8 @@ def test_a_runs_container_carries_the_passwords_of_its_own_location_only(
     volumes = {mount["Name"] for mount in container["Mounts"]}
     passwords = all_passwords(stack)
     reports = {f"{PROJECT}_dbt_location_reports"} if location == "dbt_location" else set()
-    own = {f"{PROJECT}_{location}_credentials", f"{PROJECT}_{location}_secrets", *reports}
-    assert volumes == {*own, f"{PROJECT}_compute_logs"}
+    own = {f"{PROJECT}_{location}_{name}" for name in ("credentials", "secrets", "compute_logs")}
+    assert volumes == own | reports
     assert set(passwords_in(stack, location)) == {location}
     assert [role for role, password in passwords.items() if password in json.dumps(container)] == []
 

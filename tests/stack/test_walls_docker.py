@@ -42,7 +42,7 @@ POLICY: dict[str, Any] = {
     "network": f"{WALLS}_docker",
     "volumes": [
         f"{WALLS}_{LOCATION}_credentials:/run/credentials:ro",
-        f"{WALLS}_compute_logs:/opt/dagster/compute_logs",
+        f"{WALLS}_{LOCATION}_compute_logs:/opt/dagster/compute_logs",
     ],
     "memory": 64 * 2**20,
     "cpus": 0.5,
@@ -635,7 +635,11 @@ CREDENTIALS_OF_OTHERS = f"{WALLS}-docker-proxy-1"
         ],
         *[
             ("DELETE", path)
-            for path in ("/images/postgres:17", f"/volumes/{WALLS}_compute_logs", f"/networks/{WALLS}_docker")
+            for path in (
+                "/images/postgres:17",
+                f"/volumes/{WALLS}_{LOCATION}_compute_logs",
+                f"/networks/{WALLS}_docker",
+            )
         ],
         *[
             ("POST", f"/containers/{NAME}/{verb}")

@@ -149,8 +149,8 @@ class Webserver:
         )["terminateRun"]
         assert data["__typename"] == "TerminateRunSuccess", data
 
-    def stderr(self, run_id: str) -> str:
-        """What a run's process wrote to stderr, as the run's page shows it."""
+    def log_key(self, run_id: str) -> list[str]:
+        """Where what a run's process writes is found."""
         data = self.ask(
             """
             query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events {
@@ -159,11 +159,12 @@ class Webserver:
             id=run_id,
         )["runOrError"]
         (key,) = [event["fileKey"] for event in data["eventConnection"]["events"] if event]
-        logs = self.ask(
-            "query ($key: [String!]!) { capturedLogs(logKey: $key) { stderr } }",
-            key=[run_id, "compute_logs", key],
-        )
-        return str(logs["capturedLogs"]["stderr"])
+        return [run_id, "compute_logs", key]
+
+    def stderr(self, run_id: str) -> str:
+        """What a run's process wrote to stderr, as the run's page shows it."""
+        query = "query ($key: [String!]!) { capturedLogs(logKey: $key) { stderr } }"
+        return str(self.ask(query, key=self.log_key(run_id))["capturedLogs"]["stderr"])
 
     def metadata(self, run_id: str, event: str) -> list[dict[str, Any]]:
         """The metadata of a run's events of one GraphQL type, a dictionary per event that has some."""

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,7 +13,6 @@ from dagster import AssetCheckKey, AssetKey, DagsterEventType, DagsterInstance
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from integration.conftest import Server
 from integration.runs import BAD_DAY, DAYS, metrics, run, run_range, trips
-from platform_location.compute_logs import prune_compute_logs
 from platform_location.defs.run_history import prune_run_history
 from platform_location.event_log import LOG_MESSAGE, PRUNED, PRUNED_AFTER_SUCCESS, prune_events
 from psycopg2 import sql
@@ -206,47 +204,20 @@ def test_sizes_are_those_of_the_rows(instance: DagsterInstance, runs: list[str],
     assert [(each.rows, each.bytes) for each in prune_events(instance, later(), dry_run=True)][:1] == rows
 
 
-def test_what_old_runs_printed_goes_and_what_newer_ones_and_sensors_printed_stays(
-    instance: DagsterInstance, runs: list[str], tmp_path: Path
-) -> None:
-    base = tmp_path / "dagster_home/compute_logs"
-    (base / "repository/reaper").mkdir(parents=True)
-    record = instance.get_run_record_by_id(runs[1])
-    assert record is not None
-    assert record.end_time is not None
-    assert sorted(path.name for path in base.iterdir()) == sorted([*runs, "repository"])
-    assert prune_compute_logs(instance, record.end_time, dry_run=False)[0] == 1
-    assert sorted(path.name for path in base.iterdir()) == sorted([*runs[1:], "repository"])
-
-
-def test_a_dry_run_leaves_what_runs_printed(instance: DagsterInstance, runs: list[str], tmp_path: Path) -> None:
-    would = prune_compute_logs(instance, later(), dry_run=True)
-    assert (would[0], would[1] > 0) == (len(runs), True)
-    assert prune_compute_logs(instance, later(), dry_run=False) == would
-    assert prune_compute_logs(instance, later(), dry_run=False) == (0, 0)
-
-
-def test_what_a_deleted_run_printed_goes_when_it_is_old(instance: DagsterInstance, runs: list[str]) -> None:
-    for run_id in runs:
-        instance.delete_run(run_id)
-    assert prune_compute_logs(instance, time.time() - 3600, dry_run=True) == (0, 0)
-    assert prune_compute_logs(instance, later(), dry_run=True)[0] == len(runs)
-
-
 def test_the_job_says_in_its_outputs_metadata_what_it_did(instance: DagsterInstance, runs: list[str]) -> None:
     assert runs
-    config = {"ops": {"prune_events_and_logs": {"config": {"dry_run": True}}}}
+    config = {"ops": {"prune_old_events": {"config": {"dry_run": True}}}}
     result = prune_run_history.execute_in_process(run_config=config, instance=instance)
     (output,) = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
     said = output.step_output_data.metadata
     # Nothing is a day old.
-    assert (said["dry run"].value, said["event rows"].value, said["compute log folders"].value) == (True, 0, 0)
+    assert (said["dry run"].value, said["event rows"].value) == (True, 0)
 
 
 def test_the_job_refuses_to_keep_no_day(instance: DagsterInstance) -> None:
     with pytest.raises(pydantic.ValidationError, match="keep_days"):
         prune_run_history.execute_in_process(
-            run_config={"ops": {"prune_events_and_logs": {"config": {"keep_days": 0}}}}, instance=instance
+            run_config={"ops": {"prune_old_events": {"config": {"keep_days": 0}}}}, instance=instance
         )
 
 

@@ -43,7 +43,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
 
 def policy(given: argparse.Namespace, known: Sequence[str], environment: Mapping[str, str]) -> RunPolicy:
     """The policy that the options ask for; raises PolicyError if it may not be."""
-    volumes = {volume.split(":")[1]: volume for volume in (f"{given.location}_{CREDENTIALS}", COMPUTE_LOGS)}
+    own = (f"{given.location}_{volume}" for volume in (CREDENTIALS, COMPUTE_LOGS))
+    volumes = {volume.split(":")[1]: volume for volume in own}
     for volume in given.volume:
         name, _, mount = volume.partition(":")
         # Of two locations one of which has a name that begins with the other's, the longer name tells the owner.

@@ -23,6 +23,7 @@ from dagster_docker import DockerRunLauncher
 from dagster_docker.container_context import DockerContainerContext
 from docker.errors import APIError, ImageNotFound, NotFound
 
+from platform_host.instance import reference_for_run
 from platform_host.run_claims import RunRefusedError, claimed_image, location_of, own_origin
 from platform_host.run_container import RUN_ID, container_config, container_name, out_of_memory
 from platform_host.run_policy import PolicyError, RunPolicy, read_policy
@@ -73,7 +74,7 @@ class PolicyRunLauncher(DockerRunLauncher):
         arguments = ExecuteRunArgs(
             job_origin=own_origin(run.job_name, policy.location, image),
             run_id=run.run_id,
-            instance_ref=self._instance.get_ref(),
+            instance_ref=reference_for_run(self._instance),
         )
         config = container_config(policy, run.run_id, run.job_name, image, arguments.get_command_args())
         with _engine() as engine:

@@ -14,8 +14,6 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 LOCATION = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*_location$"
-# Volumes without a location's name, which every location may mount.
-SHARED = {"compute_logs"}
 
 
 class PolicyError(RuntimeError):
@@ -64,8 +62,7 @@ class RunPolicy(BaseModel):
         parts = re.fullmatch(rf"{re.escape(self.project)}_(\w[\w.-]*):(/[^:]+)(:ro)?", volume, re.ASCII)
         if parts is None or posixpath.normpath(parts[2]) != parts[2]:
             return "is not the name of a volume of this project, a colon and a folder's path (and :ro)"
-        name = parts[1]
-        if name not in SHARED and not name.startswith(f"{self.location}_"):
+        if not parts[1].startswith(f"{self.location}_"):
             return f"is not one of {self.location}: their names begin with {self.project}_{self.location}_"
         return ""
 

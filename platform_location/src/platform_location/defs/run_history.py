@@ -5,7 +5,6 @@ import time
 import dagster as dg
 from pydantic import Field
 
-from platform_location.compute_logs import prune_compute_logs
 from platform_location.event_log import prune_events
 from platform_location.settings import DAY_SECONDS, read_settings
 
@@ -24,14 +23,13 @@ class PruneConfig(dg.Config):
 @dg.op(
     out=dg.Out(dg.Nothing),
     description=(
-        "Deletes the events that are only read as a run's log, and the folders of the compute logs. The events of "
-        "assets and checks, the run's changes of status, and start, end, outputs and failures of steps stay."
+        "Deletes the events that are only read as a run's log. The events of assets and checks, the run's changes of "
+        "status, and start, end, outputs and failures of steps stay."
     ),
 )
-def prune_events_and_logs(context: dg.OpExecutionContext, config: PruneConfig) -> None:
+def prune_old_events(context: dg.OpExecutionContext, config: PruneConfig) -> None:
     ended_before = time.time() - config.keep_days * DAY_SECONDS
     events = prune_events(context.instance, ended_before, dry_run=config.dry_run, log=context.log.info)
-    folders, folder_bytes = prune_compute_logs(context.instance, ended_before, dry_run=config.dry_run)
     rows = [dg.TableRecord({"event type": each.event_type, "rows": each.rows, "bytes": each.bytes}) for each in events]
     context.add_output_metadata(
         {
@@ -39,8 +37,6 @@ def prune_events_and_logs(context: dg.OpExecutionContext, config: PruneConfig) -
             "runs that ended before": dg.MetadataValue.timestamp(ended_before),
             "event rows": sum(each.rows for each in events),
             "event bytes": sum(each.bytes for each in events),
-            "compute log folders": folders,
-            "compute log bytes": folder_bytes,
             **({"by event type": dg.MetadataValue.table(rows)} if rows else {}),
         }
     )
@@ -52,7 +48,7 @@ def prune_events_and_logs(context: dg.OpExecutionContext, config: PruneConfig) -
     description="Prunes the log of runs that ended long ago. With dry_run it counts, and deletes nothing.",
 )
 def prune_run_history() -> None:
-    prune_events_and_logs()
+    prune_old_events()
 
 
 nightly_pruning = dg.ScheduleDefinition(
