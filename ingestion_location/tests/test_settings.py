@@ -77,6 +77,7 @@ def test_a_wrong_setting_is_refused_with_its_name(
 
 def test_the_login_is_read_from_the_file_of_its_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("TLC_LOGIN", "")
     (tmp_path / "tlc_login").write_text("me:p:w\n")
     assert read_settings().tlc_login == "me:p:w"
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ingestion_location.bounds import Bounds
 from ingestion_location.urls import without_secrets
@@ -46,6 +46,18 @@ class Settings(Bounds):
     """
 
     model_config = SettingsConfigDict(env_ignore_empty=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The secrets first, so that an empty variable does not hide one.
+        return init_settings, file_secret_settings, env_settings
 
     taxi_start_date: date = date(2023, 1, 1)
     taxi_end_date: date | None = date(2023, 4, 1)

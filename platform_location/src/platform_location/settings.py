@@ -43,7 +43,8 @@ class Settings(BaseSettings):
     """
 
     # Pydantic's own message repeats the input, and a webhook's URL often is a secret.
-    model_config = SettingsConfigDict(validate_default=False, hide_input_in_errors=True)
+    # An empty variable is none, so that it does not hide a secret.
+    model_config = SettingsConfigDict(validate_default=False, hide_input_in_errors=True, env_ignore_empty=True)
 
     housekeeping: Literal["on", "off"] = "on"
     reap_interval_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
