@@ -17,9 +17,10 @@ ATTEMPTS = 5
 # A load takes longer than this from its launch to its commit, since its container must start first.
 MAX_SECONDS_BETWEEN = 2.0
 _POLL_SECONDS = 0.05
-# Each table with the file of its rows, which differs after the table was replaced or truncated.
+# Each table with the file of its rows, which differs after the table was replaced or truncated. The name is hashed: a
+# location chooses it, and a line feed in it would be a row of its own, which becomes a part of a superuser's statement.
 _TABLES = """
-select c.oid, n.nspname || '.' || c.relname, c.relfilenode
+select c.oid, md5(n.nspname || '.' || c.relname), c.relfilenode
 from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'm') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 """

@@ -1,0 +1,28 @@
+"""What a location names its tables is no part of a statement that the tools of the platform run as the superuser."""
+
+from contextlib import closing
+
+import psycopg2
+
+from demo.postgres import create_databases, temporary_server
+from ops.backup.dumps import _TABLES
+
+
+def ask(server: str, role: str, statement: str) -> list[tuple[object, ...]]:
+    with (
+        closing(psycopg2.connect(f"host={server} user={role} dbname=warehouse")) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_the_name_of_a_table_is_no_part_of_what_a_backup_asks_as_the_superuser() -> None:
+    with temporary_server() as server:
+        create_databases(server)
+        # psql gives a row per line, and the backup puts what is before a row's first | into a list of numbers.
+        ask(server, "dbt_location", 'create table analytics."x\n0);alter role dbt_location superuser;--" ()')
+        found = ask(server, "postgres", _TABLES)
+        assert found
+        assert all(str(value).isalnum() for row in found for value in row)
