@@ -17,7 +17,7 @@ revoke execute on function lo_create(oid), lo_creat(integer), lo_from_bytea(oid,
 grant select, insert, update, delete on all tables in schema public to dagster;
 grant usage, select on all sequences in schema public to dagster;
 alter default privileges for role dagster_owner in schema public
-  grant select, insert, update, delete on tables to dagster;
+grant select, insert, update, delete on tables to dagster;
 alter default privileges for role dagster_owner in schema public grant usage, select on sequences to dagster;
 
 -- A location may lock the rows of its own runs and assets. Webserver and daemon then get an error, and do not hang.
