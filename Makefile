@@ -182,8 +182,8 @@ define parts
 endef
 checks := test-stack lint test-cross test-locations
 # The drills of the stack are spread over several stacks. What takes longest starts first.
-stacks := automation failures deploy backup others
-drills := $(addprefix drills-,automation failures deploy apart $(LOCATIONS) backup others cross)
+stacks := automation failures deploy backup walls others
+drills := $(addprefix drills-,automation failures deploy apart $(LOCATIONS) walls backup others cross)
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,3,$(checks))
 test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
@@ -208,6 +208,7 @@ drills_deploy := deploy
 drills_automation := automation
 # These two share a stack in which everything is built.
 drills_backup := connections backup
+drills_walls := rotate_password $(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py))
 drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
 .PHONY: $(drills)

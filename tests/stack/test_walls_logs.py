@@ -44,6 +44,8 @@ PLANT = """
 import os, sys
 from pathlib import Path
 
+pytestmark = pytest.mark.drill
+
 folder = Path("/opt/dagster/compute_logs", sys.argv[1], "compute_logs")
 os.chdir(folder)
 os.symlink("/etc/passwd", "passwd.err")
@@ -176,7 +178,6 @@ with open("/opt/dagster/compute_logs/" + sys.argv[1], "a") as log:
 """
 
 
-@pytest.mark.drill
 def test_a_log_is_shown_while_its_run_goes_on_also_after_its_gateway_was_away(stack: Stack) -> None:
     gateway = "ingestion_location_gateway"
     with stack.source_silent():

@@ -72,6 +72,7 @@ def test_a_secret_that_is_removed_is_gone_and_one_that_is_not_there_is_named(sta
         stack.command(*arguments)
 
 
+@pytest.mark.drill
 def test_a_backup_is_for_its_owner_alone_and_an_open_folder_is_reported(stack: Stack, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     stack.command("make", "backup", BACKUP_DIR=str(folder))
@@ -83,6 +84,7 @@ def test_a_backup_is_for_its_owner_alone_and_an_open_folder_is_reported(stack: S
     assert f"{folder} is open to other users of this machine (mode 0755). Close it: chmod 700 {folder}" in printed
 
 
+@pytest.mark.drill
 def test_an_sbom_names_every_package_of_the_lock_and_of_debian(stack: Stack) -> None:
     stack.command("make", "sbom", "NAME=dbt_location", f"TAG={stack.env['DBT_LOCATION_TAG']}")
     components = json.loads((ROOT / "sbom/dbt_location.cdx.json").read_text())["components"]
@@ -103,6 +105,7 @@ def test_what_is_no_value_is_refused_and_not_stored(stack: Stack, value: str, wh
     assert read(stack, "dbt_location", "/run/secrets/refused") is None
 
 
+@pytest.mark.drill
 def test_a_webhook_that_is_still_a_setting_reaches_no_container(project: Stack) -> None:
     config = project.command("docker", "compose", "config", NOTIFY_WEBHOOK_URL=f"https://example.com/{VALUE}")
     assert "NOTIFY_WEBHOOK_URL: set" in config
