@@ -15,6 +15,8 @@ from tests.stack.attacker import run_as
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import wait_for
 
+pytestmark = pytest.mark.drill
+
 FOLDER = "/opt/dagster/compute_logs"
 MIB = 2**20
 
@@ -43,8 +45,6 @@ for argument in sys.argv[1:]:
 PLANT = """
 import os, sys
 from pathlib import Path
-
-pytestmark = pytest.mark.drill
 
 folder = Path("/opt/dagster/compute_logs", sys.argv[1], "compute_logs")
 os.chdir(folder)
