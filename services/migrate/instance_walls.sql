@@ -61,12 +61,14 @@ grant usage on
   event_logs_id_seq, asset_event_tags_id_seq, asset_keys_id_seq, asset_check_executions_id_seq, run_tags_id_seq
   to dagster_locations;
 
--- Whether a run may write a tag: all but the system's, of which a failed run writes two.
+-- Whether a run may write a tag: all but the system's, of which a failed run writes two, and the names by which Dagster
+-- takes an object of JSON for another one (__class__).
 create function walls.own_tag(key text) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return key in ('dagster/will_retry', 'dagster/failure_reason')
-    or not (starts_with(key, '.') or starts_with(key, 'dagster/') or starts_with(key, 'docker/'));
+    or not (
+      starts_with(key, '.') or starts_with(key, '__') or starts_with(key, 'dagster/') or starts_with(key, 'docker/'));
 end $$;
 
 -- Whether the location has reported this asset from one of its runs, which it may only if the run was planned for it.
@@ -175,11 +177,13 @@ begin
         and run_id = run);
 end $$;
 
--- The newest event of an asset is one that a run of the location stored.
+-- The newest event of an asset is one that a run of the location stored, and the cache of its partitions is one that
+-- Dagster can read: it reads those of all assets at once.
 create function walls.check_asset_keys() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   record jsonb;
+  cache jsonb;
   stored record;
   changed boolean;
 begin
@@ -198,6 +202,20 @@ begin
     then
       perform walls.refuse(format('set the newest materialization of %s to what it did not store', new.asset_key));
     end if;
+  end if;
+  if tg_op = 'UPDATE' and new.cached_status_data is distinct from old.cached_status_data then
+    cache := walls.parse(new.cached_status_data);
+    if cache ->> '__class__' is distinct from 'AssetStatusCacheValue'
+      or coalesce(cache ->> 'latest_storage_id', '') !~ '^[0-9]+$'
+      or exists (
+        select from jsonb_each(cache)
+        where jsonb_typeof(value) <> 'null'
+          and jsonb_typeof(value) <> case when key like '%_id' and key not like '%_def_id' then 'number' else 'string' end)
+    then
+      perform walls.refuse(format('write what is no cache of the partitions of %s', new.asset_key));
+    end if;
+    -- As in check_runs.
+    new.cached_status_data := cache::text;
   end if;
   return new;
 end $$;
@@ -262,14 +280,20 @@ begin
   end if;
   select key into foreign_tag
   from jsonb_each(before -> 'tags') as was full join jsonb_each(after -> 'tags') as is_now using (key)
-  where was.value is distinct from is_now.value and not walls.own_tag(key)
+  where was.value is distinct from is_now.value
+    and (not walls.own_tag(key) or jsonb_typeof(is_now.value) <> 'string')
   limit 1;
   if found then
     perform walls.refuse(format('write the tag %s of the run %s', foreign_tag, old.run_id));
   end if;
-  if after <> written then
-    new.run_body := after::text;
+  if coalesce(after ->> 'status', '')
+    !~ '^{"__enum__": "PipelineRunStatus\.(STARTING|STARTED|CANCELING|SUCCESS|FAILURE|CANCELED)"}$'
+  then
+    perform walls.refuse(format('write the status %s of the run %s', after ->> 'status', old.run_id));
   end if;
+  -- As it was read here, for the text may have more: an object twice, of which Dagster reads the first as well, or half of
+  -- a character. A run that cannot be read ends every list of runs, and with it the queue.
+  new.run_body := after::text;
   return new;
 end $$;
 

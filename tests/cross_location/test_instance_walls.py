@@ -1,5 +1,6 @@
 """What a location's role may do in the instance's database, tried as that role; on the embedded Postgres."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -52,6 +53,18 @@ REFUSED = {
     ),
     "name another image in its run": (
         "update runs set run_body = jsonb_set(run_body::jsonb, '{{tags,docker/image}}', '\"other\"')"
+        " where run_id = '{own}'"
+    ),
+    # Dagster lists all runs at once, so one that it cannot read would end the queue and the UI's pages for everybody.
+    "give a tag of its run a value that is no text": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{tags,x}}', '{{\"__class__\": \"X\"}}')"
+        " where run_id = '{own}'"
+    ),
+    "give its run a tag that Dagster takes for the name of a class": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{tags,__class__}}', '\"X\"') where run_id = '{own}'"
+    ),
+    "write a status that does not exist in its run": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{status,__enum__}}', '\"PipelineRunStatus.X\"')"
         " where run_id = '{own}'"
     ),
     "remove a tag of the system from its run": (
@@ -123,6 +136,13 @@ REFUSED = {
     "create another's asset": (
         "insert into asset_keys (asset_key) values ('[\"other\"]') on conflict (asset_key) do update"
         " set last_materialization = excluded.last_materialization"
+    ),
+    "write another thing as the cache of its asset's partitions": (
+        'update asset_keys set cached_status_data = \'{{"__class__": "X"}}\' where asset_key = \'["own"]\''
+    ),
+    "write a cache of its asset's partitions with a number that is none": (
+        'update asset_keys set cached_status_data = \'{{"__class__": "AssetStatusCacheValue",'
+        ' "latest_storage_id": "1"}}\' where asset_key = \'["own"]\''
     ),
     "invent its asset's newest materialization": (
         "update asset_keys set last_materialization = replace(last_materialization, 'first', 'second')"
@@ -284,6 +304,22 @@ def test_a_run_that_fails_says_so_as_the_role_of_its_location(runs: Runs) -> Non
 def test_a_location_may_not(runs: Runs, attempt: str) -> None:
     with pytest.raises(InsufficientPrivilege):
         runs.as_role(REFUSED[attempt])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"tags": {{"x": "\\ud800", ',  # half of a character, which no answer of the webserver can have
+        '"status": {{"__class__": "X"}}, "tags": {{',  # of a member that is there twice Dagster reads both
+        '"tags": {{"__class__": "X"}}, "tags": {{',
+    ],
+)
+def test_a_run_stays_readable_whatever_text_its_location_writes(runs: Runs, text: str) -> None:
+    statement = f"update runs set run_body = replace(run_body, '\"tags\": {{{{', '{text}') where run_id = '{{failed}}'"
+    assert runs.as_role(statement) == 1
+    listed = runs.instance.host.get_runs()
+    assert runs.failed in {run.run_id for run in listed}
+    json.dumps([dict(run.tags) for run in listed], ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize("attempt", WITHOUT_EFFECT)
