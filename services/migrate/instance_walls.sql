@@ -133,7 +133,7 @@ declare
 begin
   if entry ->> 'run_id' is distinct from new.run_id or event ->> 'event_type_value' is distinct from kind
     or about #> '{asset_key,path}' is distinct from walls.parse(new.asset_key)
-    or about ->> 'partition' is distinct from new.partition
+    or about ->> 'partition' is distinct from new.partition or not walls.readable(new."timestamp")
   then
     perform walls.refuse('store an event whose columns differ from its text');
   end if;
@@ -192,6 +192,9 @@ begin
   else
     changed := (new.last_materialization, new.last_run_id) is distinct from (old.last_materialization, old.last_run_id);
   end if;
+  if not walls.readable(new.last_materialization_timestamp) then
+    perform walls.refuse('set a time that cannot be read');
+  end if;
   if changed then
     record := walls.parse(new.last_materialization);
     select run_id, event into stored from public.event_logs
@@ -236,6 +239,7 @@ begin
     or new.check_name is distinct from evaluation ->> 'check_name'
     or new.partition is distinct from evaluation ->> 'partition'
     or new.execution_status is distinct from (case evaluation ->> 'success' when 'true' then 'SUCCEEDED' else 'FAILED' end)
+    or not walls.readable(new.evaluation_event_timestamp)
     or new.materialization_event_storage_id is distinct from
       (evaluation #>> '{target_materialization_data,storage_id}')::bigint
   then
@@ -249,7 +253,14 @@ end $$;
 create function walls.now_or_before(before float, after float) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-  return before is null and after < extract(epoch from clock_timestamp()) + 60;
+  return before is null and after between 0 and extract(epoch from clock_timestamp()) + 60;
+end $$;
+
+-- Whether Python can read a time: its years have four digits.
+create function walls.readable(moment timestamp) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return moment is null or moment >= '1970-01-01' and moment < '9999-01-01';
 end $$;
 
 -- A run changes its status as a run does, and in its body the tags that are its own. Dagster takes the status from the
@@ -267,7 +278,11 @@ begin
   then
     perform walls.refuse(format('set the status of the run %s from %s to %s', old.run_id, old.status, new.status));
   end if;
-  if jsonb_strip_nulls(after - 'status' - 'tags') is distinct from jsonb_strip_nulls(before - 'status' - 'tags')
+  -- As text, which tells 4000 from 4000.0. A null of a name like __class__ makes Dagster look for a class.
+  if jsonb_strip_nulls(after - 'status' - 'tags')::text
+      is distinct from jsonb_strip_nulls(before - 'status' - 'tags')::text
+    or jsonb_path_exists(
+      after, '$.** ? (@.type() == "object").keyvalue() ? (@.key starts with "__" && @.value == null)')
     or new.partition is distinct from old.partition or new.partition_set is distinct from old.partition_set
   then
     perform walls.refuse(format('change anything but status, times and tags of the run %s', old.run_id));
@@ -286,7 +301,7 @@ begin
   if found then
     perform walls.refuse(format('write the tag %s of the run %s', foreign_tag, old.run_id));
   end if;
-  if coalesce(after ->> 'status', '')
+  if coalesce((after -> 'status')::text, '')
     !~ '^{"__enum__": "PipelineRunStatus\.(STARTING|STARTED|CANCELING|SUCCESS|FAILURE|CANCELED)"}$'
   then
     perform walls.refuse(format('write the status %s of the run %s', after ->> 'status', old.run_id));
@@ -294,6 +309,9 @@ begin
   -- As it was read here, for the text may have more: an object twice, of which Dagster reads the first as well, or half of
   -- a character. A run that cannot be read ends every list of runs, and with it the queue.
   new.run_body := after::text;
+  if new.update_timestamp is distinct from old.update_timestamp then
+    new.update_timestamp := timezone('utc', clock_timestamp());
+  end if;
   return new;
 end $$;
 
@@ -328,9 +346,10 @@ create policy adds_own_checks on asset_check_executions for insert to dagster_lo
 create policy changes_own_checks on asset_check_executions for update to dagster_locations
   using (walls.own_run(run_id));
 create policy adds_own_tags on run_tags for insert to dagster_locations
-  with check (walls.own_tag(key) and walls.own_run(run_id));
+  with check (walls.own_tag(key) and value is not null and walls.own_run(run_id));
 create policy changes_own_tags on run_tags for update to dagster_locations
-  using (walls.own_tag(key) and walls.own_run(run_id));
+  using (walls.own_tag(key) and walls.own_run(run_id))
+  with check (walls.own_tag(key) and value is not null and walls.own_run(run_id));
 create policy own_event_tags on asset_event_tags for insert to dagster_locations
   with check (exists (
     select from event_logs

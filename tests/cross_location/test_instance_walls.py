@@ -1,17 +1,19 @@
 """What a location's role may do in the instance's database, tried as that role; on the embedded Postgres."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import dagster as dg
 import psycopg2
 import pytest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from psycopg2.errors import InsufficientPrivilege
 
 from services.migrate.apply import apply
 from services.migrate.walls import apply_walls
-from tests.cross_location.instance_roles import Instance, temporary_instance
+from tests.cross_location.instance_roles import Instance, instance_as, temporary_instance
 
 # The attacker is dbt_location. It has built the asset `own`, ingestion_location the asset `other`.
 ROLE = "dbt_location"
@@ -66,6 +68,28 @@ REFUSED = {
     "write a status that does not exist in its run": (
         "update runs set run_body = jsonb_set(run_body::jsonb, '{{status,__enum__}}', '\"PipelineRunStatus.X\"')"
         " where run_id = '{own}'"
+    ),
+    "write a text as the status of its run": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{status}}', to_jsonb(run_body::jsonb ->> 'status'))"
+        " where run_id = '{own}'"
+    ),
+    "make its run's configuration a class by a null": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{run_config,__class__}}', 'null')"
+        " where run_id = '{own}'"
+    ),
+    "write a number of its run in another form": (
+        "update runs set run_body = replace(run_body, '4000', '4000.0') where run_id = '{own}'"
+    ),
+    "tag its run with nothing": "insert into run_tags (run_id, key, value) values ('{own}', 'mine', null)",
+    "start its run before all time": "update runs set start_time = '-infinity' where run_id = '{starting}'",
+    "store an event of the year 10000": (
+        f"{EVENT} run_id, event, dagster_event_type, '10000-01-01', step_key, asset_key, partition {MATERIALIZATION}"
+    ),
+    "build its asset in the year 10000": (
+        "update asset_keys set last_materialization_timestamp = '10000-01-01' where asset_key = '[\"own\"]'"
+    ),
+    "check its asset in the year 10000": (
+        "update asset_check_executions set evaluation_event_timestamp = '10000-01-01' where run_id = '{own}'"
     ),
     "remove a tag of the system from its run": (
         "update runs set run_body = run_body::jsonb #- '{{tags,dagster/partition}}' where run_id = '{own}'"
@@ -366,6 +390,22 @@ def test_housekeeping_deletes_no_event_of_a_run_in_progress(runs: Runs) -> None:
     run = runs.instance.launch("ingestion_location", "other", "second")
     statement = f"delete from event_logs where run_id = '{run.run_id}'"
     assert runs.as_role(statement, "platform_location") == 0
+
+
+def test_a_run_is_updated_now_whatever_time_its_location_names(runs: Runs) -> None:
+    assert runs.as_role("update runs set update_timestamp = '10000-01-01' where run_id = '{own}'") == 1
+    record = runs.instance.host.get_run_record_by_id(runs.own)
+    assert record is not None
+    assert abs(record.update_timestamp.timestamp() - time.time()) < 60
+
+
+def test_a_location_stores_the_cache_of_its_partitions(runs: Runs) -> None:
+    own, partitions = dg.AssetKey("own"), dg.StaticPartitionsDefinition(["first", "second"])
+    with instance_as(runs.instance.server, ROLE) as instance:
+        get_and_update_asset_status_cache_value(instance, own, partitions)
+    (record,) = runs.instance.host.get_asset_records([own])
+    assert record.asset_entry.cached_status is not None
+    assert record.asset_entry.cached_status.serialized_materialized_partition_subset
 
 
 def test_the_host_creates_no_table(runs: Runs) -> None:
