@@ -3,7 +3,8 @@
 The event log is read from its tables, those of the Dagster release in the locks. The webserver's API returns whole
 materializations only: 15,000 of them for ten years of days. The newest materialization of a partition is the one with
 the largest id, as in ``get_latest_storage_id_by_partition``, which the monthly metrics use, too. As there, what is not
-later than the wipe of its asset does not count: a wipe deletes no events.
+later than the wipe of its asset does not count: a wipe deletes no events. The text of a failure is read by
+``walls.parse`` (services/migrate/instance_walls.sql): a NUL in one would fail the statement for those of all locations.
 """
 
 import json
@@ -49,11 +50,11 @@ select json_build_object(
     from (
       select distinct on (run_id)
         run_id,
-        event::json #>> '{dagster_event,event_specific_data,user_failure_data,description}' as description,
-        event::json #>> '{dagster_event,event_specific_data,error,cause,message}' as cause,
+        walls.parse(event) #>> '{dagster_event,event_specific_data,user_failure_data,description}' as description,
+        walls.parse(event) #>> '{dagster_event,event_specific_data,error,cause,message}' as cause,
         coalesce(
-          event::json #>> '{dagster_event,event_specific_data,error,message}',
-          event::json #>> '{dagster_event,message}') as message
+          walls.parse(event) #>> '{dagster_event,event_specific_data,error,message}',
+          walls.parse(event) #>> '{dagster_event,message}') as message
       from event_logs
       join (select run_id from runs where status = 'FAILURE' order by id desc limit :failed_runs) as failed
         using (run_id)
