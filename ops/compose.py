@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ops.command import ROOT, OpsError, run
+from ops.command import ROOT, OpsError, run, show
 
 Ask = Callable[[str], "list[str]"]
 DATABASES = ("dagster", "warehouse")
@@ -37,6 +37,14 @@ def run_once(service: str, *command: str, env: Mapping[str, str] | None = None) 
     """
     run("docker", "compose", "rm", "--force", service, env=env)
     run(*_RUN, service, *command, env=env)
+
+
+def build_one_shots() -> None:
+    """Builds the image of the one-shot services, and removes their containers, for the reason that `run_once` gives."""
+    show("docker", "compose", "build", "--quiet", "migrate")
+    services = config()["services"]
+    image = services["migrate"]["image"]
+    run("docker", "compose", "rm", "--force", *(name for name in services if services[name].get("image") == image))
 
 
 def in_postgres(*command: str, **environment: str) -> list[str]:

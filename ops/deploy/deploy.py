@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from ops import compose
-from ops.command import Interrupted, OpsError, inspect, log, run, show
+from ops.command import Interrupted, OpsError, inspect, log, run
 from ops.contract import served
 from ops.contract.compare import Asset, new_breaches
 from ops.deploy import policy, records
@@ -176,7 +176,7 @@ def _prepare(name: str) -> None:
 
     Nothing of the platform is recreated: the webserver reads the workspace file again, the daemon does so every minute.
     """
-    show("docker", "compose", "build", "migrate")
+    compose.build_one_shots()
     # Its role, grants, password and volume.
     compose.run_once("migrate")
     run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "--wait", f"{name}_gateway")

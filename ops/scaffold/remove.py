@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from ops import compose
-from ops.command import ROOT, CommandError, inspect, log, run, show
+from ops.command import ROOT, CommandError, inspect, log, run
 from ops.contract import served
 from ops.contract.compare import new_breaches
 from ops.deploy import policy
@@ -62,7 +62,7 @@ def remove_location(
     log("removed: its files, and its lines in the shared files")
     if stack:
         # Otherwise the next start would make the role and the workspace entry again.
-        show("docker", "compose", "build", "--quiet", "migrate")
+        compose.build_one_shots()
         if compose.is_running("postgres"):
             compose.run_once("migrate")
             compose.run_once("workspace")
