@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-CONFIGURATION = Path(__file__).resolve().parents[1] / "reports/nginx.conf"
+CONFIGURATION = Path(__file__).resolve().parents[2] / "reports/nginx.conf"
 
 
 def test_a_page_of_the_reports_may_load_send_and_lead_to_nothing_by_itself() -> None:
