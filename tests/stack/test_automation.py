@@ -276,7 +276,7 @@ def throttle(stack: Stack, folder: Path) -> Throttled:
     seen = {tick["tickId"] for tick in stack.webserver.ticks(*SENSORS[0])}
     stack.kill("sample")
     publish(stack, throttled, landed)
-    in_sample(stack, f"echo /trip-data/yellow_tripdata_{throttled}.parquet > /tmp/refused")
+    in_sample(stack, f"echo /trip-data/yellow_tripdata_{throttled}.parquet > files/refused")
     stack.command("docker", "compose", "--profile", "sample", "stop", "sample")
     try:
         stack.command("docker", "compose", "up", "--detach", "--wait")
@@ -293,7 +293,7 @@ def throttle(stack: Stack, folder: Path) -> Throttled:
     check_answers(stack, folder / "meanwhile", *loaded, landed)
 
     before = run_ids(stack)
-    in_sample(stack, "rm /tmp/refused")
+    in_sample(stack, "rm files/refused")
     total += number_of_days(throttled)
     afterwards = settle(stack, throttled, len(loaded) + 2, total, new_runs=3, before=before)
     check_answers(stack, folder / "afterwards", *loaded, throttled, landed)

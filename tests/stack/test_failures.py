@@ -126,7 +126,7 @@ def ended_well(stack: Stack, run_id: str) -> bool:
                 return False
         return None
 
-    return wait_for(f"a good end of run {run_id}", 300, look)
+    return wait_for(f"a good end of run {run_id}", 600, look)
 
 
 def test_a_run_that_is_killed_while_it_loads_is_retried(failing: Stack, right: RightAnswers) -> None:

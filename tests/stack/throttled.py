@@ -5,7 +5,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 # A path per line.
-REFUSED = Path("/tmp/refused")
+REFUSED = Path("files/refused")
 
 
 class Handler(SimpleHTTPRequestHandler):
