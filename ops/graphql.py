@@ -1,6 +1,5 @@
 """The client of the webserver's GraphQL API."""
 
-import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -9,16 +8,9 @@ import requests
 
 from ops.command import CommandError, OpsError, first_line, run
 
-# After a restart of Postgres the webserver answers with an error once for each connection that it kept open.
-ATTEMPTS = 6
-
 
 class WebserverError(OpsError):
     """The message is one line."""
-
-
-class _AnswerError(WebserverError):
-    """The webserver answers with an error, which the next attempt may not get."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +21,23 @@ class Webserver:
     seconds: float = 20  # how long to wait for each answer
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Sends a query or a mutation and returns its ``data``; a query is sent again where the answer is an error.
+        """Sends a query or a mutation and returns its ``data``.
 
         Raises WebserverError, also for a result that is a PythonError if the query requests ``__typename``.
         """
-        body = json.dumps({"query": query, "variables": variables})
-        for _ in range(0 if query.lstrip().startswith("mutation") else ATTEMPTS - 1):
-            with contextlib.suppress(_AnswerError):
-                return self._ask_once(body)
-        return self._ask_once(body)
-
-    def _ask_once(self, body: str) -> dict[str, Any]:
-        status, text = self._post(body)
+        status, text = self._post(json.dumps({"query": query, "variables": variables}))
         try:
             answer = json.loads(text)
         except ValueError:
-            raise _AnswerError(f"the webserver answers HTTP {status}") from None
+            raise WebserverError(f"the webserver answers HTTP {status}") from None
         if errors := answer.get("errors"):
-            raise _AnswerError(f"the webserver answers with an error: {first_line(errors[0]['message'])}")
+            raise WebserverError(f"the webserver answers with an error: {first_line(errors[0]['message'])}")
         if status >= 400 or answer.get("data") is None:
-            raise _AnswerError(f"the webserver answers HTTP {status}")
+            raise WebserverError(f"the webserver answers HTTP {status}")
         data: dict[str, Any] = answer["data"]
         for result in data.values():
             if isinstance(result, dict) and result.get("__typename") == "PythonError":
-                raise _AnswerError(f"the webserver answers with an error: {first_line(result.get('message'))}")
+                raise WebserverError(f"the webserver answers with an error: {first_line(result.get('message'))}")
         return data
 
     def _post(self, body: str) -> tuple[int, str]:

@@ -7,6 +7,8 @@ from dagster import DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
+from platform_host.pauses import shorten_pauses
+
 NO_LOGS = ConfigurableClassData(
     "dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", config_yaml="{}"
 )
@@ -16,6 +18,9 @@ RUN_LOGS = ConfigurableClassData(
     "LocalComputeLogManager",
     config_yaml="{base_dir: /opt/dagster/compute_logs}",
 )
+
+# dagster.yaml names this module, so webserver and daemon import it first.
+shorten_pauses()
 
 
 class HostInstance(DagsterInstance):
