@@ -25,7 +25,7 @@ SENSORS = [
 ]
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # A month is loaded and its days are built in a minute or two; a busy machine takes longer.
-SETTLE_SECONDS = 600
+SETTLE_SECONDS = 900
 SETTINGS = {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
 
 
