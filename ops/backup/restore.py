@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from ops import compose
 from ops.backup import age, manifest
+from ops.backup.fill import fill
 from ops.command import CommandError, OpsError, log, run
 from ops.compose import DATABASES, in_postgres, query, run_in
 
@@ -33,8 +34,8 @@ def restore(
     force: Annotated[bool, Option("--force", help="Replace the content of a stack that is not empty.")] = False,
 ) -> None:
     """Replace the content of the stack by a backup, and start the stack."""
-    # Both databases are restored under new names, each in one transaction, and then swapped with the existing ones in a
-    # single transaction. An interrupted restore leaves all of the old or all of the new content, and can be repeated.
+    # Both databases are restored under new names, and then swapped with the existing ones in a single transaction. An
+    # interrupted restore leaves all of the old or all of the new content, and can be repeated.
     folder, content = manifest.read(backup)
     log(f"{folder}: complete; of {content.created}, Dagster {content.dagster}, Postgres {content.postgres}")
     stack = compose.config()
@@ -122,8 +123,15 @@ def _restore_beside(database: str, dump: IO[bytes]) -> None:
     for left in (beside, _REPLACED.format(database)):
         query("postgres", f"drop database if exists {left} with (force)")
     query("postgres", f"create database {beside} template template0")
-    run(*in_postgres("pg_restore", "--single-transaction", "--exit-on-error", "--dbname", beside), stdin=dump)
-    # A dump has no statistics, which the planner needs for the first queries.
+    # A file in the volume, because pg_restore reads it once for each change of the owner.
+    file = query("postgres", "show data_directory")[0] + "/restoring.dump"
+    try:
+        run(*in_postgres("sh", "-c", 'umask 077 && cat > "$0"', file), stdin=dump)
+        fill(beside, file)
+    finally:
+        run(*in_postgres("rm", "--force", file))
+    # A dump has no statistics, which the planner needs for the first queries. Postgres evaluates what an owner wrote as
+    # this owner then, and does not let it take on another role.
     query(beside, "analyze")
 
 
