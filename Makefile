@@ -172,8 +172,7 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all lint lint-python lint-types lint-types-benchmarks lint-sql format \
-	test-images test-locations test-cross test-stack
+.PHONY: test test-all lint lint-python lint-types lint-sql format test-images test-locations test-cross test-stack
 # $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores. The
 # idle services of a stack take a quarter of a core.
 define parts
@@ -226,20 +225,19 @@ drills-cross: install-dev
 	.venv/bin/pytest -m drill $(CROSS)
 drills-apart: install-dev
 	$(stack) .venv/bin/pytest tests/drills
-lint: lint-python lint-types $(LOCATIONS:%=lint-types-%) lint-types-benchmarks lint-sql ## Check format, lint, types and SQL
+lint: lint-python lint-types lint-sql ## Check format, lint, types and SQL
 	@:
 lint-python: install-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.renovate .github/renovate.json
+# One mypy with one cache, so that what all environments have, such as Dagster, is checked once.
+mypy = ../.venv/bin/mypy --python-executable .venv/bin/python --config-file ../pyproject.toml --cache-dir ../.mypy_cache
 lint-types: install-dev
 	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/runs.py tests
-lint-types-%_location: install-dev
-	cd $*_location && MYPYPATH=src:tests:.. .venv/bin/mypy --config-file ../pyproject.toml src tests
-# After those of ingestion_location, whose cache they use.
-lint-types-benchmarks: lint-types-ingestion_location
-	cd ingestion_location && MYPYPATH=src:.. .venv/bin/mypy --config-file ../pyproject.toml ../benchmarks --exclude runs.py
+	for location in $(LOCATIONS); do (cd $$location && MYPYPATH=src:tests:.. $(mypy) src tests) || exit 1; done
+	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude runs.py
 sqlfluff = DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
 	'cd dbt_location/analytics && ../.venv/bin/sqlfluff $(1) models'
 lint-sql: install-dev

@@ -60,6 +60,7 @@ def test_the_locks_carry_a_hash_for_every_package(location: str, name: str) -> N
 
 
 # `make check-location` runs the other usual command, `dagster definitions validate`.
+@pytest.mark.drill
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_dg_lists_the_definitions_in_a_locations_folder(location: str) -> None:
     folder = ROOT / location

@@ -102,7 +102,6 @@ def test_the_loss_of_data_is_confirmed_with_1(folder: Path) -> None:
 
 def install(folder: Path, lock: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Installs a lock into a new environment by a pip that knows no index and warns of its settings."""
-    shutil.rmtree(folder / ".venv")
     (folder / "ops/requirements.lock").write_text(lock)
     settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"/nonexistent {folder}", "PIP_CONFIG_FILE": os.devnull, **env}
     command = ["make", ".venv/.ops", f"PYTHON={sys.executable}"]
@@ -110,6 +109,7 @@ def install(folder: Path, lock: str, **env: str) -> subprocess.CompletedProcess[
 
 
 def test_an_installation_prints_one_line_whatever_pip_warns_of(folder: Path) -> None:
+    shutil.rmtree(folder / ".venv")
     name = "nothing-1-py3-none-any.whl"
     with zipfile.ZipFile(folder / name, "w") as wheel:
         wheel.writestr("nothing-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1\n")
@@ -122,6 +122,11 @@ def test_an_installation_prints_one_line_whatever_pip_warns_of(folder: Path) -> 
 
 
 def test_an_installation_that_fails_prints_what_pip_said_the_path_of_its_log_and_its_exit_code(folder: Path) -> None:
+    # The tests' own pip, in an environment that is there.
+    shutil.rmtree(folder / ".venv")
+    (folder / ".venv").mkdir()
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / part).symlink_to(Path(sys.prefix) / part)
     ended = install(folder, f"missing==1 --hash=sha256:{'0' * 64}")
     assert "No matching distribution found for missing==1" in ended.stderr
     assert "pip could not install ops/requirements.lock. Its output is above and in ./.venv/pip.log." in ended.stderr
