@@ -97,6 +97,10 @@ REFUSED = {
     # Tags of the system say whose run it is, what it costs and how it is ordered.
     "add a tag of Docker's": "insert into run_tags (run_id, key, value) values ('{own}', 'docker/container_id', 'x')",
     "add a priority": "insert into run_tags (run_id, key, value) values ('{own}', 'dagster/priority', '99')",
+    "take a place of another location": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{tags,dagster/code_location}}', '\"other\"')"
+        " where run_id = '{own}'"
+    ),
     "tag another's run": "insert into run_tags (run_id, key, value) values ('{other}', 'note', 'x')",
     "claim another's run": (
         "insert into run_tags (run_id, key, value) values ('{other}', '.dagster/repository', 'x@dbt_location')"

@@ -7,6 +7,7 @@ from dagster import DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
+from platform_host.code_location import guard_code_locations
 from platform_host.pauses import shorten_pauses
 
 NO_LOGS = ConfigurableClassData(
@@ -20,6 +21,7 @@ RUN_LOGS = ConfigurableClassData(
 )
 
 # dagster.yaml names this module, so webserver and daemon import it first.
+guard_code_locations()
 shorten_pauses()
 
 
