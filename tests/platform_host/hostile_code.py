@@ -13,7 +13,11 @@ from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraph
 from dagster._core.definitions.declarative_automation.serialized_objects import AutomationConditionEvaluation
 from dagster._core.definitions.run_request import DagsterRunReaction
 from dagster._core.definitions.sensor_definition import SensorExecutionData
-from dagster._core.snap.execution_plan_snapshot import ExecutionPlanSnapshot, ExecutionStepOutputSnap
+from dagster._core.snap.execution_plan_snapshot import (
+    ExecutionPlanSnapshot,
+    ExecutionStepOutputSnap,
+    snapshot_from_execution_plan,
+)
 
 TRIPS = dg.AssetKey("trips")
 CHECK = dg.AssetCheckKey(TRIPS, "complete")
@@ -95,6 +99,7 @@ def reacts(to: str) -> Answer:
 def says_that_a_foreign_run_is_its_own(context: dg.SensorEvaluationContext) -> dict[str, Any]:
     (own,) = context.instance.get_runs(dg.RunsFilter(tags={"of": "dbt_location"}))
     (foreign,) = context.instance.get_runs(dg.RunsFilter(tags={"of": "ingestion_location"}))
+    assert own.remote_job_origin
     claimed = foreign.with_job_origin(own.remote_job_origin)
     return {"dagster_run_reactions": [DagsterRunReaction(claimed, run_status=dg.DagsterRunStatus.FAILURE)]}
 
@@ -117,7 +122,7 @@ ANSWERS: dict[str, Answer] = {
     "deletes_foreign_partitions": lambda _: {"dynamic_partitions_requests": [MONTHS.build_delete_request(["kept"])]},
     "requests_a_backfill_of_a_foreign_asset": lambda _: {
         "run_requests": [
-            dg.RunRequest.for_asset_graph_subset(AssetGraphSubset(non_partitioned_asset_keys={TRIPS}), tags={})
+            dg.RunRequest.for_asset_graph_subset(AssetGraphSubset({}, {TRIPS}), tags={})  # type: ignore[call-arg]
         ]
     },
     "requests_a_run_of_a_foreign_asset": requests(asset_selection=[TRIPS]),
@@ -156,7 +161,7 @@ class HostileSchedule(dg.ScheduleDefinition):
 
 def plan_of_a_foreign_asset(*arguments: Any, **named: Any) -> ExecutionPlanSnapshot:
     """The snapshot of a plan, in which the step `planned` builds the other location's asset."""
-    snapshot = honest_plan(*arguments, **named)
+    snapshot = snapshot_from_execution_plan(*arguments, **named)
     steps = [
         step._replace(outputs=[_of_trips(output) for output in step.outputs]) if step.key == "planned" else step
         for step in snapshot.steps
@@ -168,8 +173,7 @@ def _of_trips(output: ExecutionStepOutputSnap) -> ExecutionStepOutputSnap:
     return output._replace(properties=output.properties and output.properties._replace(asset_key=TRIPS))
 
 
-honest_plan = code_server.snapshot_from_execution_plan
-code_server.snapshot_from_execution_plan = plan_of_a_foreign_asset
+vars(code_server)["snapshot_from_execution_plan"] = plan_of_a_foreign_asset
 
 hostile = dg.Definitions(
     # It refers to the other location's assets, as it may.

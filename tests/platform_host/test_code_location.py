@@ -17,6 +17,7 @@ import yaml
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
+from dagster._core.remote_representation.external import RemoteSchedule, RemoteSensor
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -132,17 +133,17 @@ def attacked() -> Iterator[Host]:
         create_databases(server)
         found = started.enter_context(host(folder, server))
         found.instance.add_dynamic_partitions("months", ["kept"])
-        for location in (OWNER, HOSTILE):
-            found.run(location, of=location)
+        for whose in (OWNER, HOSTILE):
+            found.run(whose, of=whose)
         list(execute_sensor_iteration(found.workspace, LOG, None, None))
         now = datetime.now(UTC)
         times: dict[str, ScheduleIterationTimes] = {}
         for end in (now, now + timedelta(minutes=1)):
             list(launch_scheduled_runs(found.workspace, LOG, end, times))
-        repository = (
-            found.workspace.create_request_context().get_code_location(HOSTILE).get_repository("__repository__")
-        )
-        for one in (*served.get_sensors(), *served.get_schedules()):
+        location = found.workspace.create_request_context().get_code_location(HOSTILE)
+        (served,) = location.get_repositories().values()
+        asked: list[RemoteSensor | RemoteSchedule] = [*served.get_sensors(), *served.get_schedules()]
+        for one in asked:
             (found.ticks[one.name],) = found.instance.get_ticks(one.get_remote_origin_id(), one.selector_id, limit=1)
         yield found
 
