@@ -5,6 +5,7 @@ not loaded, and an answer that asks for what is another's is an error, with whic
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ from dagster._core.remote_representation.external_data import (
 from dagster._core.remote_representation.handle import RepositoryHandle
 from dagster._core.storage import tags as names
 from dagster._record import copy
+from sqlalchemy.exc import OperationalError
 
 from platform_host.ownership import claim
 
@@ -36,6 +38,7 @@ PLATFORM = "platform_location"
 # Of the cursor and of the reason of a skipped tick, in characters: Dagster reads those of all sensors at once.
 MOST_TEXT = 2**20
 SHOWN = 10
+WAIT_SECONDS = 30
 # The tags of Dagster's that a location's code may give its runs. Not a priority or the longest time of a run, for the
 # platform decides over the queue.
 OWN_TAGS = {
@@ -94,8 +97,17 @@ class GuardedCodeLocation(GrpcServerCodeLocation):
             node.asset_key.to_string(): [edge.parent_asset_key.to_string() for edge in node.parent_edges]
             for node in nodes
         }
-        with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
-            self._owned, in_the_way = claim(connection, self.name, exclusive, shared, parents)
+        end = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+                    self._owned, in_the_way = claim(connection, self.name, exclusive, shared, parents)
+                break
+            except OperationalError:
+                # The webserver tries to load a location once, and Postgres may be starting.
+                if time.monotonic() > end:
+                    raise
+                time.sleep(1)
         self._check_loaded(in_the_way)
 
     def _check_loaded(self, problems: Iterable[str]) -> None:
