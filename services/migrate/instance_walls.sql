@@ -61,14 +61,15 @@ grant usage on
   event_logs_id_seq, asset_event_tags_id_seq, asset_keys_id_seq, asset_check_executions_id_seq, run_tags_id_seq
   to dagster_locations;
 
--- Whether a run may write a tag: all but the system's, of which a failed run writes two, and the names by which Dagster
--- takes an object of JSON for another one (__class__).
+-- Whether a run may write a tag: all but the system's, of which a failed run writes two, who launched the run (user),
+-- and the names by which Dagster takes an object of JSON for another one (__class__).
 create function walls.own_tag(key text) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return key in ('dagster/will_retry', 'dagster/failure_reason')
     or not (
-      starts_with(key, '.') or starts_with(key, '__') or starts_with(key, 'dagster/') or starts_with(key, 'docker/'));
+      key = 'user' or starts_with(key, '.') or starts_with(key, '__') or starts_with(key, 'dagster/')
+      or starts_with(key, 'docker/'));
 end $$;
 
 -- Whether the location has reported this asset from one of its runs, which it may only if the run was planned for it.

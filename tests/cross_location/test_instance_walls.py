@@ -105,6 +105,10 @@ REFUSED = {
     "claim another's run": (
         "insert into run_tags (run_id, key, value) values ('{other}', '.dagster/repository', 'x@dbt_location')"
     ),
+    "say who launched its run": "insert into run_tags (run_id, key, value) values ('{own}', 'user', 'the boss')",
+    "say who launched its run in its body": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{tags,user}}', '\"the boss\"') where run_id = '{own}'"
+    ),
     "delete tags": "delete from run_tags where run_id = '{own}'",
     "move a tag to another's run": "update run_tags set run_id = '{other}' where run_id = '{own}'",
     # Events.

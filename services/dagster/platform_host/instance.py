@@ -1,13 +1,16 @@
 """The instance as webserver and daemon have it."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from dagster import DagsterInstance
+from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
 from platform_host.code_location import guard_code_locations
+from platform_host.launched_by import MarkingRunDomain, with_user
 from platform_host.pauses import shorten_pauses
 
 NO_LOGS = ConfigurableClassData(
@@ -43,6 +46,13 @@ class HostInstance(DagsterInstance):
     def get_ref(self) -> InstanceRef:
         """The reference for code servers. What a sensor logs is only in the code server's own output."""
         return super().get_ref()._replace(custom_instance_class_data=None, compute_logs_data=NO_LOGS)
+
+    @cached_property
+    def run_domain(self) -> MarkingRunDomain:
+        return MarkingRunDomain(self)
+
+    def add_backfill(self, partition_backfill: PartitionBackfill) -> None:
+        super().add_backfill(partition_backfill._replace(tags=with_user(partition_backfill.tags)))
 
 
 def reference_for_run(instance: DagsterInstance) -> InstanceRef:

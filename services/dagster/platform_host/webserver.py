@@ -1,0 +1,109 @@
+"""Dagster's webserver with roles: `python -m platform_host.webserver`, with the options of `dagster-webserver`.
+
+It puts its own classes in the place of two of Dagster's. Where a release no longer uses one of them, the other refuses
+to work: the context needs a caller, which only this webserver gives it, and this webserver needs that context.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import dagster_webserver.app
+import dagster_webserver.cli
+from dagster._core.storage.tags import REPORTING_USER_TAG
+from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
+from dagster._core.workspace.permissions import PermissionResult
+from dagster_graphql.schema import create_schema
+from dagster_webserver.webserver import DagsterWebserver
+from graphene import Schema
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
+
+from platform_host.access_file import AccessError
+from platform_host.door import NOBODY, AccessSource, Caller, Door, read_key
+from platform_host.guard import guard
+from platform_host.launched_by import user
+from platform_host.permissions import permissions_everywhere, permissions_in
+
+
+class RequestContext(WorkspaceRequestContext):
+    """What one request may read and do."""
+
+    def __init__(self, caller: Caller, **given: Any) -> None:
+        # What Dagster would say by itself, if a release no longer asked the methods below.
+        super().__init__(read_only=True, **given)
+        self.caller = caller
+
+    @property
+    def permissions(self) -> Mapping[str, PermissionResult]:
+        return permissions_everywhere(self.caller.identity)
+
+    def permissions_for_location(self, *, location_name: str) -> Mapping[str, PermissionResult]:
+        return permissions_in(self.caller.identity, location_name)
+
+    def get_reporting_user_tags(self) -> dict[str, str]:
+        name = self.caller.identity.name
+        return {REPORTING_USER_TAG: name} if name else {}
+
+    def __enter__(self) -> "RequestContext":
+        super().__enter__()
+        self._exit_stack.enter_context(user(self.caller.identity.name))
+        return self
+
+
+class ProcessContext(WorkspaceProcessContext):
+    """Makes the context of each request, for the caller that the door found."""
+
+    def create_request_context(self, source: object | None = None) -> RequestContext:
+        # Without a request: what Dagster makes to look at a location that it has reloaded.
+        caller = source.scope["caller"] if isinstance(source, HTTPConnection) else Caller(NOBODY, "")
+        return RequestContext(
+            caller,
+            instance=self._instance,
+            current_workspace=self.get_current_workspace(),
+            process_context=self,
+            version=self.version,
+            source=source,
+        )
+
+
+class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
+    """The webserver behind the front door."""
+
+    def __init__(self, process_context: ProcessContext, *args: Any, **given: Any) -> None:
+        if not isinstance(process_context, ProcessContext):
+            raise TypeError("Dagster no longer makes its context as platform_host/webserver.py expects.")
+        path = Path(os.environ.get("ACCESS_FILE", "/run/access/access.yaml"))
+        self._access, self._key = AccessSource(path, lambda: process_context.code_location_names), read_key()
+        super().__init__(process_context, *args, **given)
+
+    def build_graphql_schema(self) -> Schema:
+        return guard(create_schema())
+
+    def build_middleware(self) -> list[Middleware]:
+        return [Middleware(Door, self._access, self._key), *super().build_middleware()]
+
+
+def _replace(module: ModuleType, replaced: type, by: type) -> None:
+    if getattr(module, replaced.__name__, None) is not replaced:
+        raise TypeError(
+            f"{module.__name__} no longer uses {replaced.__name__}, which platform_host/webserver.py replaces."
+        )
+    setattr(module, replaced.__name__, by)
+
+
+def install() -> None:
+    """Makes `dagster-webserver` use the classes of this module; raises TypeError if it would not."""
+    _replace(dagster_webserver.cli, WorkspaceProcessContext, ProcessContext)
+    _replace(dagster_webserver.app, DagsterWebserver, Webserver)
+
+
+if __name__ == "__main__":
+    install()
+    try:
+        dagster_webserver.cli.main()  # type: ignore[no-untyped-call]
+    except AccessError as error:
+        sys.exit(str(error))
