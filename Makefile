@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Arguments reach a recipe as variables of its environment, never as a part of its text. Make would expand the text of a
 # variable that was given to it wherever it is used or exported; := with $(value) keeps the text as it is.
-ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD
+ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE
 keep_as_is = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(call keep_as_is,$(name))))
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(call keep_as_is,$(name))))
@@ -137,6 +137,26 @@ secrets: .venv/.ops ## List the names of a location's secrets (LOCATION=…)
 	@$(ops) secrets -- $(call given,LOCATION)
 remove-secret: .venv/.ops ## Remove a secret of a location (LOCATION=…, NAME=…)
 	@$(ops) remove-secret -- $(call given,LOCATION) $(call given,NAME)
+
+# --- who may do what, docs/access.md -----------------------------------------------------------------------------------
+
+.PHONY: user users remove-user token tokens remove-token roles whoami
+user: .venv/.ops ## Give a user a role, and a new user a password (NAME=…, ROLE=viewer|launcher|editor|admin, LOCATION=… for one)
+	@$(ops) users add $(call given,ROLE,--role=) $(call given,LOCATION,--location=) -- $(call given,NAME)
+users: .venv/.ops ## List the users with their roles
+	@$(ops) users list
+remove-user: .venv/.ops ## Remove a user (NAME=…)
+	@$(ops) users remove -- $(call given,NAME)
+token: .venv/.ops ## Make a service token and print it once (NAME=…, ROLE=…, LOCATION=… for one)
+	@$(ops) tokens add $(call given,ROLE,--role=) $(call given,LOCATION,--location=) -- $(call given,NAME)
+tokens: .venv/.ops ## List the service tokens with their roles
+	@$(ops) tokens list
+remove-token: .venv/.ops ## Remove a service token (NAME=…)
+	@$(ops) tokens remove -- $(call given,NAME)
+roles: .venv/.ops ## List the roles, what each may do, and who has it
+	@$(ops) roles
+whoami: .venv/.ops ## Print who this machine is to the webserver (DAGSTER_TOKEN, PUBLIC_URL)
+	@$(ops) whoami
 
 # --- backups ---------------------------------------------------------------------------------------------------------
 

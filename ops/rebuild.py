@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ops.command import OpsError, log
-from ops.graphql import Webserver
+from ops.graphql import Webserver, webserver
 from ops.lineage import Lineage, Partition
 from ops.status.collect import collect
 from ops.status.facts import Events, Runs, Unknown, Workspace, known
@@ -113,7 +113,7 @@ def rebuild() -> None:
         if notice.kind == NOT_JUDGED:
             log(f"{notice.what}: it may be built before that.")
     for cadence, assets in found.backfills.items():
-        backfill = launch(Webserver(facts.url or ""), assets)
+        backfill = launch(webserver(facts.url), assets)
         log(f"Launched the backfill {backfill} of {cadence} partitions, {facts.url}/runs/b/{backfill}:")
         for key, chosen in assets.items():
             log(f"  {key} {format_ranges(chosen, 12)}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.contract.compare import Asset
-from ops.graphql import WebserverError, WebserverInside
+from ops.graphql import WebserverError, webserver
 
 ENTRIES = """
 query { workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
@@ -24,13 +24,14 @@ Entry = dict[str, Any]
 
 def read_entries() -> dict[str, Entry]:
     """The WorkspaceLocationEntry of each location that the webserver knows, by name."""
-    workspace = WebserverInside().ask(ENTRIES)["workspaceOrError"]
+    workspace = webserver().ask(ENTRIES)["workspaceOrError"]
     return {entry["name"]: entry for entry in workspace["locationEntries"]}
 
 
 def reload_workspace() -> set[str]:
     """Makes the webserver read its workspace file again, and returns the names of the locations in it."""
-    WebserverInside().ask("mutation { reloadWorkspace { __typename } }")
+    mutation = "mutation { reloadWorkspace { __typename ... on UnauthorizedError { message } } }"
+    webserver().ask(mutation)
     return set(read_entries())
 
 
@@ -40,10 +41,11 @@ def reload_location(name: str, image: str, keys: set[str] | None) -> None:
     None accepts any assets. Raises WebserverError if that fails, or something else is loaded, for half a minute.
     """
     deadline = time.monotonic() + 30
-    mutation = "mutation ($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
+    mutation = "mutation ($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename"
+    mutation += " ... on UnauthorizedError { message } } }"
     while True:
         try:
-            WebserverInside().ask(mutation, name=name)
+            webserver().ask(mutation, name=name)
             wrong = what_is_wrong(read_entries()[name], image, keys)
             if not wrong:
                 return

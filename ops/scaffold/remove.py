@@ -15,7 +15,7 @@ from ops.contract.compare import new_breaches
 from ops.deploy import policy
 from ops.deploy.ledger import Ledger, locked
 from ops.env_file import env_file, set_variable
-from ops.graphql import WebserverInside
+from ops.graphql import webserver
 from ops.locations import LocationError, NameArgument, tag_variable
 from ops.scaffold.tree import check_made_here, own_paths, without_lines
 
@@ -97,7 +97,7 @@ def _check_unused(name: str) -> None:
         entries = served.read_entries()
         if broken := new_breaches(name, served.describe_served(entries), [], served.not_loaded(entries)):
             raise LocationError("\n  ".join([f"{name} is needed by others:", *broken]))
-        if unfinished := WebserverInside().ask(_UNFINISHED, tag=f"__repository__@{name}")["runsOrError"]["results"]:
+        if unfinished := webserver().ask(_UNFINISHED, tag=f"__repository__@{name}")["runsOrError"]["results"]:
             ids = ", ".join(one["runId"][:8] for one in unfinished[:10])
             raise LocationError(f"{name}: runs of it have not ended: {ids}. Wait for them or terminate them.")
     if _has_role(name):

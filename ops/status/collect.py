@@ -5,9 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from ops import compose
+from ops import compose, graphql
 from ops.command import CommandError, OpsError
-from ops.graphql import Webserver
 from ops.status import docker, postgres, webserver
 from ops.status.facts import Facts, Unknown
 
@@ -40,10 +39,11 @@ def collect() -> Facts:
 
     def asked_webserver(part: str) -> Any:
         # Without Postgres the webserver would not answer until the timeout.
-        return asked(lambda: getattr(webserver, part)(Webserver(url or "")), "postgres", "webserver")
+        return asked(lambda: getattr(webserver, part)(stack.result()), "postgres", "webserver")
 
     parts = ("workspace", "daemons", "assets", "checks", "runs")
     with ThreadPoolExecutor() as pool:
+        stack = pool.submit(graphql.webserver, url)
         answers = pool.map(asked_webserver, parts)
         policies = pool.submit(asked, lambda: docker.policies(running["daemon"]), "daemon")
         answer = asked(lambda: postgres.ask(running["postgres"]), "postgres")

@@ -8,15 +8,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.graphql import POST, Webserver, WebserverError
+from ops.graphql import SEND, LoginError, Webserver, WebserverError, WebserverInside, webserver
 
 ERROR: tuple[int, Any] = (200, {"errors": [{"message": "\nserver closed the connection\n  Stack Trace:"}]})
 PYTHON_ERROR: tuple[int, Any] = (200, {"data": {"runs": {"__typename": "PythonError", "message": "no such table"}}})
 GOOD: tuple[int, Any] = (200, {"data": {"version": "1"}})
+# The headers of each request.
+HEADERS: list[dict[str, str]] = []
 
 
 @contextmanager
@@ -26,6 +29,7 @@ def server(*answers: tuple[int, Any]) -> Iterator[tuple[str, list[Any]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            HEADERS.append({name.lower(): value for name, value in self.headers.items()})
             asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             status, body = answers[min(len(asked), len(answers)) - 1]
             self.send_response(status)
@@ -83,8 +87,54 @@ def test_a_webserver_that_hangs_is_an_error() -> None:
 @pytest.mark.parametrize("answer", [GOOD, (500, {"errors": [{"message": "no such field"}]}), (502, "Bad Gateway")])
 def test_the_program_that_asks_inside_the_container_prints_status_and_answer(answer: tuple[int, Any]) -> None:
     with server(answer) as (url, asked):
-        command = [sys.executable, "-c", POST, url, "20"]
+        command = [sys.executable, "-c", SEND, url, "20", "1"]
         ended = subprocess.run(command, input='{"query": "query { version }"}', capture_output=True, text=True)
     status, _, text = ended.stdout.partition("\n")
     assert (int(status), text) == (answer[0], answer[1] if isinstance(answer[1], str) else json.dumps(answer[1]))
     assert asked == [{"query": "query { version }"}]
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("DAGSTER_TOKEN", "DAGSTER_TOKEN_FILE", "PUBLIC_URL"):
+        monkeypatch.delenv(name, raising=False)
+    HEADERS.clear()
+    return monkeypatch
+
+
+def test_a_token_is_sent_to_the_public_url(settings: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of a file\n")
+    with server(GOOD) as (url, _):
+        settings.setenv("PUBLIC_URL", f"{url}/")
+        settings.setenv("DAGSTER_TOKEN", "of the environment")
+        webserver("http://127.0.0.1:1").ask("query { version }")
+        settings.setenv("DAGSTER_TOKEN_FILE", str(tmp_path / "token"))
+        webserver().ask("query { version }")
+    assert [each["authorization"] for each in HEADERS] == ["Bearer of the environment", "Bearer of a file"]
+
+
+def test_a_token_without_an_address_is_an_error_that_names_the_setting(settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("DAGSTER_TOKEN", "a")
+    with pytest.raises(WebserverError, match="PUBLIC_URL is not"):
+        webserver()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_is_refused_is_told_so_at_once(status: int) -> None:
+    with server((status, {"errors": [{"message": "Log in"}]})) as (url, asked):
+        with pytest.raises(LoginError, match="the webserver refuses: Log in"):
+            Webserver(url).ask("query { version }")
+        assert len(asked) == 1
+
+
+def test_a_role_that_is_too_low_is_an_error() -> None:
+    refused = {"data": {"reloadWorkspace": {"__typename": "UnauthorizedError", "message": "Refused: it takes a role"}}}
+    with server((200, refused)) as (url, _), pytest.raises(LoginError, match="Refused: it takes a role"):
+        Webserver(url).ask("mutation { reloadWorkspace { __typename } }")
+
+
+def test_a_door_that_asks_for_a_login_is_passed_by_inside_the_container(settings: pytest.MonkeyPatch) -> None:
+    with server((401, {"errors": [{"message": "Log in"}]})) as (url, _):
+        assert isinstance(webserver(url), WebserverInside)
+    with server(GOOD) as (url, _):
+        assert webserver(url) == Webserver(url)

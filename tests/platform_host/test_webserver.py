@@ -28,7 +28,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_webserver_that_dagsters_command_starts_is_this_one(modules: None, served: Served) -> None:
     install()
-    assert dagster_webserver.cli.WorkspaceProcessContext is ProcessContext
+    assert getattr(dagster_webserver.cli, "WorkspaceProcessContext") is ProcessContext  # noqa: B009, not exported
     app = dagster_webserver.app.create_app_from_workspace_process_context(served.process)
     assert "Door" in str(app.user_middleware[0])
 
@@ -63,7 +63,14 @@ def test_every_mutation_is_guarded() -> None:
 def test_a_wrong_file_ends_the_start_with_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "access.yaml").write_text("users:\n  ana: {editor: [nowhere]}\n")
     (tmp_path / "workspace.yaml").write_text("load_from: []\n")
-    command = [sys.executable, "-m", "platform_host.webserver", "--workspace", tmp_path / "workspace.yaml", "--port=0"]
+    command = [
+        sys.executable,
+        "-m",
+        "platform_host.webserver",
+        "--workspace",
+        str(tmp_path / "workspace.yaml"),
+        "--port=0",
+    ]
     settings = {"ACCESS_FILE": str(tmp_path / "access.yaml"), "PYTHONPATH": str(ROOT / "services/dagster")}
     settings |= {"DAGSTER_HOME": str(tmp_path), "PATH": str(Path(sys.executable).parent)}
     ended = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60)

@@ -20,9 +20,11 @@ from dagster_graphql.schema import create_schema
 from dagster_webserver.webserver import DagsterWebserver
 from graphene import Schema
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
 
-from platform_host.access_file import AccessError
+from platform_host.access_file import AccessError, Identity
 from platform_host.door import NOBODY, AccessSource, Caller, Door, read_key
 from platform_host.guard import guard
 from platform_host.launched_by import user
@@ -80,11 +82,21 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
         self._access, self._key = AccessSource(path, lambda: process_context.code_location_names), read_key()
         super().__init__(process_context, *args, **given)
 
+    def build_routes(self) -> list[BaseRoute]:
+        return [Route("/whoami", _whoami), *super().build_routes()]  # type: ignore[no-untyped-call]
+
     def build_graphql_schema(self) -> Schema:
         return guard(create_schema())
 
     def build_middleware(self) -> list[Middleware]:
         return [Middleware(Door, self._access, self._key), *super().build_middleware()]
+
+
+async def _whoami(request: Request) -> JSONResponse:
+    identity: Identity = request.scope["caller"].identity
+    roles = [f"{identity.everywhere.name.lower()} for all locations"] if identity.everywhere is not None else []
+    roles += [f"{role.name.lower()} in {location}" for location, role in identity.locations.items()]
+    return JSONResponse({"name": identity.name, "roles": ", ".join(roles)})
 
 
 def _replace(module: ModuleType, replaced: type, by: type) -> None:
