@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Arguments reach a recipe as variables of its environment, never as a part of its text. Make would expand the text of a
 # variable that was given to it wherever it is used or exported; := with $(value) keeps the text as it is.
-ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE
+ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE
 keep_as_is = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(call keep_as_is,$(name))))
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(call keep_as_is,$(name))))
@@ -140,7 +140,7 @@ remove-secret: .venv/.ops ## Remove a secret of a location (LOCATION=…, NAME=�
 
 # --- who may do what, docs/access.md -----------------------------------------------------------------------------------
 
-.PHONY: user users remove-user token tokens remove-token roles whoami
+.PHONY: user users remove-user token tokens remove-token roles whoami audit
 user: .venv/.ops ## Give a user a role, and a new user a password (NAME=…, ROLE=viewer|launcher|editor|admin, LOCATION=… for one)
 	@$(ops) users add $(call given,ROLE,--role=) $(call given,LOCATION,--location=) -- $(call given,NAME)
 users: .venv/.ops ## List the users with their roles
@@ -157,6 +157,8 @@ roles: .venv/.ops ## List the roles, what each may do, and who has it
 	@$(ops) roles
 whoami: .venv/.ops ## Print who this machine is to the webserver (DAGSTER_TOKEN, PUBLIC_URL)
 	@$(ops) whoami
+audit: .venv/.ops ## List who did what (SINCE=7d or a date, NAME=… for one user)
+	@$(ops) audit $(call given,SINCE,--since=) $(call given,NAME,--user=)
 
 # --- backups ---------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import typer
 
 from ops.access import roles, tokens, users, whoami
+from ops.audit import audit
 from ops.backup.age import backup_key
 from ops.backup.backup import backup
 from ops.backup.restore import restore
@@ -31,7 +32,7 @@ app = typer.Typer(
 # In the order of --help. Each function's annotations and docstring are its arguments and its help.
 COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, status, rebuild, backup)
 COMMANDS += (restore, backup_key, rotate_password, secret, secrets, remove_secret)
-COMMANDS += (new_location, remove_location, check_location, contract, roles, whoami)
+COMMANDS += (new_location, remove_location, check_location, contract, roles, whoami, audit)
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(users, name="users")

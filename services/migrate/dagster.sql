@@ -26,3 +26,38 @@ alter role dagster set lock_timeout = '10s';
 -- The limits of the roles that have no warehouse.sql (docs/connections.md).
 alter role dagster connection limit 40;
 alter role platform_location connection limit 10;
+
+-- What everybody did through the webserver (docs/access.md). It adds lines, and changes and deletes none.
+create schema if not exists audit authorization dagster_owner;
+grant usage on schema audit to dagster, platform_location;
+create table if not exists audit.log (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default clock_timestamp(),
+  who text not null,
+  address text not null,
+  what text not null,
+  locations text[] not null,
+  named jsonb not null,
+  result text not null
+);
+alter table audit.log owner to dagster_owner;
+create index if not exists log_at on audit.log (at);
+grant select, insert (who, address, what, locations, named, result) on audit.log to dagster;
+
+-- Housekeeping deletes lines of more than a year, and no others.
+create or replace function audit.prune(dry_run boolean) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  lines bigint;
+begin
+  if dry_run then
+    select count(*) into lines from audit.log where at < now() - interval '1 year';
+  else
+    delete from audit.log where at < now() - interval '1 year';
+    get diagnostics lines = row_count;
+  end if;
+  return lines;
+end $$;
+alter function audit.prune(boolean) owner to dagster_owner;
+revoke all on function audit.prune(boolean) from public;
+grant execute on function audit.prune(boolean) to platform_location;

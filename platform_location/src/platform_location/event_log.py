@@ -83,6 +83,12 @@ def prune_events(
     return found
 
 
+def prune_audit(instance: DagsterInstance, *, dry_run: bool) -> int:
+    """Deletes the lines of audit.log that are older than a year (services/migrate/dagster.sql); returns how many."""
+    with _storage(instance).index_transaction() as connection:
+        return int(connection.execute(sa.select(sa.func.audit.prune(dry_run))).scalar_one())
+
+
 def _storage(instance: DagsterInstance) -> PostgresEventLogStorage:
     events, runs = instance.event_log_storage, instance.run_storage
     if (

@@ -205,14 +205,20 @@ def test_sizes_are_those_of_the_rows(instance: DagsterInstance, runs: list[str],
     assert [(each.rows, each.bytes) for each in prune_events(instance, later(), dry_run=True)][:1] == rows
 
 
-def test_the_job_says_in_its_outputs_metadata_what_it_did(instance: DagsterInstance, runs: list[str]) -> None:
+def test_the_job_says_in_its_outputs_metadata_what_it_did(
+    instance: DagsterInstance, runs: list[str], server: Server
+) -> None:
     assert runs
+    # In the stack the service migrate creates it, and tests/platform_host/test_audit.py tests what it deletes.
+    server.execute(sql.SQL("create schema audit"), "instance")
+    function = "create function audit.prune(boolean) returns int return case when $1 then 7 end"
+    server.execute(sql.SQL(function), "instance")
     config = {"ops": {"prune_old_events": {"config": {"dry_run": True}}}}
     result = prune_run_history.execute_in_process(run_config=config, instance=instance)
     (output,) = [event for event in result.all_events if event.event_type_value == "STEP_OUTPUT"]
     said = output.step_output_data.metadata
     # Nothing is a day old.
-    assert (said["dry run"].value, said["event rows"].value) == (True, 0)
+    assert (said["dry run"].value, said["event rows"].value, said["lines of the audit"].value) == (True, 0, 7)
 
 
 def test_the_job_refuses_to_keep_no_day(instance: DagsterInstance) -> None:

@@ -1,6 +1,8 @@
-"""Asks, before each mutation, whether the caller may use it on what it names."""
+"""Asks, before each mutation, whether the caller may use it on what it names; and has each written down."""
 
 import functools
+from collections.abc import Awaitable
+from inspect import isawaitable
 from typing import Any
 
 from dagster_graphql.schema.errors import GraphenePythonError, GrapheneUnauthorizedError
@@ -8,7 +10,10 @@ from dagster_shared.error import SerializableErrorInfo
 from graphene import Schema
 from graphql import GraphQLError, GraphQLField, GraphQLResolveInfo, GraphQLUnionType, get_named_type
 
+from platform_host.audit import record
 from platform_host.mutations import named_by, refusal
+
+REFUSED = "refused"
 
 
 def guard(schema: Schema) -> Schema:
@@ -23,10 +28,26 @@ def guard(schema: Schema) -> Schema:
 def _resolve(
     name: str, mutation: GraphQLField, proceed: Any, root: Any, info: GraphQLResolveInfo, **arguments: Any
 ) -> Any:
-    named = named_by(info, name, arguments)
-    if why := refusal(info.context.caller.identity, name, named):
+    context = info.context
+    named = named_by(context, name, arguments)
+
+    def recorded(result: Any, said: Any = None) -> Any:
+        record(context.instance, context.caller, name, named, said or result)
+        return result
+
+    if why := refusal(context.caller.identity, name, named):
+        recorded(None, REFUSED)
         return _refused(info, mutation, why)
-    return proceed(root, info, **arguments)
+    try:
+        result = proceed(root, info, **arguments)
+    except Exception as error:
+        recorded(None, type(error).__name__)
+        raise
+
+    async def later(awaited: Awaitable[Any]) -> Any:
+        return recorded(await awaited)
+
+    return later(result) if isawaitable(result) else recorded(result)
 
 
 def _refused(info: GraphQLResolveInfo, mutation: GraphQLField, why: str) -> Any:

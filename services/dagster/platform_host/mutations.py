@@ -6,6 +6,7 @@ Dagster asks nothing, and looks at everything that a mutation names. A mutation 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from dagster import AssetKey
@@ -14,7 +15,6 @@ from dagster._core.remote_representation.handle import CompoundID
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.workspace.context import BaseWorkspaceRequestContext
 from dagster_graphql.implementation.execution.dynamic_partitions import _get_asset_keys_using_dynamic_partitions_def
-from graphql import GraphQLResolveInfo
 
 from platform_host.access_file import Identity, Role
 
@@ -137,7 +137,7 @@ def refusal(identity: Identity, mutation: str, named: Named) -> str | None:
     return None
 
 
-def named_by(info: GraphQLResolveInfo, mutation: str, arguments: Mapping[str, Any]) -> Named:
+def named_by(context: BaseWorkspaceRequestContext, mutation: str, arguments: Mapping[str, Any]) -> Named:
     """Finds all that the arguments of a mutation name, and the locations of it."""
     named = Named()
     for name, value in _leaves(arguments):
@@ -149,7 +149,7 @@ def named_by(info: GraphQLResolveInfo, mutation: str, arguments: Mapping[str, An
             if text not in named.things.setdefault(kind, []):
                 named.things[kind].append(text)
             if find := _LOCATE.get(kind):
-                named.locations.update(set(find(info, value)) or {""})
+                named.locations.update(set(find(context, value)) or {""})
     return named
 
 
@@ -172,12 +172,12 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _of_location(_: GraphQLResolveInfo, name: str) -> Iterator[str]:
+def _of_location(_: BaseWorkspaceRequestContext, name: str) -> Iterator[str]:
     yield name
 
 
-def _of_asset(info: GraphQLResolveInfo, path: list[str]) -> Iterator[str]:
-    graph = info.context.asset_graph
+def _of_asset(context: BaseWorkspaceRequestContext, path: list[str]) -> Iterator[str]:
+    graph = context.asset_graph
     key = AssetKey(path)
     if graph.has(key):
         infos = graph.get(key).repo_scoped_asset_infos
@@ -186,39 +186,39 @@ def _of_asset(info: GraphQLResolveInfo, path: list[str]) -> Iterator[str]:
         yield from (each.handle.location_name for each in makers)
 
 
-def _of_run(info: GraphQLResolveInfo, run_id: str) -> Iterator[str]:
-    run = info.context.instance.get_run_by_id(run_id)
+def _of_run(context: BaseWorkspaceRequestContext, run_id: str) -> Iterator[str]:
+    run = context.instance.get_run_by_id(run_id)
     if run and run.remote_job_origin:
         yield run.remote_job_origin.location_name
 
 
-def _of_backfill(info: GraphQLResolveInfo, backfill_id: str) -> Iterator[str]:
-    backfill = info.context.instance.get_backfill(backfill_id)
+def _of_backfill(context: BaseWorkspaceRequestContext, backfill_id: str) -> Iterator[str]:
+    backfill = context.instance.get_backfill(backfill_id)
     if backfill is None:
         return
     if backfill.partition_set_origin:
         yield backfill.partition_set_origin.selector.location_name
     for key in backfill.asset_selection or ():
-        yield from set(_of_asset(info, list(key.path))) or {""}
+        yield from set(_of_asset(context, list(key.path))) or {""}
 
 
-def _of_instigator(info: GraphQLResolveInfo, identifier: str) -> Iterator[str]:
+def _of_instigator(context: BaseWorkspaceRequestContext, identifier: str) -> Iterator[str]:
     """Of sensors and schedules by an id of one or two hashes: Dagster checks one, and changes what has the other."""
     ids = CompoundID.from_string(identifier) if CompoundID.is_valid_string(identifier) else None
     for half in (ids.remote_origin_id, ids.selector_id) if ids else (identifier,):
         found = set()
-        for repository in _repositories(info.context):
+        for repository in _repositories(context):
             instigators: list[RemoteSensor | RemoteSchedule] = [*repository.get_sensors(), *repository.get_schedules()]
             if any(half in (each.get_remote_origin_id(), each.selector_id) for each in instigators):
                 found.add(repository.handle.location_name)
         yield from found or {""}
 
 
-def _of_partitions_definition(info: GraphQLResolveInfo, name: str) -> Iterator[str]:
+def _of_partitions_definition(context: BaseWorkspaceRequestContext, name: str) -> Iterator[str]:
     """Of all that use a dynamic partitions definition: they share its partitions by its name."""
-    for repository in _repositories(info.context):
+    for repository in _repositories(context):
         selector = repository.handle.to_selector()
-        if any(_get_asset_keys_using_dynamic_partitions_def(info, selector, name)):
+        if any(_get_asset_keys_using_dynamic_partitions_def(SimpleNamespace(context=context), selector, name)):
             yield repository.handle.location_name
 
 
@@ -227,7 +227,7 @@ def _repositories(context: BaseWorkspaceRequestContext) -> Iterator[RemoteReposi
         yield from location.get_repositories().values()
 
 
-_LOCATE: dict[str, Callable[[GraphQLResolveInfo, Any], Iterator[str]]] = {
+_LOCATE: dict[str, Callable[[BaseWorkspaceRequestContext, Any], Iterator[str]]] = {
     "location": _of_location,
     "asset": _of_asset,
     "run": _of_run,

@@ -6,28 +6,32 @@ to work: the context needs a caller, which only this webserver gives it, and thi
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import dagster_webserver.app
 import dagster_webserver.cli
+from dagster import AssetKey
 from dagster._core.storage.tags import REPORTING_USER_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
 from dagster._core.workspace.permissions import PermissionResult
 from dagster_graphql.schema import create_schema
 from dagster_webserver.webserver import DagsterWebserver
 from graphene import Schema
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from platform_host.access_file import AccessError, Identity
+from platform_host.audit import record
 from platform_host.door import NOBODY, AccessSource, Caller, Door, read_key
 from platform_host.guard import guard
 from platform_host.launched_by import user
+from platform_host.mutations import named_by
 from platform_host.permissions import permissions_everywhere, permissions_in
 
 
@@ -87,6 +91,28 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
 
     def build_graphql_schema(self) -> Schema:
         return guard(create_schema())
+
+    async def report_asset_materialization_endpoint(self, request: Request) -> JSONResponse:
+        return await self._report(request, super().report_asset_materialization_endpoint)
+
+    async def report_asset_check_endpoint(self, request: Request) -> JSONResponse:
+        return await self._report(request, super().report_asset_check_endpoint)
+
+    async def report_asset_observation_endpoint(self, request: Request) -> JSONResponse:
+        return await self._report(request, super().report_asset_observation_endpoint)
+
+    async def _report(self, request: Request, report: Callable[[Request], Awaitable[JSONResponse]]) -> JSONResponse:
+        """Writes down what one of the routes reports that write events. Dagster asks for the role itself."""
+        answer = await report(request)
+        given = dict(request.query_params) | (await request.json() if await request.body() else {})
+        key = request.path_params["asset_key"]
+        path = AssetKey.from_user_string(key).path if key else given.get("asset_key", [])
+        what = report.__name__.removesuffix("_endpoint")
+        with self.request_context(request) as context:
+            named = named_by(context, what, {"path": path, "partitionKey": given.get("partition")})
+            result = {200: "done", 401: "refused"}.get(answer.status_code, f"HTTP {answer.status_code}")
+            await run_in_threadpool(record, context.instance, context.caller, what, named, result)
+        return answer
 
     def build_middleware(self) -> list[Middleware]:
         return [Middleware(Door, self._access, self._key), *super().build_middleware()]

@@ -5,7 +5,7 @@ import time
 import dagster as dg
 from pydantic import Field
 
-from platform_location.event_log import prune_events
+from platform_location.event_log import prune_audit, prune_events
 from platform_location.settings import DAY_SECONDS, read_settings
 
 SETTINGS = read_settings()
@@ -24,7 +24,7 @@ class PruneConfig(dg.Config):
     out=dg.Out(dg.Nothing),
     description=(
         "Deletes the events that are only read as a run's log. The events of assets and checks, the run's changes of "
-        "status, and start, end, outputs and failures of steps stay."
+        "status, and start, end, outputs and failures of steps stay. Deletes lines of the audit of more than a year."
     ),
 )
 def prune_old_events(context: dg.OpExecutionContext, config: PruneConfig) -> None:
@@ -37,6 +37,7 @@ def prune_old_events(context: dg.OpExecutionContext, config: PruneConfig) -> Non
             "runs that ended before": dg.MetadataValue.timestamp(ended_before),
             "event rows": sum(each.rows for each in events),
             "event bytes": sum(each.bytes for each in events),
+            "lines of the audit": prune_audit(context.instance, dry_run=config.dry_run),
             **({"by event type": dg.MetadataValue.table(rows)} if rows else {}),
         }
     )
