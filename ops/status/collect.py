@@ -39,11 +39,12 @@ def collect() -> Facts:
 
     def asked_webserver(part: str) -> Any:
         # Without Postgres the webserver would not answer until the timeout.
-        return asked(lambda: getattr(webserver, part)(stack.result()), "postgres", "webserver")
+        found = stack.result()
+        return found if isinstance(found, Unknown) else asked(lambda: getattr(webserver, part)(found))
 
     parts = ("workspace", "daemons", "assets", "checks", "runs")
     with ThreadPoolExecutor() as pool:
-        stack = pool.submit(graphql.webserver, url)
+        stack = pool.submit(asked, lambda: graphql.webserver(url), "postgres", "webserver")
         answers = pool.map(asked_webserver, parts)
         policies = pool.submit(asked, lambda: docker.policies(running["daemon"]), "daemon")
         answer = asked(lambda: postgres.ask(running["postgres"]), "postgres")
