@@ -168,6 +168,27 @@ def whoami() -> None:
     print(f"{found['name'] or 'everybody (there is no login)'}: {found['roles'] or 'no role'}")
 
 
+def forget_location(name: str) -> None:
+    """Takes a location out of all roles, before it is removed; whoever has no other role is removed, too."""
+    folder = _folder()
+    if not (folder / "access.yaml").exists():
+        return
+
+    def forget(access: Any) -> None:
+        for part in ("users", "groups", "tokens"):
+            for member, grants in list((access.get(part) or {}).items()):
+                for role in ROLES:
+                    if isinstance(scope := grants.get(role), list) and name in scope:
+                        scope.remove(name)
+                        if not scope:
+                            del grants[role]
+                if not set(ROLES) & set(grants):
+                    del access[part][member]
+                    log(f"removed: {member} of {part} in access.yaml, who had no role elsewhere")
+
+    _change(folder, forget)
+
+
 # --- the files --------------------------------------------------------------------------------------------------------
 
 

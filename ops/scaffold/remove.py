@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from ops import compose
+from ops.access import forget_location
 from ops.command import ROOT, CommandError, inspect, log, run
 from ops.contract import served
 from ops.contract.compare import new_breaches
@@ -58,6 +59,7 @@ def remove_location(
         _check_unused(name)
         with locked(config["name"], name, platform, getpass.getuser()) as ledger:
             _withdraw(name, ledger, config)
+    forget_location(name)
     remove_files(name)
     log("removed: its files, and its lines in the shared files")
     if stack:

@@ -9,6 +9,7 @@ import bcrypt
 import pytest
 from platform_host.access_file import Role, read_access
 
+from ops.access import forget_location
 from ops.command import ROOT
 from ops.locations import LOCATIONS
 
@@ -90,6 +91,19 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
 ) -> None:
     assert message in " ".join(ops(tmp_path, "users", *arguments, stdin=stdin, fails=True).split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_location_that_is_removed_leaves_no_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "access.yaml").write_text(
+        "users:\n  ana: {editor: [dbt_location]}\n"
+        "  ben: {editor: [dbt_location, ingestion_location], launcher: [dbt_location], viewer: all}\n"
+    )
+    monkeypatch.setenv("ACCESS_DIR", str(tmp_path))
+    forget_location("dbt_location")
+    written = read_access(tmp_path / "access.yaml", ["ingestion_location"])
+    assert {name: one.model_dump(exclude_none=True) for name, one in written.users.items()} == {
+        "ben": {"editor": ["ingestion_location"], "viewer": "all"}
+    }
 
 
 def test_a_file_with_an_error_is_not_changed(tmp_path: Path) -> None:

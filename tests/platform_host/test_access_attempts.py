@@ -64,6 +64,7 @@ def test_a_run_of_the_own_location_is_no_part_of_what_is_anothers(name: str, use
     for metadata in (
         {"parentRunId": other.run, "rootRunId": other.run},
         {"tags": [{"key": "dagster/backfill", "value": other.backfill}]},
+        {"tags": [{"key": "dagster/root_run_id", "value": other.run}]},
     ):
         given: Any = {**own.execution, "executionMetadata": metadata}
         argument = "executionParamsList" if name == "launchMultipleRuns" else "executionParams"

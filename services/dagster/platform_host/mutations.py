@@ -12,7 +12,7 @@ from typing import Any
 from dagster import AssetKey
 from dagster._core.remote_representation.external import RemoteRepository, RemoteSchedule, RemoteSensor
 from dagster._core.remote_representation.handle import CompoundID
-from dagster._core.storage.tags import BACKFILL_ID_TAG
+from dagster._core.storage.tags import BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from dagster._core.workspace.context import BaseWorkspaceRequestContext
 from dagster_graphql.implementation.execution.dynamic_partitions import _get_asset_keys_using_dynamic_partitions_def
 
@@ -114,6 +114,8 @@ NOT_NAMES = {
     "allPartitions", "forceSynchronousSubmission", "wipeMaterializations",
 }  # fmt: skip
 
+_ID_TAGS = {BACKFILL_ID_TAG: "backfillId", PARENT_RUN_ID_TAG: "runId", ROOT_RUN_ID_TAG: "runId"}
+
 
 @dataclass
 class Named:
@@ -140,24 +142,27 @@ def refusal(identity: Identity, mutation: str, named: Named) -> str | None:
 def named_by(context: BaseWorkspaceRequestContext, mutation: str, arguments: Mapping[str, Any]) -> Named:
     """Finds all that the arguments of a mutation name, and the locations of it."""
     named = Named()
+    seen: set[tuple[str, str]] = set()
     for name, value in _leaves(arguments):
         kind = NAMES.get(name)
         if kind == "run" and mutation == "reexecutePartitionBackfill":
             kind = "backfill"
         if kind and value is not None:
             text = AssetKey(value).to_user_string() if kind == "asset" else str(value)
-            if text not in named.things.setdefault(kind, []):
-                named.things[kind].append(text)
+            if (kind, text) in seen:
+                continue
+            seen.add((kind, text))
+            named.things.setdefault(kind, []).append(text)
             if find := _LOCATE.get(kind):
                 named.locations.update(set(find(context, value)) or {""})
     return named
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The named values of arguments; a path is one value, and the tag of a backfill counts as its id."""
+    """The named values of arguments; a path is one value, and a tag that names a run or a backfill counts as its id."""
     if isinstance(value, Mapping):
-        if value.get("key") == BACKFILL_ID_TAG:
-            yield "backfillId", value.get("value")
+        if tag := _ID_TAGS.get(str(value.get("key"))):
+            yield tag, value.get("value")
         for key, each in value.items():
             yield from _leaves(each, _camel(key))
     elif isinstance(value, list | tuple) and name != "path":
