@@ -31,14 +31,14 @@ alter role platform_location connection limit 10;
 create schema if not exists audit authorization dagster_owner;
 grant usage on schema audit to dagster, platform_location;
 create table if not exists audit.log (
-  id bigint generated always as identity primary key,
-  at timestamptz not null default clock_timestamp(),
-  who text not null,
-  address text not null,
-  what text not null,
-  locations text[] not null,
-  named jsonb not null,
-  result text not null
+    id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    who text not null,
+    address text not null,
+    what text not null,
+    locations text [] not null,
+    named jsonb not null,
+    result text not null
 );
 alter table audit.log owner to dagster_owner;
 create index if not exists log_at on audit.log (at);

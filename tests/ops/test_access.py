@@ -1,16 +1,14 @@
 """`python -m ops users`, `tokens` and `roles`: what they write is what the webserver and the door read."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import bcrypt
 import pytest
 from platform_host.access_file import Role, read_access
+from typer.testing import CliRunner
 
+from ops.__main__ import app
 from ops.access import forget_location
-from ops.command import ROOT
 from ops.locations import LOCATIONS
 
 PASSWORD = "correct horse battery"
@@ -18,11 +16,9 @@ PASSWORD = "correct horse battery"
 
 def ops(folder: Path, *arguments: str, stdin: str = "", fails: bool = False) -> str:
     """Runs a command on this folder and returns what it prints, or its error."""
-    command = [sys.executable, "-m", "ops", *arguments]
-    env = os.environ | {"ACCESS_DIR": str(folder)}
-    ended = subprocess.run(command, cwd=ROOT, env=env, input=stdin, capture_output=True, text=True)
-    assert (ended.returncode != 0) == fails, ended.stderr
-    return ended.stderr.strip() if fails else ended.stdout
+    ended = CliRunner().invoke(app, arguments, input=stdin, env={"ACCESS_DIR": str(folder)}, prog_name="python -m ops")
+    assert (ended.exit_code != 0) == fails, ended.output
+    return f"{ended.output}{ended.exception}" if fails else ended.output
 
 
 def test_a_user_gets_a_role_and_a_password_that_apache_can_check(tmp_path: Path) -> None:
