@@ -167,6 +167,13 @@ def test_nobody_but_the_door_says_who_somebody_is(users: Served) -> None:
         assert requests.post(f"{users.url}/server_info", headers=given, timeout=10).status_code == 403
 
 
+def test_whoever_asks_inside_the_container_with_the_key_is_the_operator(served: Served) -> None:
+    served.allow(users={"ana": {"viewer": "all"}})
+    whoami = requests.get(f"{served.url}/whoami", headers={"X-Door-Key": KEY}, timeout=10)
+    assert whoami.json() == {"name": "(operator)", "roles": "admin for all locations"}
+    assert requests.get(f"{served.url}/whoami", timeout=10).status_code == 403
+
+
 def test_a_user_without_a_role_sees_nothing(users: Served) -> None:
     answered = users.post({"query": "{ version }"}, "eve")
     assert (answered.status_code, answered.json()) == (
@@ -213,7 +220,7 @@ def test_without_the_file_everybody_who_comes_through_the_door_does_everything(s
     key = served.access.with_name("key")
     with listening(served.process, served.access.with_name("none"), key) as url:
         alone = Served(url, served.instance, served.access, served.server, served.process)
-        assert alone.ask(f"mutation {{ {LIMIT} }}") == {"data": {"setConcurrencyLimit": True}}
+        assert alone.ask(f"mutation {{ {LIMIT} }}", "anybody") == {"data": {"setConcurrencyLimit": True}}
         assert requests.post(f"{url}/graphql", json={"query": "{ version }"}, timeout=10).status_code == 403
     served.instance.event_log_storage.delete_concurrency_limit("pool")
 

@@ -21,8 +21,9 @@ from platform_host.access_file import AccessError, AccessFile, Identity, Role, r
 LOOPBACK = ("127.0.0.1", "::1")
 # Without access.yaml there is no login, and whoever comes through the door may do everything.
 EVERYBODY = Identity("", Role.ADMIN)
-# Whoever may start a process in the webserver's container, as `docker compose exec` does, may do everything anyway.
-OPERATOR = Identity("operator", Role.ADMIN)
+# Whoever may start a process in the webserver's container, as `docker compose exec` does, may do everything anyway. No
+# user can have this name.
+OPERATOR = Identity("(operator)", Role.ADMIN)
 NOBODY = Identity("", None)
 _RETRY_SECONDS = 5
 
