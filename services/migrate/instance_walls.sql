@@ -62,11 +62,15 @@ grant usage on
   to dagster_locations;
 
 -- Whether a run may write a tag: all but the system's, of which a failed run writes two, who launched the run (user),
--- and the names by which Dagster takes an object of JSON for another one (__class__).
-create function walls.own_tag(key text) returns boolean
+-- and the names by which Dagster takes an object of JSON for another one (__class__). The daemon retries the runs of all
+-- locations by the reasons.
+create function walls.own_tag(key text, value text) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
-  return key in ('dagster/will_retry', 'dagster/failure_reason')
+  return key = 'dagster/will_retry'
+    or key = 'dagster/failure_reason' and (value is null or value in (
+      'JOB_INITIALIZATION_FAILURE', 'RUN_EXCEPTION', 'RUN_WORKER_RESTART', 'START_TIMEOUT', 'STEP_FAILURE',
+      'UNEXPECTED_TERMINATION', 'UNKNOWN'))
     or not (
       key = 'user' or starts_with(key, '.') or starts_with(key, '__') or starts_with(key, 'dagster/')
       or starts_with(key, 'docker/'));
@@ -118,23 +122,39 @@ begin
 end $$;
 
 -- An event says in its columns what it says in its text, is of a type that runs write, and is of an asset or a check
--- that the host processes planned for this run.
+-- that the host processes planned for this run. Whether Dagster can read all of its text only Dagster can tell: see
+-- services/dagster/platform_host/unreadable_events.py. What would exhaust the reader is refused here.
 create function walls.check_event_logs() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  entry jsonb := walls.parse(new.event);
-  event jsonb := entry -> 'dagster_event';
-  data jsonb := event -> 'event_specific_data';
+  entry jsonb;
+  event jsonb;
+  data jsonb;
   kind text := new.dagster_event_type;
-  about jsonb := case kind
+  about jsonb;
+  planned boolean := true;
+begin
+  -- The daemon reads the ends of 50 runs at once.
+  if octet_length(new.event) > 1048576 then
+    perform walls.refuse(format('store an event of %s bytes; 1048576 is the limit', octet_length(new.event)));
+  end if;
+  entry := walls.parse(new.event);
+  event := entry -> 'dagster_event';
+  data := event -> 'event_specific_data';
+  about := case kind
     when 'ASSET_MATERIALIZATION' then data -> 'materialization'
     when 'ASSET_OBSERVATION' then data -> 'asset_observation'
   end;
-  planned boolean := true;
-begin
+  -- Python reads some hundred levels.
+  if jsonb_path_exists(entry, '$.**{100}') then
+    perform walls.refuse('store an event with more than 100 levels of objects and lists');
+  end if;
   if entry ->> 'run_id' is distinct from new.run_id or event ->> 'event_type_value' is distinct from kind
     or about #> '{asset_key,path}' is distinct from walls.parse(new.asset_key)
     or about ->> 'partition' is distinct from new.partition or not walls.readable(new."timestamp")
+    or (case jsonb_typeof(entry -> 'timestamp')
+        when 'number' then abs((entry ->> 'timestamp')::float - extract(epoch from new."timestamp")) < 1
+      end) is not true
   then
     perform walls.refuse('store an event whose columns differ from its text');
   end if;
@@ -178,13 +198,11 @@ begin
         and run_id = run);
 end $$;
 
--- The newest event of an asset is one that a run of the location stored, and the cache of its partitions is one that
--- Dagster can read: it reads those of all assets at once.
+-- The newest event of an asset is one that a run of the location stored. The cache of its partitions, which Dagster
+-- reads for all assets at once, is the host processes' alone: what a run counts for itself is not stored.
 create function walls.check_asset_keys() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  record jsonb;
-  cache jsonb;
   stored record;
   changed boolean;
 begin
@@ -197,29 +215,17 @@ begin
     perform walls.refuse('set a time that cannot be read');
   end if;
   if changed then
-    record := walls.parse(new.last_materialization);
-    select run_id, event into stored from public.event_logs
-    where id = (record ->> 'storage_id')::bigint and asset_key = new.asset_key
+    select id, run_id, event into stored from public.event_logs
+    where id = (walls.parse(new.last_materialization) ->> 'storage_id')::bigint and asset_key = new.asset_key
       and dagster_event_type = 'ASSET_MATERIALIZATION' and walls.own_run(run_id);
-    if not found or new.last_run_id is distinct from stored.run_id
-      or record -> 'event_log_entry' is distinct from walls.parse(stored.event)
-    then
+    if not found or new.last_run_id is distinct from stored.run_id then
       perform walls.refuse(format('set the newest materialization of %s to what it did not store', new.asset_key));
     end if;
+    new.last_materialization := format(
+      '{"__class__": "EventLogRecord", "event_log_entry": %s, "storage_id": %s}', stored.event, stored.id);
   end if;
-  if tg_op = 'UPDATE' and new.cached_status_data is distinct from old.cached_status_data then
-    cache := walls.parse(new.cached_status_data);
-    if cache ->> '__class__' is distinct from 'AssetStatusCacheValue'
-      or coalesce(cache ->> 'latest_storage_id', '') !~ '^[0-9]+$'
-      or exists (
-        select from jsonb_each(cache)
-        where jsonb_typeof(value) <> 'null'
-          and jsonb_typeof(value) <> case when key like '%_id' and key not like '%_def_id' then 'number' else 'string' end)
-    then
-      perform walls.refuse(format('write what is no cache of the partitions of %s', new.asset_key));
-    end if;
-    -- As in check_runs.
-    new.cached_status_data := cache::text;
+  if tg_op = 'UPDATE' then
+    new.cached_status_data := old.cached_status_data;
   end if;
   return new;
 end $$;
@@ -230,12 +236,12 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   evaluation jsonb;
 begin
-  select walls.parse(event) into evaluation from public.event_logs
+  select event into new.evaluation_event from public.event_logs
   where id = new.evaluation_event_storage_id and run_id = new.run_id and dagster_event_type = 'ASSET_CHECK_EVALUATION';
-  if not found or evaluation is distinct from walls.parse(new.evaluation_event) then
+  if not found then
     perform walls.refuse('set a check''s result to what it did not store');
   end if;
-  evaluation := evaluation #> '{dagster_event,event_specific_data}';
+  evaluation := walls.parse(new.evaluation_event) #> '{dagster_event,event_specific_data}';
   if walls.parse(new.asset_key) is distinct from evaluation #> '{asset_key,path}'
     or new.check_name is distinct from evaluation ->> 'check_name'
     or new.partition is distinct from evaluation ->> 'partition'
@@ -297,7 +303,7 @@ begin
   select key into foreign_tag
   from jsonb_each(before -> 'tags') as was full join jsonb_each(after -> 'tags') as is_now using (key)
   where was.value is distinct from is_now.value
-    and (not walls.own_tag(key) or jsonb_typeof(is_now.value) <> 'string')
+    and (not walls.own_tag(key, is_now.value #>> '{}') or jsonb_typeof(is_now.value) <> 'string')
   limit 1;
   if found then
     perform walls.refuse(format('write the tag %s of the run %s', foreign_tag, old.run_id));
@@ -306,6 +312,9 @@ begin
     !~ '^{"__enum__": "PipelineRunStatus\.(STARTING|STARTED|CANCELING|SUCCESS|FAILURE|CANCELED)"}$'
   then
     perform walls.refuse(format('write the status %s of the run %s', after ->> 'status', old.run_id));
+  end if;
+  if after -> 'tags' is distinct from before -> 'tags' and octet_length((after -> 'tags')::text) > 262144 then
+    perform walls.refuse(format('give more than 262144 bytes of tags to the run %s', old.run_id));
   end if;
   -- As it was read here, for the text may have more: an object twice, of which Dagster reads the first as well, or half of
   -- a character. A run that cannot be read ends every list of runs, and with it the queue.
@@ -347,12 +356,12 @@ create policy adds_own_checks on asset_check_executions for insert to dagster_lo
 create policy changes_own_checks on asset_check_executions for update to dagster_locations
   using (walls.own_run(run_id));
 create policy adds_own_tags on run_tags for insert to dagster_locations
-  with check (walls.own_tag(key) and value is not null and walls.own_run(run_id));
+  with check (walls.own_tag(key, value) and value is not null and walls.own_run(run_id));
 create policy changes_own_tags on run_tags for update to dagster_locations
-  using (walls.own_tag(key) and walls.own_run(run_id))
-  with check (walls.own_tag(key) and value is not null and walls.own_run(run_id));
+  using (walls.own_tag(key, null) and walls.own_run(run_id))
+  with check (walls.own_tag(key, value) and value is not null and walls.own_run(run_id));
 create policy own_event_tags on asset_event_tags for insert to dagster_locations
-  with check (exists (
+  with check (value is not null and exists (
     select from event_logs
     where event_logs.id = event_id and event_logs.asset_key = asset_event_tags.asset_key
       and walls.own_run(event_logs.run_id)));

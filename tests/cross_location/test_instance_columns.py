@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
+from dagster._core.events import RunFailureReason
 
 from demo.postgres import create_databases, temporary_server
 from ops.command import ROOT
@@ -116,6 +117,11 @@ def test_each_type_of_event_of_this_release_is_decided() -> None:
     assert not undecided, NEXT_STEP.format(
         release=dg.__version__, what=f"the types of events {', '.join(sorted(undecided))}"
     )
+
+
+def test_each_reason_of_a_failure_of_this_release_may_be_written() -> None:
+    sql = FILE.read_text()
+    assert [reason.value for reason in RunFailureReason if f"'{reason.value}'" not in sql] == []
 
 
 @pytest.mark.parametrize("table", DECIDED)

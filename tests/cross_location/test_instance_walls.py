@@ -19,6 +19,7 @@ from tests.cross_location.instance_roles import Instance, instance_as, temporary
 ROLE = "dbt_location"
 EVENT = "insert into event_logs (run_id, event, dagster_event_type, timestamp, step_key, asset_key, partition) select "
 MATERIALIZATION = " from event_logs where run_id = '{own}' and dagster_event_type = 'ASSET_MATERIALIZATION'"
+FAILURE = " from event_logs where run_id = '{failed}' and dagster_event_type = 'PIPELINE_FAILURE'"
 CHECK = " from event_logs where run_id = '{own}' and dagster_event_type = 'ASSET_CHECK_EVALUATION'"
 SAME = "dagster_event_type, timestamp, step_key, asset_key, partition"
 
@@ -80,6 +81,18 @@ REFUSED = {
     "write a number of its run in another form": (
         "update runs set run_body = replace(run_body, '4000', '4000.0') where run_id = '{own}'"
     ),
+    # The daemon decides on the retries of all locations' runs at once.
+    "fail for a reason that does not exist": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{tags,dagster/failure_reason}}', '\"x\"')"
+        " where run_id = '{own}'"
+    ),
+    "tag its run with a reason that does not exist": (
+        "insert into run_tags (run_id, key, value) values ('{own}', 'dagster/failure_reason', 'x')"
+    ),
+    "give its run 1 MB of tags, which every list of runs reads": (
+        "update runs set run_body = jsonb_set(run_body::jsonb, '{{tags,x}}', to_jsonb(repeat('x', 1048576)))"
+        " where run_id = '{own}'"
+    ),
     "tag its run with nothing": "insert into run_tags (run_id, key, value) values ('{own}', 'mine', null)",
     "start its run before all time": "update runs set start_time = '-infinity' where run_id = '{starting}'",
     "store an event of the year 10000": (
@@ -122,6 +135,22 @@ REFUSED = {
         f"{EVENT} '{{labelled}}', replace(event, '{{own}}', '{{labelled}}'), {SAME} {MATERIALIZATION}"
     ),
     "store an event without a run": f"{EVENT} '', replace(event, '{{own}}', ''), {SAME} {MATERIALIZATION}",
+    "store an event whose text names another time": (
+        f"{EVENT} run_id, jsonb_set(event::jsonb, '{{{{timestamp}}}}', '1e18'), {SAME} {FAILURE}"
+    ),
+    "store an event whose time is a text": (
+        f"{EVENT} run_id, jsonb_set(event::jsonb, '{{{{timestamp}}}}', to_jsonb(event::jsonb ->> 'timestamp')), {SAME}"
+        f" {FAILURE}"
+    ),
+    "store an event without a time": f"{EVENT} run_id, event::jsonb - 'timestamp', {SAME} {FAILURE}",
+    "store an event of 1 MB, of which the daemon reads many at once": (
+        f"{EVENT} run_id, jsonb_set(event::jsonb, '{{{{user_message}}}}', to_jsonb(repeat('x', 1048576))), {SAME}"
+        f" {FAILURE}"
+    ),
+    "store an event that is nested so often that Python does not read it": (
+        f"{EVENT} run_id, jsonb_set(event::jsonb, '{{{{level}}}}', (repeat('[', 999) || repeat(']', 999))::jsonb),"
+        f" {SAME} {FAILURE}"
+    ),
     "store an event of no run": f"{EVENT} null, event, {SAME} {MATERIALIZATION}",
     "store an event whose text names another run": (
         f"{EVENT} run_id, replace(event, '{{own}}', '{{other}}'), {SAME} {MATERIALIZATION}"
@@ -169,15 +198,8 @@ REFUSED = {
         "insert into asset_keys (asset_key) values ('[\"other\"]') on conflict (asset_key) do update"
         " set last_materialization = excluded.last_materialization"
     ),
-    "write another thing as the cache of its asset's partitions": (
-        'update asset_keys set cached_status_data = \'{{"__class__": "X"}}\' where asset_key = \'["own"]\''
-    ),
-    "write a cache of its asset's partitions with a number that is none": (
-        'update asset_keys set cached_status_data = \'{{"__class__": "AssetStatusCacheValue",'
-        ' "latest_storage_id": "1"}}\' where asset_key = \'["own"]\''
-    ),
     "invent its asset's newest materialization": (
-        "update asset_keys set last_materialization = replace(last_materialization, 'first', 'second')"
+        "update asset_keys set last_materialization = '{{\"storage_id\": 1}}', last_run_id = '{own}'"
         " where asset_key = '[\"own\"]'"
     ),
     "name another's run as its asset's newest": (
@@ -200,6 +222,10 @@ REFUSED = {
         " from asset_check_executions where run_id = '{other}' and execution_status = 'SUCCEEDED'"
     ),
     "delete checks": "delete from asset_check_executions",
+    "tag its event with nothing, which the daemon takes for the version of its data": (
+        "insert into asset_event_tags (event_id, asset_key, key, value) select id, asset_key, 'dagster/data_version',"
+        " null from event_logs where run_id = '{own}' and dagster_event_type = 'ASSET_MATERIALIZATION'"
+    ),
     "tag another's event": (
         "insert into asset_event_tags (event_id, asset_key, key, value) select id, asset_key, 'dagster/data_version',"
         " 'x' from event_logs where run_id = '{other}' and dagster_event_type = 'ASSET_MATERIALIZATION'"
@@ -407,13 +433,15 @@ def test_a_run_is_updated_now_whatever_time_its_location_names(runs: Runs) -> No
     assert abs(record.update_timestamp.timestamp() - time.time()) < 60
 
 
-def test_a_location_stores_the_cache_of_its_partitions(runs: Runs) -> None:
+def test_the_cache_of_an_assets_partitions_is_the_hosts_alone(runs: Runs) -> None:
     own, partitions = dg.AssetKey("own"), dg.StaticPartitionsDefinition(["first", "second"])
+    counted = get_and_update_asset_status_cache_value(runs.instance.host, own, partitions)
+    assert counted is not None
+    assert runs.as_role("update asset_keys set cached_status_data = 'x' where asset_key = '[\"own\"]'") == 1
     with instance_as(runs.instance.server, ROLE) as instance:
-        get_and_update_asset_status_cache_value(instance, own, partitions)
+        assert get_and_update_asset_status_cache_value(instance, own, partitions) == counted
     (record,) = runs.instance.host.get_asset_records([own])
-    assert record.asset_entry.cached_status is not None
-    assert record.asset_entry.cached_status.serialized_materialized_partition_subset
+    assert record.asset_entry.cached_status == counted
 
 
 def test_the_host_creates_no_table(runs: Runs) -> None:

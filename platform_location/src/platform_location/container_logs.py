@@ -4,6 +4,7 @@ What a step prints is in the compute logs, on a volume. What a run prints outsid
 before the first step) is only in Docker's log of the container, and is deleted with it.
 """
 
+import contextlib
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from dagster._core.events import EngineEventData
 
 from platform_location.docker_api import NO_LOG, Docker, DockerError
 from platform_location.run_containers import RunContainer
+from platform_location.stored_events import events_of_run
 
 LINES = 200
 MOST_BYTES = 16_000
@@ -22,9 +24,12 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 def stored_containers(instance: DagsterInstance, run_id: str) -> set[str]:
-    events = instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
-    entries = [event.get_dagster_event().engine_event_data.metadata.get(CONTAINER) for event in events]
-    return {str(entry.value) for entry in entries if entry is not None}
+    found = set()
+    for event in events_of_run(instance, run_id, DagsterEventType.ENGINE_EVENT):
+        # The location of the run can store such events, too, and Dagster need not be able to read them.
+        with contextlib.suppress(Exception):
+            found.add(str(event.entry().get_dagster_event().engine_event_data.metadata[CONTAINER].value))
+    return found
 
 
 def store_output(instance: DagsterInstance, run: dg.DagsterRun, container: RunContainer, docker: Docker) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
 
+from platform_location.stored_events import StoredEvent, events_of_run
+
 LONGEST_REASON = 1_000
 MOST_ASSETS = 50
 WILL_RETRY = "dagster/will_retry"
@@ -52,7 +54,7 @@ class RunFailure:
         return {**asdict(self), "text": self.text}
 
 
-def describe(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogEntry, dagster_url: str) -> RunFailure:
+def describe(instance: DagsterInstance, run: dg.DagsterRun, failure: StoredEvent, dagster_url: str) -> RunFailure:
     """Describes a failed run, given the event of its failure and the address of the UI without a trailing slash."""
     step, reason = _reason(instance, run, failure)
     origin = run.remote_job_origin
@@ -68,7 +70,7 @@ def describe(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLog
         partition_range=(tags[RANGE_START], tags[RANGE_END]) if in_range else None,
         failed_at=datetime.fromtimestamp(failure.timestamp, UTC).isoformat(timespec="seconds"),
         failed_step=step,
-        reason=_trimmed(reason),
+        reason=_trimmed(str(reason)),
         will_retry=tags.get(WILL_RETRY) == "true",
         retry_number=int(tags.get(RETRY_NUMBER, "0")),
     )
@@ -82,11 +84,15 @@ def _assets(instance: DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
     return set(instance.event_log_storage.get_asset_partitions_for_run(run.run_id, of_type=planned))
 
 
-def _reason(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogEntry) -> tuple[str | None, str]:
+def _reason(instance: DagsterInstance, run: dg.DagsterRun, failure: StoredEvent) -> tuple[str | None, str]:
     """The step that failed first and its error, or None and the error of the whole run if no step failed."""
-    records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE, limit=1).records
-    if records:
-        event = records[0].event_log_entry.get_dagster_event()
+    (first,) = [*events_of_run(instance, run.run_id, DagsterEventType.STEP_FAILURE, limit=1), failure][:1]
+    try:
+        event = first.entry().get_dagster_event()
+        if first is failure:
+            error = event.job_failure_data.error if event.event_specific_data else None
+            said = [event.message, (error.cause or error).message if error else None]
+            return None, "\n".join(filter(None, said))
         data = event.step_failure_data
         if data.user_failure_data and data.user_failure_data.description:
             return event.step_key, data.user_failure_data.description
@@ -94,9 +100,12 @@ def _reason(instance: DagsterInstance, run: dg.DagsterRun, failure: dg.EventLogE
             # Dagster wraps what the step raised.
             return event.step_key, (data.error.cause or data.error).message
         return event.step_key, event.message or ""
-    event = failure.get_dagster_event()
-    error = event.job_failure_data.error if event.event_specific_data else None
-    return None, "\n".join(filter(None, [event.message, (error.cause or error).message if error else None]))
+    except Exception as problem:
+        # Nobody else's notification waits for an event that a location stored in a form that Dagster cannot read.
+        return (
+            None,
+            f"The event {first.storage_id}, which says why, cannot be read: {type(problem).__name__}: {problem}",
+        )
 
 
 def _trimmed(reason: str) -> str:

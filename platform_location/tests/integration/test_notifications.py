@@ -1,5 +1,6 @@
 """Someone is notified of every run that fails, at least once: what, why, and whether Dagster retries it."""
 
+import re
 import socket
 import threading
 import time
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster import DagsterInstance
+import sqlalchemy as sa
+from dagster import DagsterEventType, DagsterInstance
+from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 from integration.receiver import Receiver, receiving
 from integration.runs import BAD_DAY, run, run_range
 from platform_location.defs.notifications import (
@@ -69,6 +73,23 @@ def test_a_notification_describes_the_failed_run(instance: DagsterInstance, rece
         f"{URL}/runs/{run_id}",
     }
     assert receiver.content_types == ["application/json"]
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"__class__": "Unknown"}', "{}"])
+def test_a_failure_that_dagster_cannot_read_is_notified_and_holds_up_no_other(
+    instance: DagsterInstance, receiver: Receiver, text: str
+) -> None:
+    unreadable, readable = run(instance, "trips", partition=BAD_DAY), run(instance, "broken")
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqlEventLogStorage)
+    with storage.index_connection() as connection:
+        failures = DagsterEventType.STEP_FAILURE.value, DagsterEventType.RUN_FAILURE.value
+        written = Events.c.run_id == unreadable, Events.c.dagster_event_type.in_(failures)
+        assert connection.execute(sa.update(Events).where(*written).values(event=text)).rowcount == 2
+    result = notify_once(instance, receiver)
+    assert [run.run_id for run in result.delivered] == [unreadable, readable]
+    assert (receiver.got[0]["assets"], receiver.got[0]["failed_step"]) == (["trips"], None)
+    assert re.match(r"The event \d+, which says why, cannot be read: ", receiver.got[0]["reason"])
 
 
 def test_a_notification_names_a_range_by_its_first_and_last_partition(

@@ -9,9 +9,11 @@ from dagster._core.execution.backfill import PartitionBackfill
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
+from platform_host.answer_size import limit_answers
 from platform_host.code_location import guard_code_locations
 from platform_host.launched_by import MarkingRunDomain, with_user
 from platform_host.pauses import shorten_pauses
+from platform_host.unreadable_events import survive_unreadable_events
 
 NO_LOGS = ConfigurableClassData(
     "dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", config_yaml="{}"
@@ -26,6 +28,8 @@ RUN_LOGS = ConfigurableClassData(
 # dagster.yaml names this module, so webserver and daemon import it first.
 guard_code_locations()
 shorten_pauses()
+survive_unreadable_events()
+limit_answers()
 
 
 class HostInstance(DagsterInstance):

@@ -12,6 +12,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from platform_location.run_failure import WILL_RETRY, describe
 from platform_location.settings import DAY_SECONDS, read_settings
+from platform_location.stored_events import events_after, events_of_run
 from platform_location.webhook import DeliveryError, JsonWebhook
 
 INTERVAL_SECONDS = 30
@@ -76,24 +77,22 @@ def notify(
     epoch, ``budget`` in seconds.
     """
     deadline = time.monotonic() + budget
-    changes = dg.RunStatusChangeRecordsFilter(DagsterEventType.RUN_FAILURE, after_storage_id=state.after)
-    room = MOST_WAITING - len(state.waiting)
-    new = instance.fetch_run_status_changes(changes, limit=room, ascending=True).records if room > 0 else []
+    failed = DagsterEventType.RUN_FAILURE
+    room = max(MOST_WAITING - len(state.waiting), 0)
+    new = list(events_after(instance, state.after, failed, limit=room))
     result = NotificationResult(state)
     waiting: list[str] = []
     stopped = False
-    for run_id in dict.fromkeys([*state.waiting, *(record.run_id for record in new)]):
+    for run_id in dict.fromkeys([*state.waiting, *(event.run_id for event in new)]):
         run = instance.get_run_by_id(run_id)
-        recorded = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE, limit=1).records
-        if run is None or not recorded:
+        failure = next(events_of_run(instance, run_id, failed, limit=1), None)
+        if run is None or failure is None:
             continue  # the run was deleted
-        first = recorded[0]
-        if run_id not in state.waiting and first.storage_id <= state.after:
+        if run_id not in state.waiting and failure.storage_id <= state.after:
             continue  # the failure was recorded and notified before
         if notifier is None:
             result.without_receiver.append(run)
             continue
-        failure = first.event_log_entry
         undecided = instance.run_retries_enabled and WILL_RETRY not in run.tags
         if stopped or (undecided and now - failure.timestamp < DECISION_SECONDS):
             waiting.append(run_id)
@@ -109,7 +108,7 @@ def notify(
                 waiting.append(run_id)
             stopped = error.unreachable
         stopped = stopped or time.monotonic() > deadline
-    result.state = State(max([state.after, *(record.storage_id for record in new)]), tuple(waiting))
+    result.state = State(max([state.after, *(event.storage_id for event in new)]), tuple(waiting))
     return result
 
 
