@@ -62,8 +62,8 @@ grant usage on
   to dagster_locations;
 
 -- Whether a run may write a tag: all but the system's, of which a failed run writes two, who launched the run (user),
--- and the names by which Dagster takes an object of JSON for another one (__class__). The daemon retries the runs of all
--- locations by the reasons.
+-- and the names by which Dagster takes an object of JSON for another one (__class__). The daemon decides by the reason
+-- of a failure on the retries of all locations.
 create function walls.own_tag(key text, value text) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,4 +1,4 @@
--- Decides by the run policies which containers and images the run launcher may ask Docker for.
+-- Decides by the run policies which containers the run launcher may ask Docker for.
 --
 -- The deploy of a location records what a run of it may be, in a file that no location's code can write. This reads the
 -- file at each request. A request to create a container is compared with the container that the policy describes, and
@@ -246,27 +246,4 @@ core.register_service("create_run_container", "http", function(applet)
         return answer_message(applet, 503, "docker-proxy does not reach Docker's engine at its socket.")
     end
     answer(applet, response.status, response.body or "")
-end)
-
-local function unquoted(text)
-    return (text:gsub("%%(%x%x)", function(code)
-        return string.char(tonumber(code, 16))
-    end))
-end
-
--- Whether the request names an image that was deployed for a location: GET /images/IMAGE/json, or POST /images/create
--- with fromImage and tag. An image is LOCATION:TAG.
-core.register_fetches("names_deployed_image", function(txn)
-    local path, query = txn.f:path() or "", txn.f:query() or ""
-    local image = path:match("^/images/([%w%%:._-]+)/json$")
-    if path == "/images/create" then
-        local name, tag = query:match("^fromImage=([%w_]+)&tag=([%w%%._-]+)$")
-        if not name then
-            tag, name = query:match("^tag=([%w%%._-]+)&fromImage=([%w_]+)$")
-        end
-        image = name and name .. ":" .. tag
-    end
-    image = unquoted(image or "")
-    local found, policy = pcall(read_policy, image:match("^([^:]+):"))
-    return found and contains(policy.images, image)
 end)

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import CodeLocationOrigin, GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.remote_representation import code_location
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceLoadTarget
@@ -20,6 +21,7 @@ from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import ListRepositoriesResponse, LoadableRepositorySymbol, SensorExecutionArgs
 from dagster._serdes import serialize_value
 from platform_host.answer_size import limit_answers
+from platform_host.code_location import GuardedCodeLocation
 
 LIMIT = 1_000_000
 SNAP = serialize_value(RepositorySnap.from_def(dg.Definitions().get_repository_def(), defer_snapshots=True))
@@ -83,6 +85,8 @@ class Locations(WorkspaceLoadTarget):
 @pytest.fixture(autouse=True)
 def limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_GRPC_MAX_RX_BYTES", f"{LIMIT}")
+    # Dagster's own class: another test may have replaced it in this process, and whose an asset is takes a Postgres.
+    monkeypatch.setattr(code_location, "GrpcServerCodeLocation", GuardedCodeLocation.__base__)
     limit_answers()
 
 

@@ -1,7 +1,12 @@
 """What the launcher does with a run of a real instance. Nothing listens at DOCKER_HOST, so a call of Docker fails."""
 
+import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
 
 import docker.errors
 import pytest
@@ -104,6 +109,45 @@ def test_a_run_whose_claims_are_right_is_started_by_docker(instance: DagsterInst
     write_policy(policies, policy())
     with pytest.raises(docker.errors.DockerException, match=r"127\.0\.0\.1"):
         launched(instance, run())
+
+
+class WithoutImages(BaseHTTPRequestHandler):
+    """Docker's answers where there is no image."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        self._answer(404, {"message": "No such image: dbt_location:new"})
+
+    def do_GET(self) -> None:
+        self._answer(200, {"ApiVersion": "1.41"})
+
+    def _answer(self, status: int, body: dict[str, str]) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_run_whose_image_is_not_here_any_more_fails_and_no_image_is_pulled(
+    instance: DagsterInstance, policies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_policy(policies, policy())
+    with HTTPServer(("127.0.0.1", 0), WithoutImages) as engine:
+        threading.Thread(target=engine.serve_forever, daemon=True).start()
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{engine.server_port}")
+        after = launched(instance, run())
+        engine.shutdown()
+    assert [urlsplit(path).path.split("/", 2)[2] for path in WithoutImages.asked] == ["containers/create"]
+    assert (after.status, after.tags["dagster/max_retries"]) == (DagsterRunStatus.FAILURE, "0")
+    assert failures(instance, after) == [
+        "The image dbt_location:new was deployed for dbt_location and is not on this machine any more, so nothing "
+        "was started. Deploy the location (make deploy LOCATION=dbt_location) and launch the run again."
+    ]
 
 
 def test_a_runs_container_is_what_the_policy_says_and_nothing_else() -> None:

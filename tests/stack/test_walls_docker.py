@@ -474,15 +474,11 @@ OTHERS = [
     *[("POST", f"{path}/containers/{NAME}/stop") for path in ("/v1.41/v1.12", "/v1.41/", "/vx", "/v1.41%2f", "/v")],
     *[("GET", "/v1.41/../_ping"), ("GET", "/_ping/"), ("GET", "/_ping?x=1"), ("GET", "http://docker/containers/json")],
     *[("CONNECT", "/_ping"), ("OPTIONS", "/_ping"), ("TRACE", "/_ping"), ("get", "/_ping"), ("POST", "/_ping")],
-    # Images that no location has, and ways to bring one here.
+    # Images, and ways to bring one here: a registry may have somebody else's under the name of a location.
     *[("POST", f"/images/create?{query}") for query in ("fromSrc=-", f"fromSrc=-&repo={LOCATION}&tag={WALLS}", "")],
-    *[("POST", f"/images/create?fromImage={query}") for query in ("postgres&tag=17", LOCATION, f"{LOCATION}:{WALLS}")],
-    *[("POST", f"/images/create?fromImage={LOCATION}&tag={WALLS}&{more}") for more in ("fromSrc=-", "tag=x", "repo=x")],
-    *[("POST", f"/images/create?fromImage={LOCATION}&tag={tag}") for tag in ("evil", f"{WALLS}%26fromSrc=-", "")],
-    *[("POST", f"/images/create?fromimage={LOCATION}&tag={WALLS}"), ("GET", f"/images/create?fromImage={LOCATION}")],
-    *[("GET", f"/images/{image}/json") for image in ("postgres:17", LOCATION, f"{LOCATION}:evil", f"../{DEPLOYED}")],
-    *[("GET", f"/images/{image}/json") for image in (f"evil/{DEPLOYED}", "%2e%2e/postgres:17", f"{DEPLOYED}%00")],
-    *[("GET", f"/images/{DEPLOYED}/{verb}") for verb in ("history", "get", "json?manifests=1", "../x/json")],
+    *[("POST", f"/images/create?fromImage={query}") for query in ("postgres&tag=17", f"{LOCATION}&tag={WALLS}")],
+    *[("GET", f"/images/{image}/json") for image in ("postgres:17", DEPLOYED)],
+    *[("GET", f"/images/{DEPLOYED}/{verb}") for verb in ("history", "get")],
     *[("POST", f"/images/{DEPLOYED}/{verb}") for verb in ("json", "push", "tag?repo=x")],
     *[("DELETE", f"/images/{DEPLOYED}"), ("GET", "/images/json"), ("POST", "/images/load"), ("POST", "/build")],
     # All else.
@@ -500,7 +496,7 @@ def test_the_docker_proxy_refuses_what_launching_a_run_does_not_need(launcher: I
 
 @pytest.mark.parametrize(
     "path",
-    [f"/containers/{NAME}/start", f"/containers/{NAME}/stop", f"/images/create?fromImage={LOCATION}&tag={WALLS}"],
+    [f"/containers/{NAME}/start", f"/containers/{NAME}/stop"],
 )
 def test_a_call_without_a_body_is_refused_with_one(launcher: Insider, path: str) -> None:
     """Docker would read parameters from a form, and old versions of its API options of the host from a start."""
@@ -509,13 +505,9 @@ def test_a_call_without_a_body_is_refused_with_one(launcher: Insider, path: str)
     assert launcher.call("POST", path, b"0\r\n\r\n", "Transfer-Encoding: chunked", *form)[0] == 403
 
 
-@pytest.mark.parametrize("version", ["", "/v1.41"])
-def test_the_launcher_may_pull_and_inspect_the_images_of_a_policy(launcher: Insider, version: str) -> None:
-    assert launcher.call("GET", f"{version}/images/{DEPLOYED}/json")[0] == 200
-    assert launcher.call("GET", f"{version}/images/{LOCATION}:before/json")[0] == 404
-    # There is no such image in any registry: the refusal would be a 403 of the proxy.
-    status, answer = launcher.call("POST", f"{version}/images/create?tag={WALLS}&fromImage={LOCATION}")
-    assert (status in (404, 500), "The proxy" in json.dumps(answer)) == (True, False)
+def test_a_deployed_image_that_is_not_here_is_neither_started_nor_pulled(launcher: Insider) -> None:
+    status, answer = create(launcher, good() | {"Image": f"{LOCATION}:before"})
+    assert (status, answer["message"]) == (404, f"No such image: {LOCATION}:before")
 
 
 def places(part: Any) -> list[tuple[Any, Any]]:

@@ -66,10 +66,7 @@ class PolicyRunLauncher(DockerRunLauncher):
             policy = read_policy(self._policies, location_of(run))
             image = claimed_image(run, policy)
         except (RunRefusedError, PolicyError) as error:
-            logger.warning("Run %s: %s", run.run_id, error)
-            # A retry would be a run of the location that this row names, with the configuration that it names.
-            self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
-            self._instance.report_run_failed(run, str(error))
+            self._refuse(run, str(error))
             return
         arguments = ExecuteRunArgs(
             job_origin=own_origin(run.job_name, policy.location, image),
@@ -78,7 +75,22 @@ class PolicyRunLauncher(DockerRunLauncher):
         )
         config = container_config(policy, run.run_id, run.job_name, image, arguments.get_command_args())
         with _engine() as engine:
-            self._start(engine, run, policy, config)
+            try:
+                self._start(engine, run, policy, config)
+            except ImageNotFound:
+                # Not pulled: a location's image is built here, and a registry has somebody else's under its name.
+                self._refuse(
+                    run,
+                    f"The image {image} was deployed for {policy.location} and is not on this machine any more, so "
+                    f"nothing was started. Deploy the location (make deploy LOCATION={policy.location}) and launch the "
+                    "run again.",
+                )
+
+    def _refuse(self, run: DagsterRun, why: str) -> None:
+        logger.warning("Run %s: %s", run.run_id, why)
+        # A retry would be a run of the location that this row names, with the configuration that it names.
+        self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
+        self._instance.report_run_failed(run, why)
 
     def _start(self, engine: docker.APIClient, run: DagsterRun, policy: RunPolicy, config: dict[str, Any]) -> None:
         """Creates and starts a run's container.
@@ -88,7 +100,7 @@ class PolicyRunLauncher(DockerRunLauncher):
         """
         name, image = container_name(policy.project, run.run_id), config["Image"]
         try:
-            container = _create(engine, name, config)
+            container = str(engine.create_container_from_config(config, name)["Id"])
         except APIError as error:
             if error.status_code != CONFLICT:
                 raise
@@ -166,13 +178,3 @@ def _engine() -> Iterator[docker.APIClient]:
         yield client.api
     finally:
         client.close()
-
-
-def _create(engine: docker.APIClient, name: str, config: dict[str, Any]) -> str:
-    """Creates a container and returns its id; an image that is not here is pulled."""
-    try:
-        return str(engine.create_container_from_config(config, name)["Id"])
-    except ImageNotFound:
-        repository, _, tag = config["Image"].rpartition(":")
-        engine.pull(repository, tag)
-        return str(engine.create_container_from_config(config, name)["Id"])
