@@ -54,10 +54,10 @@ def policies(daemon: str) -> dict[str, str]:
 
 
 def webserver_url(found: Iterable[Mapping[str, Any]]) -> str | None:
-    """Where the webserver is published, as Docker has it; None where it is not."""
+    """Where the door publishes the webserver, as Docker has it; None where it does not."""
     for container in found:
-        if _name(container) == "webserver":
-            for binding in container["NetworkSettings"]["Ports"].get("3000/tcp") or ():
+        if _name(container) == "door":
+            for binding in container["NetworkSettings"]["Ports"].get("8080/tcp") or ():
                 return f"http://127.0.0.1:{binding['HostPort']}"
     return None
 

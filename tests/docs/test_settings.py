@@ -33,7 +33,10 @@ def defaults(name: str) -> set[str]:
             depth += {"{": 1, "}": -1}.get(COMPOSE[end], 0)
             end += 1
         default = COMPOSE[match.end() : end - 1]
-        found.add(re.sub(r"\$\{[A-Z0-9_]+:?-([^}]*)\}", r"\1", default))
+        # From the inside to the outside.
+        while default != (shorter := re.sub(r"\$\{[A-Z0-9_]+:?-([^${}]*)\}", r"\1", default)):
+            default = shorter
+        found.add(default)
     return found
 
 

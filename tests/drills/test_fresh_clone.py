@@ -51,7 +51,7 @@ def without_settings(clone: Path) -> Iterator[dict[str, str]]:
     """An environment without settings, except for those that avoid collisions with a running stack."""
     names = ("TAXI_START_DATE", "TAXI_END_DATE", "TAXI_AUTOMATION", "TLC_BASE_URL", "TLC_TAXI_TYPE", "REPORTS_URL")
     env = {name: value for name, value in os.environ.items() if name not in names}
-    env |= {"COMPOSE_PROJECT_NAME": PROJECT, "WEBSERVER_PORT": "3901", "REPORTS_PORT": "3902"}
+    env |= {"COMPOSE_PROJECT_NAME": PROJECT, "WEBSERVER_PORT": "3901"}
     yield env
     subprocess.run(["make", "destroy"], cwd=clone, env=env, check=True)
 

@@ -139,6 +139,7 @@ _SERVICES = (
     _service("dbt_location"),
     _service("dbt_location_gateway", "proxies"),
     _service("docker-proxy", "proxies"),
+    _service("door", "door"),
     _service("ingestion_location"),
     _service("ingestion_location_gateway", "proxies"),
     _service("platform_location"),

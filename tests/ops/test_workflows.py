@@ -102,7 +102,7 @@ def test_renovate_finds_every_dockerfile_and_every_file_that_pins_packages() -> 
         assert bool(re.search(packages, path)) == path.endswith(".in"), path
 
 
-FOLDERS = (*LOCATIONS, "dbt_location/reports", "services/dagster", "services/proxies", "demo/sample")
+FOLDERS = (*LOCATIONS, "dbt_location/reports", "services/dagster", "services/door", "services/proxies", "demo/sample")
 DOCKERFILES = [ROOT / folder / "Dockerfile" for folder in FOLDERS]
 
 

@@ -55,18 +55,15 @@ class Stack:
     """The stack, driven by the commands that its users type."""
 
     def __init__(self) -> None:
-        # Both open at once, so that they are two.
-        with socket.socket() as one, socket.socket() as other:
-            for free in (one, other):
-                free.bind(("127.0.0.1", 0))
-            self.port, self.reports_port = one.getsockname()[1], other.getsockname()[1]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_TAXI_TYPE", "TAXI_SOURCE_INTERVAL_SECONDS", "REPORTS_URL"}
         unset |= {"REAP_INTERVAL_SECONDS", "REAP_SUCCEEDED_AFTER_SECONDS", "REAP_FAILED_AFTER_SECONDS", "HISTORY_DAYS"}
-        unset |= {"NOTIFY_WEBHOOK_URL", "DAGSTER_URL"}
+        unset |= {"NOTIFY_WEBHOOK_URL", "DAGSTER_URL", "PUBLIC_URL", "PUBLISH", "HTTPS_PORT"}
         self._settings = {name: value for name, value in os.environ.items() if name not in unset} | {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "WEBSERVER_PORT": str(self.port),
-            "REPORTS_PORT": str(self.reports_port),
             "TLC_BASE_URL": "http://sample:8000",
             # The tests launch runs and look at the results; test_automation.py switches this on.
             "TAXI_AUTOMATION": "off",
@@ -203,9 +200,9 @@ class Stack:
             self.command("docker", "kill", *runs)
 
     def report(self, name: str) -> tuple[int, str]:
-        """Fetches a file from the file server of the reports; returns the HTTP status and the text."""
+        """Fetches a page of the reports through the door; returns the HTTP status and the text."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.reports_port}/{name}", timeout=30) as response:
+            with urllib.request.urlopen(f"{self.webserver.url}/reports/dbt_location/{name}", timeout=30) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

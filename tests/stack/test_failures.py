@@ -209,7 +209,7 @@ def test_a_backfill_whose_daemon_and_code_server_die_in_the_middle_goes_on_and_d
     failing.check_months(right)
 
 
-HANGING = ("daemon", "webserver", "ingestion_location", "dbt_location", "reports")
+HANGING = ("daemon", "webserver", "ingestion_location", "dbt_location", "reports", "door")
 PROXIES = ("docker-proxy", "housekeeping-proxy", "ingestion_location_gateway")
 # Printed by services/health.yaml.
 ENDED = "The health check failed 3 times in a row. The container is restarted."

@@ -67,7 +67,7 @@ def test_every_service_is_healthy_and_the_one_shots_have_finished(stack: Stack) 
     services = stack.services()
     health = {name: service["Health"] or service["State"] for name, service in services.items()}
     proxies = ("docker-proxy", "housekeeping-proxy", *(f"{location}_gateway" for location in LOCATIONS))
-    up = ("postgres", "webserver", "daemon", *proxies, "sample", "reports", *LOCATIONS)
+    up = ("postgres", "webserver", "door", "daemon", *proxies, "sample", "reports", *LOCATIONS)
     assert health == {**dict.fromkeys(up, "healthy"), **dict.fromkeys(ONE_SHOTS, "exited")}
     assert [services[one_shot]["ExitCode"] for one_shot in ONE_SHOTS] == [0] * len(ONE_SHOTS)
 
@@ -86,17 +86,14 @@ def test_automation_and_housekeeping_that_are_switched_off_are_there_and_stopped
     }
 
 
-def test_only_webserver_and_reports_are_published_and_only_on_the_loopback_address(stack: Stack) -> None:
+def test_only_the_door_is_published_and_only_on_the_loopback_address(stack: Stack) -> None:
     published = [
-        (name, port["URL"], port["PublishedPort"])
+        (name, port["URL"], port["TargetPort"])
         for name, service in stack.services().items()
         for port in service["Publishers"] or ()
         if port["PublishedPort"]
     ]
-    assert sorted(published) == [
-        ("reports", "127.0.0.1", stack.reports_port),
-        ("webserver", "127.0.0.1", stack.port),
-    ]
+    assert sorted(published) == [("door", "127.0.0.1", 8080), ("door", "127.0.0.1", 8443)]
 
 
 def test_the_file_server_says_that_there_are_no_reports_yet(project: Stack, stack: Stack) -> None:
@@ -136,7 +133,7 @@ def test_the_metrics_of_the_months_are_what_an_independent_computation_says(
 def test_a_months_report_is_served_where_its_asset_links_to(stack: Stack, months: list[dict[str, Any]]) -> None:
     assert months
     url = stack.webserver.metadata_url("monthly_report", "2023-02-01", "report")
-    assert url == f"http://127.0.0.1:{stack.reports_port}/2023-02.html"
+    assert url == f"http://127.0.0.1:{stack.port}/reports/dbt_location/2023-02.html"
     status, page = stack.report("2023-02.html")
     assert (status, "Taxi trips, February 2023" in page, "Compared with January 2023." in page) == (200, True, True)
 
@@ -159,7 +156,7 @@ def test_the_file_server_can_write_nothing_and_has_no_passwords(stack: Stack) ->
     assert [(mount["Name"], mount["RW"]) for mount in container["Mounts"] if mount["Type"] == "volume"] == [
         (f"{PROJECT}_dbt_location_reports", False)
     ]
-    assert list(container["NetworkSettings"]["Networks"]) == [f"{PROJECT}_reports"]
+    assert list(container["NetworkSettings"]["Networks"]) == [f"{PROJECT}_dbt_location"]
 
 
 def test_the_ui_shows_every_partition_as_materialized(stack: Stack, build: list[dict[str, Any]]) -> None:

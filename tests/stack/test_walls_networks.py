@@ -47,7 +47,7 @@ print(json.dumps([one for one in addresses if answers[one] not in (None, answers
 """
 POSTGRES = ("postgres", 5432)
 # What the services listen on.
-PORTS = (2375, 2376, 3000, 4000, 5432, 8000)
+PORTS = (2375, 2376, 3000, 4000, 5432, 8000, 8080, 8081, 8443)
 # The metadata of a cloud, servers that are always up, and a name that only a server outside knows.
 OUTSIDE = (("169.254.169.254", 80), ("1.1.1.1", 443), ("8.8.8.8", 53), ("example.com", 80))
 # The network of this one leads to the internet.
