@@ -27,6 +27,7 @@ class Browser:
         self._connection = connection
         self._numbers = itertools.count(1)
         self.log: list[str] = []  # what the browser says about the pages: what it refuses to load, for example
+        self.requests: list[str] = []  # the URLs that it asked for, after Network.enable
         self.call("Log.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -37,6 +38,8 @@ class Browser:
             answer = json.loads(self._connection.recv(timeout=60))
             if answer.get("method") == "Log.entryAdded":
                 self.log.append(answer["params"]["entry"]["text"])
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requests.append(answer["params"]["request"]["url"])
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]
