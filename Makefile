@@ -95,7 +95,8 @@ run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
 # it recreates all that depends on it.
 up: .venv/.ops ## Build and start the compose stack and wait until it is healthy; deployed versions are kept
 	@services=$$($(ops) pin) && set -x && docker compose build $$services \
-		&& docker compose rm --force migrate workspace $(LOCATIONS:%=%_policy) && docker compose up --detach --wait
+		&& docker compose rm --force migrate workspace $(LOCATIONS:%=%_policy) && { docker compose up --detach --wait \
+		|| { docker compose logs --no-log-prefix --tail 20 door | grep "does not open" | sort --unique; exit 1; }; }
 down: ## Stop the compose stack and its runs; data and run history are kept
 	docker compose --profile sample stop daemon webserver
 	@test -z "$(run_containers)" || docker stop --time 30 $(run_containers) >/dev/null
@@ -257,9 +258,9 @@ lint-python: install-dev
 # One mypy with one cache, so that what all environments have, such as Dagster, is checked once.
 mypy = ../.venv/bin/mypy --python-executable .venv/bin/python --config-file ../pyproject.toml --cache-dir ../.mypy_cache
 lint-types: install-dev
-	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/runs.py tests
+	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/door.py benchmarks/runs.py tests
 	for location in $(LOCATIONS); do (cd $$location && MYPYPATH=src:tests:.. $(mypy) src tests) || exit 1; done
-	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude runs.py
+	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude '(door|runs).py'
 sqlfluff = DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
 	'cd dbt_location/analytics && ../.venv/bin/sqlfluff $(1) models'
 lint-sql: install-dev
@@ -281,8 +282,10 @@ sbom: .venv/.dev ## Write a CycloneDX SBOM of each image of the stack into sbom/
 benchmarks/.venv/.run: ingestion_location/requirements.lock benchmarks/requirements.lock
 	$(call install,benchmarks,$^,ingestion_location)
 
-.PHONY: bench bench-ingest bench-windows bench-runs
+.PHONY: bench bench-ingest bench-windows bench-runs bench-door
 bench: bench-ingest bench-windows bench-runs ## Run all measurements, into benchmarks/results.json
+bench-door: .venv/.ops ## Measure GraphQL calls through the door of the running stack
+	.venv/bin/python -m benchmarks.door
 bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
 	benchmarks/.venv/bin/python -m benchmarks.ingest
 bench-windows: benchmarks/.venv/.run dbt_location/.venv/.run ## Measure a window of days (run nothing else meanwhile)
