@@ -80,3 +80,8 @@ def test_without_the_file_everybody_is_nobody_in_particular(tmp_path: Path) -> N
     none = AccessSource(tmp_path / "none", list)
     assert ask(none, DOOR, x_door_key=KEY) == (200, ("", DOOR))
     assert ask(none, DOOR, x_door_key=KEY, authorization="Bearer a token") == (401, None)
+
+
+def test_without_the_file_somebody_who_logged_in_has_no_role(tmp_path: Path) -> None:
+    nobody = AccessSource(tmp_path / "access.yaml", list)
+    assert ask(nobody, DOOR, x_door_key=KEY, x_forwarded_user="ana") == (403, None)

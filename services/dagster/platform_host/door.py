@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from platform_host.access_file import AccessError, AccessFile, Identity, Role, read_access
 
 LOOPBACK = ("127.0.0.1", "::1")
-# Without access.yaml there is no login, and whoever comes through the door may do everything.
+# With neither access.yaml nor a login, whoever comes through the door may do everything.
 EVERYBODY = Identity("", Role.ADMIN)
 # Whoever may start a process in the webserver's container, as `docker compose exec` does, may do everything anyway. No
 # user can have this name.
@@ -118,6 +118,10 @@ class Door:
         if inside and not user:
             return OPERATOR
         if access is None:
+            if user:
+                raise Refused(
+                    403, "The file access.yaml is missing, which gives roles. An operator writes it: make user"
+                )
             return EVERYBODY
         if not user:
             raise Refused(401, "Log in, or send a service token: Authorization: Bearer …")
