@@ -505,6 +505,16 @@ def test_a_call_without_a_body_is_refused_with_one(launcher: Insider, path: str)
     assert launcher.call("POST", path, b"0\r\n\r\n", "Transfer-Encoding: chunked", *form)[0] == 403
 
 
+@pytest.mark.parametrize("length", [2**32, 2**64 - 1])
+def test_a_call_with_a_body_of_a_length_beyond_32_bits_is_refused(
+    launcher: Insider, housekeeper: Insider, length: int
+) -> None:
+    header = f"Content-Length: {length}"
+    assert launcher.call("POST", f"/containers/{NAME}/stop", b"t=0", header)[0] == 413
+    assert launcher.call("POST", CREATE, b"{}", header)[0] == 413
+    assert housekeeper.call("DELETE", f"/containers/{NAME}", b"v=1", header)[0] == 403
+
+
 def test_a_deployed_image_that_is_not_here_is_neither_started_nor_pulled(launcher: Insider) -> None:
     status, answer = create(launcher, good() | {"Image": f"{LOCATION}:before"})
     assert (status, answer["message"]) == (404, f"No such image: {LOCATION}:before")
