@@ -108,22 +108,29 @@ def _keep_trying(cursor: Cursor, statement: sql.Composable, holder: str, log: Lo
     began = time.monotonic()
     last: list[Blocker] = []
     logged: set[tuple[int, bool]] = set()
+
+    def report(watch: Watch) -> None:
+        nonlocal last
+        while not watch.empty():
+            seen = watch.get()
+            if isinstance(seen, psycopg2.Error):
+                log(f"cannot see who is in the way: {seen}")
+                continue
+            last = seen
+            for blocker in seen:
+                if (blocker.pid, blocker.ended) not in logged:
+                    logged.add((blocker.pid, blocker.ended))
+                    ended = f"ended, after {patience:,.0f} s, as it only reads:"
+                    log(f"{ended if blocker.ended else 'in the way is'} {blocker}")
+
     with _watching(cursor.connection, lambda: time.monotonic() - began >= patience) as watch:
         got_it = False
         while not got_it and time.monotonic() - began < GIVE_UP_SECONDS:
             time.sleep(random.uniform(0.1, 0.5) * ATTEMPT_SECONDS)
             got_it = _attempt(cursor, statement)
-            while not watch.empty():
-                seen = watch.get()
-                if isinstance(seen, psycopg2.Error):
-                    log(f"cannot see who is in the way: {seen}")
-                    continue
-                last = seen
-                for blocker in seen:
-                    if (blocker.pid, blocker.ended) not in logged:
-                        logged.add((blocker.pid, blocker.ended))
-                        ended = f"ended, after {patience:,.0f} s, as it only reads:"
-                        log(f"{ended if blocker.ended else 'in the way is'} {blocker}")
+            report(watch)
+    # The lock may be free before the watch says whom it has ended.
+    report(watch)
     if not got_it:
         in_the_way = f": {'; '.join(map(str, last))}" if last else ""
         raise LockError(
