@@ -110,15 +110,18 @@ def history(executables: Path, env: dict[str, str], *arguments: str) -> Any:
 
 
 def migrate_command(credentials: Path) -> list[str]:
-    """The command of the migrate service, with another folder for the passwords."""
+    """The command of the migrate service, with another folder for the passwords and the key of the door."""
     for role in ("dagster", *LOCATIONS):
         (credentials / role).mkdir()
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["migrate"]
-    return [part.replace("/credentials", str(credentials)) for part in service["command"]]
+    folders = {"/credentials": str(credentials), "/run/door": str(credentials)}
+    for inside, outside in folders.items():
+        service["command"] = [part.replace(inside, outside) for part in service["command"]]
+    return list(service["command"])
 
 
 def command(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = env | {"PATH": f"{BIN}:{env['PATH']}"}
+    env = env | {"PATH": f"{BIN}:{env['PATH']}", "PYTHONPATH": str(ROOT / "services/dagster")}
     return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True)
 
 

@@ -1,16 +1,18 @@
 """Which location an asset belongs to: the first that says it builds it, until it says so no more or is removed.
 
 The record is in Dagster's table of keys and values (``kvs``), one entry per location, which the host processes alone
-write. Run as a module, this forgets the locations that workspace.yaml no longer has.
+write. Run as a module, this forgets the locations that a workspace file no longer has.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, bindparam, create_engine, text
 
-from platform_host.record_policy import WORKSPACE, locations
+from platform_host.record_policy import locations
 
 PREFIX = "platform_host/owns/"
 # Webserver and daemon load locations at the same time. A location's role, which only reads, can take no lock that is in
@@ -71,4 +73,4 @@ def forget_others(engine: Engine, kept: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    forget_others(create_engine("postgresql+psycopg2:///dagster"), locations(WORKSPACE))
+    forget_others(create_engine("postgresql+psycopg2:///dagster"), locations(Path(sys.argv[1])))
