@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 from ops.command import ROOT
 
@@ -16,6 +17,12 @@ def shell_blocks() -> Iterator[tuple[str, str]]:
         for language, text in _BLOCK.findall(page.read_text()):
             if language in {"bash", "sh", "shell", "console"}:
                 yield f"{page.relative_to(ROOT)}", text
+
+
+def section_blocks(page: Path, heading: str) -> list[str]:
+    """The blocks of any language in a page's section, given its heading."""
+    (section,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for _, text in _BLOCK.findall(section)]
 
 
 def spans() -> Iterator[tuple[str, str]]:

@@ -1,0 +1,180 @@
+"""A stack becomes a shared one by the commands of docs/access.md: TLS, login, roles, service tokens and the audit."""
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ops.command import ROOT
+from tests.docs.pages import section_blocks
+from tests.stack.conftest import Stack
+from tests.stack.webserver import Webserver
+
+pytestmark = pytest.mark.drill
+
+PASSWORDS = {name: f"the-word-of-{name}" for name in ("ana", "ben", "carla")}
+CLOSED = 401
+PAGE = ROOT / "docs/access.md"
+
+
+class Person(Webserver):
+    """Somebody who logs in at the door, as a browser does."""
+
+    def __init__(self, url: str, certificate: Path, name: str) -> None:
+        super().__init__(url)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.verify = str(certificate)
+        fields = {"httpd_username": name, "httpd_password": PASSWORDS[name], "httpd_location": "/runs"}
+        answer = self._session.post(f"{url}/door/login", fields, timeout=60, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/runs"), answer.text
+
+    def send(self, query: str, **variables: Any) -> requests.Response:
+        """Sends a query with the cookie of the login."""
+        return self._session.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60)
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        answer = self.send(query, **variables).json()
+        assert "errors" not in answer, answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
+
+
+@dataclass
+class Shared:
+    """The stack after the page's commands, and those commands that are still to be run."""
+
+    stack: Stack
+    settings: dict[str, str]
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return self.settings["PUBLIC_URL"]
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "fullchain.pem"
+
+    def person(self, name: str) -> Person:
+        return Person(self.url, self.certificate, name)
+
+    def answers(self, **headers: str) -> int:
+        """The status of the answer to a query with these headers."""
+        query = {"query": "{ version }"}
+        verify = str(self.certificate)
+        return requests.post(f"{self.url}/graphql", json=query, headers=headers, verify=verify, timeout=60).status_code
+
+    def type(self, line: str, stdin: str = "", succeeds: bool = True) -> str:
+        """Runs a line of the page in the project's folder, with the test's folder in place of the page's."""
+        line = line.replace("access/", f"{self.folder}/access/").replace("make ", "make --no-print-directory ")
+        for file in ("fullchain.pem", "privkey.pem"):
+            line = line.replace(f" {file}", f" {self.folder}/{file}")
+        if os.geteuid() == 0:
+            line = line.replace("sudo ", "")
+        env = self.stack.env | self.settings
+        ended = subprocess.run(["bash", "-euc", line], cwd=ROOT, env=env, input=stdin, capture_output=True, text=True)
+        assert ended.returncode == 0 or not succeeds, f"{line}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+    def lines(self, section: str, start: str) -> list[str]:
+        """The page's lines of a section that start so, without their comments."""
+        found = [line.split("  #")[0].strip() for block in section_blocks(PAGE, section) for line in block.splitlines()]
+        found = [line for line in found if line.startswith(start)]
+        assert found, f"docs/access.md, {section}: no line starts with {start!r}"
+        return found
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def shared(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """The stack, first open on the loopback address and then shared, as the page says. It is open again at the end."""
+    project.start()
+    folder = tmp_path_factory.mktemp("shared")
+    for parent in (folder, folder.parent):
+        parent.chmod(0o755)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost"]
+    files = ["-out", str(folder / "fullchain.pem"), "-keyout", str(folder / "privkey.pem")]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+
+    there = Shared(project, {}, folder)
+    section = "A shared stack in five minutes"
+    settings = dict(line.split("=", 1) for line in there.lines(section, "") if re.match("[A-Z_]+=", line))
+    assert {settings.pop("WEBSERVER_PORT"), settings["HTTPS_PORT"]} == {"80", "443"}
+    settings["HTTPS_PORT"] = free_port()
+    settings["PUBLIC_URL"] = f"https://localhost:{settings['HTTPS_PORT']}"
+    there.settings = settings | {"ACCESS_DIR": str(folder / "access")}
+    try:
+        for line in there.lines(section, ""):
+            if line.startswith(("mkdir ", "sudo ", "make ")):
+                name = re.search(r"NAME=(\w+)", line)
+                there.type(line, f"{PASSWORDS[name[1]]}\n" if name else "")
+        yield there
+    finally:
+        project.up()
+
+
+def test_the_door_is_open_beyond_loopback_with_tls_and_http_leads_there(shared: Shared) -> None:
+    own = socket.gethostbyname(socket.gethostname())
+    headers = {"Host": shared.url.removeprefix("https://")}
+    plain = requests.get(f"http://{own}:{shared.stack.port}/runs", headers=headers, timeout=60, allow_redirects=False)
+    assert (plain.status_code, plain.headers["Location"]) == (308, f"{shared.url}/runs")
+    assert shared.answers() == CLOSED
+
+
+def test_the_three_log_in_and_each_does_what_the_role_says(shared: Shared) -> None:
+    people = {name: shared.person(name) for name in PASSWORDS}
+    who = {name: person.ask("{ version }") for name, person in people.items()}
+    assert all(answer["version"] for answer in who.values())
+    # Carla is a launcher of ingestion_location, ben an editor of dbt_location, ana an admin.
+    launched = people["carla"].launch("ingestion_location", ["taxi_zones"])
+    with pytest.raises(AssertionError, match="UnauthorizedError"):
+        people["carla"].launch("dbt_location", ["daily_metrics"], **{"dagster/partition": "2023-01-01"})
+    with pytest.raises(AssertionError, match="UnauthorizedError"):
+        people["ben"].launch("ingestion_location", ["taxi_zones"])
+    run = people["ana"].finished(launched)
+    assert (run["status"], run["tags"]["user"]) == ("SUCCESS", "carla")
+    audit = shared.type(shared.lines("Who did what", "make audit")[0])
+    assert re.search(rf"carla .*launchRun .*ingestion_location .*{launched}.*LaunchRunSuccess", audit), audit
+    assert re.search(r"carla .*launchRun .*dbt_location .*refused", audit), audit
+    assert re.search(r"ben .*launchRun .*ingestion_location .*refused", audit), audit
+
+
+def test_a_service_token_is_used_by_the_commands_until_it_is_removed(shared: Shared) -> None:
+    section = "Service tokens"
+    (make,) = shared.lines(section, "make token ")
+    (remove,) = shared.lines(section, "make remove-token ")
+    (export,) = shared.lines(section, "export ")
+    token = shared.folder / "token.txt"
+    token.write_text(shared.type(make).splitlines()[-1])
+    export = re.sub(r"PUBLIC_URL=\S+", f"PUBLIC_URL={shared.url}", export).replace("token.txt", str(token))
+    export += f" REQUESTS_CA_BUNDLE={shared.certificate}"
+    assert shared.type(f"{export}; make whoami").startswith("token:ci: editor")
+    # It ends with 1 where something waits to be built.
+    assert "does not answer" not in (shown := shared.type(f"{export}; make status", succeeds=False))
+    assert all(location in shown for location in ("dbt_location", "ingestion_location")), shown
+    bearer = f"Bearer {token.read_text().strip()}"
+    assert shared.answers(Authorization=bearer) == 200
+    shared.type(remove)
+    assert shared.answers(Authorization=bearer) == CLOSED
+
+
+def test_whoever_is_removed_is_out_at_once(shared: Shared) -> None:
+    ana = shared.person("ana")
+    assert ana.send("{ version }").status_code == 200
+    (remove,) = shared.lines("Roles", "make remove-user ")
+    shared.type(remove)
+    assert ana.send("{ version }").status_code == CLOSED
