@@ -65,6 +65,15 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
                 _set_passwords(cursor, roles, credentials)
             for database in ("dagster", "warehouse"):
                 _create(cursor, "select from pg_database where datname = %s", "create database {}", database)
+            # The settings that a role gave itself for one database count before those above.
+            cursor.execute(
+                "select rolname, datname from pg_db_role_setting join pg_roles on pg_roles.oid = setrole"
+                " join pg_database on pg_database.oid = setdatabase where rolname = any(%s)",
+                (roles,),
+            )
+            for names in cursor.fetchall():
+                reset = sql.SQL("alter role {} in database {} reset all")
+                cursor.execute(reset.format(*map(sql.Identifier, names)))
     _run_file(dsn, "dagster", FOLDER / "dagster.sql")
     _run_file(dsn, "warehouse", FOLDER / "warehouse.sql")
     for role in location_roles():

@@ -455,8 +455,9 @@ def test_the_host_waits_ten_seconds_at_most_for_a_row_that_a_location_locks(runs
         assert cursor.fetchone() == ("10s",)
 
 
-def test_settings_that_a_role_gave_itself_last_until_the_next_start(runs: Runs) -> None:
-    runs.as_role("alter role dbt_location set statement_timeout = 1")
+@pytest.mark.parametrize("where", ["", "in database dagster"])
+def test_settings_that_a_role_gave_itself_last_until_the_next_start(runs: Runs, where: str) -> None:
+    runs.as_role(f"alter role dbt_location {where} set statement_timeout = 1")
     apply(f"host={runs.instance.server} user=postgres")
     with runs.instance.connect(ROLE) as connection, connection.cursor() as cursor:
         cursor.execute("show statement_timeout")
