@@ -207,8 +207,20 @@ duplicate = dg.Definitions(
 )
 foreign_jobs = dg.AutomationConditionSensorDefinition("foreign_jobs", target=[mine], run_tags={"dagster/priority": "9"})
 foreign_jobs._metadata = dg._core.definitions.metadata.normalize_metadata({"dagster/asset_job_keys": ["build_trips"]})
+HUNDREDS = dg.StaticPartitionsDefinition([str(number) for number in range(400)])
+MINUTES = dg.TimeWindowPartitionsDefinition(start="1970-01-01", fmt="%Y-%m-%d", cron_schedule="*/7 * * * *")
+
+
+@dg.asset(partitions_def=dg.MultiPartitionsDefinition({"one": HUNDREDS, "other": HUNDREDS}))
+def squared() -> None: ...
+
+
+@dg.asset(partitions_def=MINUTES)
+def by_minute() -> None: ...
+
+
 misdeclared = dg.Definitions(
-    assets=[mine, dg.AssetSpec(TRIPS, deps=[mine])],
+    assets=[mine, squared, by_minute, dg.AssetSpec(TRIPS, deps=[mine])],
     jobs=[dg.define_asset_job("urgent", selection=[mine], tags={"dagster/priority": "9"})],
     sensors=[foreign_jobs],
 )

@@ -7,12 +7,20 @@ not loaded, and an answer that asks for what is another's is an error, with whic
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, takewhile
+from math import prod
 from typing import Any
 
 from dagster import AssetCheckEvaluation, AssetCheckKey, AssetKey, DagsterInstance, DagsterRun, RunRequest
 from dagster._core.definitions.asset_key import EntityKey
 from dagster._core.definitions.automation_condition_sensor_definition import asset_job_keys_from_sensor_metadata
-from dagster._core.definitions.partitions.snap import DynamicPartitionsSnap, MultiPartitionsSnap
+from dagster._core.definitions.partitions.snap import (
+    DynamicPartitionsSnap,
+    MultiPartitionsSnap,
+    PartitionsSnap,
+    StaticPartitionsSnap,
+    TimeWindowPartitionsSnap,
+)
 from dagster._core.definitions.run_request import DagsterRunReaction
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from dagster._core.definitions.selector import JobSubsetSelector
@@ -29,6 +37,7 @@ from dagster._core.remote_representation.external_data import (
 from dagster._core.remote_representation.handle import RepositoryHandle
 from dagster._core.storage import tags as names
 from dagster._record import copy
+from dagster._utils.schedules import cron_string_iterator
 from sqlalchemy.exc import OperationalError
 
 from platform_host.ownership import claim
@@ -37,6 +46,8 @@ from platform_host.ownership import claim
 PLATFORM = "platform_location"
 # Of the cursor and of the reason of a skipped tick, in characters: Dagster reads those of all sensors at once.
 MOST_TEXT = 2**20
+# Of an asset or a job. Webserver and daemon make a list of them, and Dagster's documentation advises to have no more.
+MOST_PARTITIONS = 100_000
 SHOWN = 10
 WAIT_SECONDS = 30
 # The tags of Dagster's that a location's code may give its runs. Not a priority or the longest time of a run, for the
@@ -119,6 +130,9 @@ class GuardedCodeLocation(GrpcServerCodeLocation):
             )
 
     def _misdeclared(self, repository: RemoteRepository) -> Iterator[str]:
+        for whose, partitions in _partitions(repository):
+            if _at_least(partitions) > MOST_PARTITIONS:
+                yield f"gives {whose} more than {MOST_PARTITIONS} partitions"
         for node in repository.get_asset_node_snaps():
             if not _is_built(node) and (given := [name for name in ACTED_ON if getattr(node, name)]):
                 yield f"gives {_name(node.asset_key)}, which it does not build, {', '.join(given)}"
@@ -253,6 +267,34 @@ def _exclusive(repository: RemoteRepository) -> Iterator[str]:
         yield _name(check.key)
     for key in repository.asset_graph.remote_asset_job_nodes_by_key:
         yield _name(key)
+
+
+def _partitions(repository: RemoteRepository) -> Iterator[tuple[str, PartitionsSnap]]:
+    for node in repository.get_asset_node_snaps():
+        if node.partitions:
+            yield _name(node.asset_key), node.partitions
+    for check in repository.get_asset_check_node_snaps():
+        if check.partitions_def_snapshot:
+            yield _name(check.key), check.partitions_def_snapshot
+    for one in repository.repository_snap.partition_sets:
+        if one.partitions:
+            yield _named("the job", one.job_name), one.partitions
+
+
+def _at_least(partitions: PartitionsSnap) -> int:
+    """How many there are, without counting far beyond MOST_PARTITIONS. The dynamic ones are not declared."""
+    if isinstance(partitions, MultiPartitionsSnap):
+        return prod(_at_least(one.partitions) for one in partitions.partition_dimensions)
+    if isinstance(partitions, StaticPartitionsSnap):
+        return len(partitions.partition_keys)
+    if isinstance(partitions, TimeWindowPartitionsSnap):
+        # Dagster's own count goes through all of them, which takes minutes for the minutes of decades.
+        windows = partitions.get_partitions_definition()  # type: ignore[no-untyped-call]
+        end = min(time.time(), partitions.end or time.time())
+        starts = cron_string_iterator(partitions.start, windows.cron_schedule, partitions.timezone or "UTC")
+        before_end = takewhile(lambda start: start.timestamp() < end, islice(starts, MOST_PARTITIONS + 1))
+        return max(sum(1 for _ in before_end) + partitions.end_offset, 1)
+    return 1
 
 
 def _dynamic_partitions(repository: RemoteRepository) -> Iterator[str]:
