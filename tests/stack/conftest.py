@@ -64,6 +64,8 @@ class Stack:
         self._settings = {name: value for name, value in os.environ.items() if name not in unset} | {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "WEBSERVER_PORT": str(self.port),
+            # One folder for all checkouts that start the stack.
+            "ACCESS_DIR": str(ROOT / "access"),
             "TLC_BASE_URL": "http://sample:8000",
             # The tests launch runs and look at the results; test_automation.py switches this on.
             "TAXI_AUTOMATION": "off",
