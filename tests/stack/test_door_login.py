@@ -99,6 +99,13 @@ def test_the_webserver_learns_who_is_logged_in_and_nothing_that_a_client_claims(
     assert ("1.2.3.4" in got["x-forwarded-for"], "cookie" in got) == (False, False)
 
 
+@pytest.mark.parametrize("named", ["X-Forwarded-User", "close, x-forwarded-user", "X-Door-Key", "Authorization"])
+def test_no_client_has_the_door_leave_out_what_it_tells_the_webserver(opened: Door, ada: str, named: str) -> None:
+    assert opened.graphql(Cookie=ada, Connection=named).status == 400
+    assert opened.graphql(Authorization="Bearer abc", Connection=named).status == 400
+    assert opened.graphql(Cookie=ada, Connection="keep-alive, TE").status == 200
+
+
 def test_the_server_of_a_locations_pages_learns_nothing_about_the_reader(opened: Door, ada: str) -> None:
     answer = opened.ask("GET", "/reports/dbt_location/2023-01.html", Cookie=ada, Authorization="Bearer abc", **CLAIMED)
     got = answer.got()
@@ -140,6 +147,9 @@ def test_a_login_leads_to_no_other_site(opened: Door) -> None:
         fields = f"httpd_username=ben&httpd_password=second-word&httpd_location={place}"
         answer = opened.ask("POST", "/door/login", fields, **FORM)
         assert (answer.status, answer.headers["Location"]) == (400, None), place
+    # Nor when the place comes after more fields than are looked at.
+    many = f"httpd_username=ben&httpd_password=second-word&{'a&' * 1100}httpd_location=//evil.example/"
+    assert opened.ask("POST", "/door/login", many, **FORM).status == 400
 
 
 def test_a_session_that_was_changed_or_made_up_is_none(opened: Door, ada: str) -> None:
