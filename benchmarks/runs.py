@@ -16,7 +16,7 @@ from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
 ROUNDS = 5
-# Seconds before each backfill: the daemon checks backfills every 30 s, and a request can come at any time in between.
+# Seconds before each backfill, as the daemon looks for backfills at intervals and a request can come at any time.
 BACKFILL_PAUSES = (0, 10, 20)
 IDLE_SECONDS = 120
 MEGABYTES = {"KiB": 1024 / 1e6, "MiB": 1024**2 / 1e6, "GiB": 1024**3 / 1e6}

@@ -4,13 +4,10 @@ Roles and the hashes of tokens are in access.yaml, the hashes of passwords in us
 webserver and door mount. The webserver reads the same file by the same module.
 """
 
-import fcntl
-import os
 import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from getpass import getpass
 from io import StringIO
 from pathlib import Path
@@ -25,6 +22,7 @@ from typer import Argument, Option
 
 from ops import compose
 from ops.command import OpsError, log
+from ops.env_file import locked
 from ops.graphql import webserver
 from ops.locations import find_locations
 from ops.table import print_table
@@ -56,7 +54,10 @@ def _folder() -> Path:
     """The folder that is mounted as /run/access."""
     for mount in compose.config()["services"]["webserver"]["volumes"]:
         if mount["target"] == "/run/access":
-            return Path(mount["source"])
+            folder = Path(mount["source"])
+            if not folder.is_dir():
+                raise OpsError(f"There is no folder {folder}. Create it, or set ACCESS_DIR to one that is there.")
+            return folder
     raise OpsError("docker-compose.yml mounts nothing as /run/access in the service webserver, so there is no folder.")
 
 
@@ -223,7 +224,7 @@ def _change(folder: Path, change: Callable[[Any], Any], dry_run: bool = False) -
     path = folder / "access.yaml"
     yaml = YAML()
     yaml.preserve_quotes = True
-    with _locked(folder):
+    with locked(folder):
         try:
             access = yaml.load(path.read_text() if path.exists() else HEAD + "users: {}\n")
             access = {} if access is None else access
@@ -268,7 +269,7 @@ def _set_password(folder: Path, name: str) -> None:
 
 def _write_passwords(folder: Path, change: Callable[[dict[str, str]], object]) -> None:
     path = folder / "users.htpasswd"
-    with _locked(folder):
+    with locked(folder):
         lines = _passwords(folder)
         change(lines)
         new = path.with_name("users.htpasswd.new")
@@ -280,18 +281,6 @@ def _write(path: Path, text: str) -> None:
     """Writes a file that the containers' user can read, and is renamed afterwards: a reader sees the old or the new."""
     path.write_text(text)
     path.chmod(0o644)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    if not folder.is_dir():
-        raise OpsError(f"There is no folder {folder}. Create it, or set ACCESS_DIR to one that is there.")
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _where(location: list[str] | None) -> str:

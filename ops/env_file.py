@@ -23,7 +23,7 @@ def set_variable(path: Path, name: str, value: str | None) -> None:
     becomes empty is removed.
     """
     path = path.resolve()  # a symbolic link stays one
-    with _locked(path.parent):
+    with locked(path.parent):
         before = path.read_text() if path.exists() else ""
         after = with_variable(before, name, value)
         if after and after != before:
@@ -54,7 +54,8 @@ def with_variable(text: str, name: str, value: str | None) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other commands that change a file of this folder waiting."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
