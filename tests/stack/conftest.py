@@ -24,7 +24,7 @@ from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable
 from tests.stack.backfill import MONTHS, Backfill, run_all
-from tests.stack.webserver import Webserver
+from tests.stack.webserver import Webserver, wait_for
 
 T = TypeVar("T")
 # A second checkout, or a second stack beside this one, needs another name. The images are tagged with it.
@@ -188,11 +188,23 @@ class Stack:
     @contextlib.contextmanager
     def source_silent(self) -> Iterator[None]:
         """The source accepts connections and does not answer, so that a load waits in the middle."""
-        self.command("docker", "compose", "--profile", "sample", "pause", "sample")
+        with self.paused("sample"):
+            yield
+
+    @contextlib.contextmanager
+    def paused(self, service: str) -> Iterator[None]:
+        """Freezes all processes of a service."""
+        compose = ("docker", "compose", "--profile", "sample")
+
+        def pause() -> bool | None:
+            # The kernel gives up where processes of the container start all the time, as on a busy machine.
+            return subprocess.run((*compose, "pause", service), cwd=ROOT, env=self.env).returncode == 0 or None
+
+        wait_for(f"{service} to be paused", 60, pause)
         try:
             yield
         finally:
-            self.command("docker", "compose", "--profile", "sample", "unpause", "sample")
+            self.command(*compose, "unpause", service)
 
     def kill(self, *but: str) -> None:
         """Kills every run and every service except some, as a reboot does."""

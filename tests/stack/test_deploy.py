@@ -127,7 +127,8 @@ def deploys(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """An empty stack with the zones loaded, and commands that leave the settings of this clone alone."""
     # Compose labels an image with the stack, so `make up` would replace the images that all stacks have in common.
     project.build()
-    project.start_empty()
+    # Runs wait for locks while both locations are deployed, which takes minutes on a busy machine.
+    project.start_empty(TAXI_LOCK_WAIT_SECONDS="600")
     before = dict(project.env)
     env_file = tmp_path_factory.mktemp("settings") / "settings.env"
     env_file.write_text("".join(f"{name}={project.env.pop(name)}\n" for name in TAGS.values()))

@@ -260,12 +260,9 @@ def test_the_daemon_is_not_restarted_while_postgres_is_away_and_works_afterwards
     def daemon_is(health: str) -> bool | None:
         return failing.inspect(before["Id"])[0]["State"]["Health"]["Status"] == health or None
 
-    failing.command("docker", "compose", "pause", "postgres")
-    try:
+    with failing.paused("postgres"):
         # Its check has failed as often as ends a daemon that hangs.
         wait_for("the daemon to be unhealthy", 300, lambda: daemon_is("unhealthy"))
-    finally:
-        failing.command("docker", "compose", "unpause", "postgres")
     wait_for("the daemon to be healthy", 300, lambda: daemon_is("healthy"))
     (after,) = failing.inspect(before["Id"])
     assert after["State"]["StartedAt"] == before["State"]["StartedAt"]

@@ -304,11 +304,8 @@ def test_the_status_as_json_has_every_partition(up_to_date: Stack) -> None:
 
 @pytest.mark.parametrize("service", ["daemon", "webserver"])
 def test_the_status_names_a_service_that_is_frozen(stack: Stack, service: str) -> None:
-    stack.command("docker", "compose", "pause", service)
-    try:
+    with stack.paused(service):
         good, screen = stack.status()
-    finally:
-        stack.command("docker", "compose", "unpause", service)
     verdict = f"needs a person: {service} is paused; next: docker compose unpause {service}"
     assert (good, verdict in screen.splitlines()) == (False, True)
 
