@@ -23,15 +23,10 @@ SETTINGS = {
     "autovacuum": "off",
     "max_parallel_workers_per_gather": "0",
 }
-# buffers: pages of 8 KiB that were read, the catalog's included; table_buffers: those of the pipeline's tables and
-# their indexes; rows: those read from these tables. Temporary tables count in buffers only.
+# buffers: pages of 8 KiB that were read, the catalog's included; rows: those read from the pipeline's tables.
 COUNTERS = """
 select
     (select blks_hit + blks_read from pg_stat_database where datname = current_database()) as buffers,
-    (
-        select sum(heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit, 0) + coalesce(idx_blks_read, 0))
-        from pg_statio_user_tables
-    ) as table_buffers,
     (select sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) from pg_stat_user_tables) as rows
 """
 SESSIONS = "select from pg_stat_activity where datname = %s and backend_type = 'client backend'"

@@ -46,17 +46,9 @@ def dev(options: Annotated[list[str] | None, Argument()] = None) -> None:
         # If this process inherited an ignored signal, as a shell's background job does, dagster would ignore it, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         # A session of its own: dagster gets a Ctrl-C only from here, and the warehouse stays up until it has ended.
-        command = [
-            sys.executable,
-            # It recommends a command that the demo has no use for.
-            "-Wignore:Function `dev_command` is superseded",
-            "-m",
-            "dagster",
-            "dev",
-            "--workspace",
-            str(workspace),
-            *(options or ()),
-        ]
+        # The warning recommends a command that the demo has no use for.
+        quiet = "-Wignore:Function `dev_command` is superseded"
+        command = [sys.executable, quiet, "-m", "dagster", "dev", "--workspace", str(workspace), *(options or ())]
         # In a folder without .env: dagster reads that of the working directory, which is the stack's in this one.
         process = subprocess.Popen(command, cwd=env["DAGSTER_HOME"], env=env, start_new_session=True)
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,10 +1,10 @@
 """What a partition is made from and whether it is outdated, by the rule in docs/automation.md, for all of ops and demo.
 
-Dependencies are of three kinds, told apart by what the asset declares. Required are the upstream partitions that
-overlap a partition's own window. Taken along are those before it, which a partition mapping with a negative offset
-adds: they may be missing. An asset without partitions is required by others without partitions; a partitioned asset
-only needs it to exist, and is not built again by itself when it changes. A dependency by another mapping is not judged:
-what is built or missing there changes nothing here.
+An asset's declarations give three kinds of dependencies. Required are the upstream partitions that overlap a
+partition's own window. The lookback are those before the window, which a partition mapping with a negative offset adds:
+they may be missing. An asset without partitions is required by others without partitions; a partitioned asset only
+needs it to exist, and is not built again automatically when it changes. A dependency with any other mapping is not
+judged: what is built or missing there changes nothing here.
 """
 
 import re
@@ -80,8 +80,8 @@ class Lineage:
                 yield parent, None
             yield from self._overlapping(parent, self._windows.get(asset, {}).get(key))
 
-    def taken_along(self, asset: str, key: Key) -> Iterator[Partition]:
-        """The earlier partitions that a partition is made from, too; they may be missing."""
+    def lookback(self, asset: str, key: Key) -> Iterator[Partition]:
+        """The upstream partitions before a partition's own window that it also reads; they may be missing."""
         for parent, (first, last) in self.assets[asset].offsets.items():
             if parent in self.assets and key in self._windows.get(asset, {}):
                 own, _ = self._windows[asset][key]
@@ -90,24 +90,21 @@ class Lineage:
                 yield from self._overlapping(parent, (self._start(asset, place + first), end))
 
     def unpartitioned(self, asset: str) -> list[str]:
-        """What has no partitions and a partitioned asset is made from, such as the zones; it must exist."""
+        """The unpartitioned assets, such as the zones, that a partitioned asset reads; they must exist."""
         return [key for key in self._parents(asset) if self.assets[asset].kind and self.assets[key].kind is None]
 
     def source(self, asset: str, key: Key) -> Materialization | None:
-        """The newest materialization of what a partition is built again for.
-
-        That is everything that it requires, directly or not, and what it takes along directly.
-        """
-        along = [self.newest.get(partition) for partition in self.taken_along(asset, key)]
-        return _latest([self._newest_required((asset, key)), *along])
+        """The newest materialization among all that a partition requires, directly or not, and its own lookback."""
+        earlier = [self.newest.get(partition) for partition in self.lookback(asset, key)]
+        return _latest([self._newest_required((asset, key)), *earlier])
 
     def is_stale(self, asset: str, key: Key) -> bool:
-        """Whether a built partition is to be built again, automatically."""
+        """Whether a partition is built, and something that it reads was built after it; automation builds it again."""
         built, source = self.newest.get((asset, key)), self.source(asset, key)
         return bool(built and source and source.id > built.id)
 
     def outdated_by(self, asset: str, key: Key) -> str | None:
-        """The asset without partitions, such as the zones, that was built last, if after a partition; None if none was.
+        """The unpartitioned asset, such as the zones, that was built last after a partition; None if none was.
 
         The partition is built again on request only.
         """
@@ -120,9 +117,9 @@ class Lineage:
         return max(since, key=lambda parent: since[parent].id, default=None)
 
     def due(self, rebuild: bool = False) -> dict[str, list[Key]]:
-        """What is missing or stale and can be built, with what then is stale, too; per asset, upstream first.
+        """The partitions to build, per asset, upstream first: missing or stale ones, and those that become stale then.
 
-        What nothing is upstream of is not due: it is loaded. ``rebuild``: with what is outdated by the zones.
+        Assets with no upstream are left out, as they are loaded. ``rebuild`` adds what is outdated by the zones.
         """
         found: set[Partition] = set()
         due: dict[str, list[Key]] = {}
@@ -131,7 +128,7 @@ class Lineage:
                 partition, required = (name, key), [*self.required(name, key)]
                 wanted = partition not in self.newest or self.is_stale(*partition)
                 wanted |= rebuild and self.outdated_by(*partition) is not None
-                wanted |= not found.isdisjoint([*required, *self.taken_along(*partition)])
+                wanted |= not found.isdisjoint([*required, *self.lookback(*partition)])
                 there = all(one in found or (one in self.newest and not self.is_stale(*one)) for one in required)
                 there &= all((one, None) in found or (one, None) in self.newest for one in self.unpartitioned(name))
                 if wanted and required and there:
@@ -213,13 +210,13 @@ def read_mappings(
 ) -> tuple[dict[str, Offsets], dict[str, str]]:
     """The offsets of an asset's partition mappings, which are given as class and description, per upstream asset.
 
-    The second has a sentence for each mapping that is another one, or whose upstream window reaches beyond the
-    partition's own: of such a dependency nothing can be said.
+    The second result has a sentence for each mapping of another kind, or whose upstream window reaches beyond the
+    partition's own: such a dependency cannot be judged.
 
-    ``by_time`` has the assets that are partitioned by time; others have no offsets. The webserver's API has a mapping
-    as text only, so this reads Dagster's own words; a test builds the mappings of the installed release. The API has
-    none for a mapping without fields, such as LastPartitionMapping, which only the contract sees. To be replaced by
-    fields of the API once it has them.
+    ``by_time`` has the assets that are partitioned by time; others have no offsets. The webserver's API gives a
+    mapping only as text, so this parses Dagster's description; a test compares it with the mappings of the installed
+    release. The API gives no text for a mapping without fields, such as LastPartitionMapping; only the contract sees
+    those.
     """
     offsets, not_judged = {}, {}
     for parent, (kind, description) in mappings.items():

@@ -57,7 +57,7 @@ def plan(statuses: Sequence[AssetStatus], lineage: Lineage, runs: Runs, workspac
             stale, outdated = lineage.is_stale(*one), lineage.outdated_by(*one) is not None
             required = [*lineage.required(*one)]
             # What was never built is not built again.
-            follows = one in lineage.newest and not changing.isdisjoint([*required, *lineage.taken_along(*one)])
+            follows = one in lineage.newest and not changing.isdisjoint([*required, *lineage.lookback(*one)])
             if not (follows or (outdated and not stale) or (stale and not is_automated)):
                 continue
             changing.add(one)

@@ -68,14 +68,8 @@ def rotate_password(
         services = ("webserver", "daemon") if location == HOST_ROLE else (f"{location}_gateway",)
         addresses = [address for service in services for address in _addresses(stack["name"], service)]
         with _trusted(location, addresses):
-            compose.run_in(
-                "migrate",
-                "python",
-                "-m",
-                "services.migrate.apply",
-                "--credentials=/credentials",
-                f"--rotate={location}",
-            )
+            apply = ("python", "-m", "services.migrate.apply", "--credentials=/credentials")
+            compose.run_in("migrate", *apply, f"--rotate={location}")
             time.sleep(_GRACE_SECONDS)
         compose.run_in("migrate", "python", "-c", _LOGIN, location)
     log(f"{location} has a new password, which its containers use from now on.")

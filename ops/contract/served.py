@@ -7,16 +7,20 @@ from typing import Any
 from ops.contract.compare import Asset
 from ops.graphql import WebserverError, webserver
 
-ENTRIES = """
-query { workspaceOrError { __typename ... on PythonError { message } ... on Workspace { locationEntries {
-  name displayMetadata { key value }
-  locationOrLoadError { __typename
-    ... on PythonError { message }
-    ... on RepositoryLocation { repositories { assetNodes {
-      assetKey { path } isMaterializable
-      dependencies { asset { assetKey { path } } partitionMapping { className description } }
-      partitionDefinition { type description fmt } partitionKeys
-      metadataEntries { label ... on TableSchemaMetadataEntry { schema { columns { name type } } } } } } } } } } } }
+# The fields of an asset node that describe_node reads; the columns are read where the query has metadataEntries, too.
+NODE = """
+assetKey { path } isMaterializable
+dependencies { asset { assetKey { path } } partitionMapping { className description } }
+partitionDefinition { type description fmt } partitionKeys
+"""
+ENTRIES = f"""
+query {{ workspaceOrError {{ __typename ... on PythonError {{ message }} ... on Workspace {{ locationEntries {{
+  name displayMetadata {{ key value }}
+  locationOrLoadError {{ __typename
+    ... on PythonError {{ message }}
+    ... on RepositoryLocation {{ repositories {{ assetNodes {{ {NODE}
+      metadataEntries {{ label ... on TableSchemaMetadataEntry {{ schema {{ columns {{ name type }} }} }} }}
+    }} }} }} }} }} }} }} }}
 """
 _WINDOWS = ("hourly", "daily", "weekly", "monthly")
 Entry = dict[str, Any]
@@ -86,15 +90,17 @@ def describe_served(entries: Mapping[str, Entry]) -> list[Asset]:
     assets: list[Asset] = []
     for location, entry in entries.items():
         repositories = (entry["locationOrLoadError"] or {}).get("repositories", ())
-        nodes = [_describe(location, node) for repository in repositories for node in repository["assetNodes"]]
+        nodes = [describe_node(location, node) for repository in repositories for node in repository["assetNodes"]]
         assets += sorted(nodes, key=lambda asset: str(asset["key"]))
     return assets
 
 
-def _describe(location: str, node: Mapping[str, Any]) -> Asset:
+def describe_node(location: str, node: Mapping[str, Any]) -> Asset:
+    """Describes an asset node of the webserver as describe.py describes an asset."""
     partitions = node["partitionDefinition"]
     mappings = {"/".join(one["asset"]["assetKey"]["path"]): one["partitionMapping"] for one in node["dependencies"]}
-    schemas = [entry["schema"] for entry in node["metadataEntries"] if entry["label"] == "dagster/column_schema"]
+    entries = node.get("metadataEntries", ())
+    schemas = [entry["schema"] for entry in entries if entry["label"] == "dagster/column_schema"]
     return {
         "key": "/".join(node["assetKey"]["path"]),
         "location": location,

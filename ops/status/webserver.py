@@ -1,12 +1,15 @@
 """What the webserver's GraphQL API says, in as many queries for ten partitions as for ten thousand."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
 from ops.command import first_line
+from ops.contract.compare import lineage_assets
+from ops.contract.served import NODE, describe_node
 from ops.graphql import Webserver
-from ops.lineage import BY_TIME, Asset, read_mappings
+from ops.lineage import Asset
 from ops.status.facts import Backfill, Check, Daemon, Instigator, Location, Run, Runs, Workspace
 
 # Of a failed run older than these only the failed partitions are known, not the reason.
@@ -29,15 +32,13 @@ DAEMONS = """
 query { instance { daemonHealth { allDaemonStatuses {
   daemonType required lastHeartbeatTime lastHeartbeatErrors { message } } } } }
 """
-ASSETS = """
-query { assetNodes {
-  assetKey { path } isMaterializable repository { location { name } }
-  dependencies { asset { assetKey { path } } partitionMapping { className description } }
-  partitionDefinition { type description fmt } partitionKeys
-  assetPartitionStatuses { __typename
-    ... on TimePartitionStatuses { ranges { startKey endKey status } }
-    ... on DefaultPartitionStatuses {
-      MATERIALIZED: materializedPartitions FAILED: failedPartitions MATERIALIZING: materializingPartitions } } } }
+ASSETS = f"""
+query {{ assetNodes {{ {NODE}
+  repository {{ location {{ name }} }}
+  assetPartitionStatuses {{ __typename
+    ... on TimePartitionStatuses {{ ranges {{ startKey endKey status }} }}
+    ... on DefaultPartitionStatuses {{
+      MATERIALIZED: materializedPartitions FAILED: failedPartitions MATERIALIZING: materializingPartitions }} }} }} }}
 """
 CHECKS = """
 query { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks {
@@ -82,8 +83,8 @@ def daemons(webserver: Webserver) -> tuple[Daemon, ...]:
 
 def assets(webserver: Webserver) -> tuple[Asset, ...]:
     nodes = webserver.ask(ASSETS)["assetNodes"]
-    by_time = {_key(node["assetKey"]) for node in nodes if (node["partitionDefinition"] or {}).get("type") == BY_TIME}
-    return tuple(_asset(node, by_time) for node in nodes)
+    described = [describe_node(node["repository"]["location"]["name"], node) for node in nodes]
+    return tuple(_with_states(asset, node) for asset, node in zip(lineage_assets(described), nodes, strict=True))
 
 
 def checks(webserver: Webserver) -> tuple[Check, ...]:
@@ -155,26 +156,10 @@ def _instigators(entry: Mapping[str, Any]) -> Iterable[Instigator]:
                 )
 
 
-def _asset(node: Mapping[str, Any], by_time: Container[str]) -> Asset:
-    partitions = node["partitionDefinition"] or {}
-    states = _partition_states(node) if partitions else {}
-    key = _key(node["assetKey"])
-    parents = {_key(one["asset"]["assetKey"]): one["partitionMapping"] for one in node["dependencies"]}
-    mappings = {
-        parent: (mapping["className"], mapping["description"]) for parent, mapping in parents.items() if mapping
-    }
-    offsets, not_judged = read_mappings(key, mappings, by_time)
-    return Asset(
-        key=key,
-        location=node["repository"]["location"]["name"],
-        parents=tuple(parents),
-        offsets=offsets,
-        not_judged=not_judged,
-        materializable=node["isMaterializable"],
-        kind=partitions.get("type"),
-        cadence=partitions.get("description", "").split(",")[0].lower(),
-        fmt=partitions.get("fmt") or "",
-        keys=tuple(node["partitionKeys"]),
+def _with_states(asset: Asset, node: Mapping[str, Any]) -> Asset:
+    states = _partition_states(node) if asset.kind else {}
+    return replace(
+        asset,
         materialized=frozenset(states.get("MATERIALIZED", ())),
         failed=frozenset(states.get("FAILED", ())),
         in_progress=frozenset(states.get("MATERIALIZING", ())),

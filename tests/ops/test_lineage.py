@@ -25,10 +25,10 @@ def stale(found: Lineage, asset: str) -> list[bool]:
     return [found.is_stale(asset, key) for key in found.assets[asset].keys]
 
 
-def test_a_days_month_is_required_and_not_taken_along() -> None:
+def test_a_days_month_is_required_and_not_in_its_lookback() -> None:
     found = lineage()
     assert list(found.required("daily_metrics", DAYS[1])) == [("taxi_trips", MONTHS[0])]
-    assert list(found.taken_along("daily_metrics", DAYS[1])) == []
+    assert list(found.lookback("daily_metrics", DAYS[1])) == []
 
 
 def test_days_after_the_last_month_have_no_upstream_month() -> None:
@@ -42,27 +42,27 @@ def test_the_days_of_a_month_are_required_by_its_metrics() -> None:
     assert list(found.required("monthly_report", MONTHS[0])) == [("daily_metrics", day) for day in DAYS[:2]]
 
 
-def test_the_month_before_is_taken_along_and_the_own_one_is_required() -> None:
+def test_the_month_before_is_in_the_lookback_and_the_own_one_is_required() -> None:
     found = lineage()
     assert ("totals", MONTHS[1]) in list(found.required("monthly_report", MONTHS[1]))
-    assert list(found.taken_along("monthly_report", MONTHS[1])) == [("totals", MONTHS[0])]
+    assert list(found.lookback("monthly_report", MONTHS[1])) == [("totals", MONTHS[0])]
 
 
-def test_the_first_month_takes_along_what_its_upstream_has_before_it() -> None:
+def test_the_lookback_of_the_first_month_is_what_its_upstream_has_before_it() -> None:
     earlier = replace(TOTALS, keys=("2022-12-01", *MONTHS))
     found = lineage(DAILY, earlier, COMPARING)
-    assert list(found.taken_along("monthly_report", MONTHS[0])) == [("totals", "2022-12-01")]
-    assert list(lineage().taken_along("monthly_report", MONTHS[0])) == []
+    assert list(found.lookback("monthly_report", MONTHS[0])) == [("totals", "2022-12-01")]
+    assert list(lineage().lookback("monthly_report", MONTHS[0])) == []
 
 
-def test_the_days_before_are_counted_in_the_partitions_of_what_takes_them_along() -> None:
+def test_the_lookback_is_counted_in_the_partitions_of_the_asset_that_has_it() -> None:
     of_months = replace(REPORT, parents=("daily_metrics",), offsets={"daily_metrics": (-1, 0)})
     of_days = replace(DAILY, parents=("daily",), offsets={"daily": (-2, -2)})
-    assert list(lineage(DAILY, of_months).taken_along("monthly_report", MONTHS[1])) == [
+    assert list(lineage(DAILY, of_months).lookback("monthly_report", MONTHS[1])) == [
         ("daily_metrics", day) for day in DAYS[:2]
     ]
     found = lineage(of_days, replace(DAILY, key="daily"))
-    assert list(found.taken_along("daily_metrics", DAYS[3])) == [("daily", DAYS[1])]
+    assert list(found.lookback("daily_metrics", DAYS[3])) == [("daily", DAYS[1])]
 
 
 def test_a_reload_makes_the_month_and_what_it_requires_stale_and_not_the_next_month_yet() -> None:

@@ -15,18 +15,18 @@ Condition = dg.AutomationCondition[Any]
 TRIPS = dg.AssetKey("taxi_trips")
 MONTH_LOADED = AC.asset_matches(TRIPS, AC.newly_updated())
 LOADED = dg.AssetSelection.assets(TRIPS, "taxi_zones")
-# Upstream without partitions: it must exist, and an update of it rebuilds nothing. The zones carry no day, so one new
-# name in the lookup would rebuild the whole history at once, years of it, without a request.
+# Upstream without partitions: it must exist, and an update of it rebuilds nothing. Otherwise one new name in the zone
+# lookup would rebuild the whole history, years of it, without a request.
 ZONES_MODEL = dg.AssetSelection.assets("stg_zones")
 ZONES = ZONES_MODEL | dg.AssetSelection.assets("taxi_zones")
 
 IN_PROGRESS = AC.in_progress().with_label("it is being built")
-# A tick reads first what was updated, and then what is in progress. A build that ends in between looks neither updated
-# nor in progress, and would be requested again. The next tick sees both.
+# A tick first reads what was updated and then what is in progress. A build that ends in between looks neither updated
+# nor in progress and would be requested again. The next tick sees that it was updated.
 JUST_ENDED = (AC.newly_requested() | ((~IN_PROGRESS).newly_true() & ~AC.initial_evaluation())).with_label(
     "it was requested or being built at the last tick"
 )
-# Two, for a backfill counts a partition as in progress for some time after its run has built it.
+# Two conditions, because a backfill counts a partition as in progress for some time after its run has built it.
 RUN, BACKFILL = AC.run_in_progress(), AC.backfill_in_progress().newly_true()
 UPSTREAM_IN_PROGRESS = AC.any_deps_in_progress().with_label("something upstream is being built")
 NOTHING = dg.AssetSelection.assets()
@@ -35,11 +35,11 @@ NOTHING = dg.AssetSelection.assets()
 def _newer(update: Condition, what: str, attempt: Condition) -> Condition:
     """An update upstream came after the last build, and no ``attempt`` to build came since: true once per update.
 
-    Where update and build fall between the same two ticks, Dagster compares their times, so a month that is loaded
-    again while its days are being built is not missed. It does so only for a bare condition, and drops the times of an
-    "or" or an "and": hence several of these, and not ``since(newly_requested | newly_updated)``. Of more than a hundred
-    days that are built between two ticks it takes the tick's time for theirs, unless the daemon's environment allows
-    more with DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH: a load in those very seconds counts as seen by them.
+    If update and build fall between the same two ticks, Dagster compares their times, so a month that is loaded again
+    while its days are being built is not missed. Dagster does this for a bare condition only, and drops the times of an
+    "or" or an "and"; so there are several conditions instead of ``since(newly_requested | newly_updated)``. If more
+    than a hundred days are built between two ticks, Dagster uses the tick's time for them, unless the daemon's
+    environment raises DAGSTER_MAX_PARTITIONS_FOR_DA_TIMESTAMP_FETCH; a load in these seconds then counts as seen.
     """
     newer = update.since(AC.newly_updated()).with_label(f"{what} since it was built")
     requested = AC.newly_requested().since(update).with_label(f"it was requested since {what}")
@@ -48,10 +48,10 @@ def _newer(update: Condition, what: str, attempt: Condition) -> Condition:
 
 
 def _not_tried(reason: Condition) -> Condition:
-    """A reason that stays until there is a build, without the partitions whose build was attempted without success.
+    """A reason that holds until the next build, except for partitions whose last attempt to build did not succeed.
 
-    So a range that fails, or that someone cancels, is not requested again at every tick, whoever launched it. Dagster
-    keeps no record of the partitions of a cancelled run, so a tick has to see them in progress; there is one every ten
+    So a range that failed or was cancelled is not requested again at every tick, whoever launched it. Dagster keeps no
+    record of the partitions of a cancelled run, so a tick has to see them in progress; there is a tick every ten
     seconds.
     """
     failed = AC.execution_failed().with_label("its last run failed")
@@ -66,25 +66,26 @@ MISSING = AC.missing().with_label("it is missing")
 
 
 def _any_required(
-    condition: Condition, label: str, *, ignore: dg.AssetSelection = NOTHING, taken_along: Sequence[str] = ()
+    condition: Condition, label: str, *, ignore: dg.AssetSelection = NOTHING, lookback: Sequence[str] = ()
 ) -> Condition:
-    """Whether a condition is true of something that is required; ``taken_along`` are the keys with an earlier month.
+    """Whether a condition is true of something that is required.
 
-    Of these, the asset's own month is required and the one before is not. The declared edge leads to both, the way
-    over the trips, whose months are the same, to the own month alone.
+    ``lookback`` are the keys of which the asset also reads the month before. Their own month is required, the month
+    before is not. The declared edge leads to both months; the path through the trips, which have the same months, leads
+    to the own month only.
     """
-    found: Any = AC.any_deps_match(condition).ignore(ignore | dg.AssetSelection.assets(*taken_along))
-    for key in taken_along:
+    found: Any = AC.any_deps_match(condition).ignore(ignore | dg.AssetSelection.assets(*lookback))
+    for key in lookback:
         found |= AC.asset_matches(TRIPS, AC.asset_matches(dg.AssetKey(key), condition))
     labelled: Condition = found.with_label(label)
     return labelled
 
 
-def _build(label: str, updated: Condition, *unless: Condition, taken_along: Sequence[str] = ()) -> Condition:
+def _build(label: str, updated: Condition, *unless: Condition, lookback: Sequence[str] = ()) -> Condition:
     """Build what is missing or outdated once all that is required exists and nothing upstream is being built."""
-    earlier = dg.AssetSelection.assets(*taken_along)
-    # By hand, or in a run that did not build this one along. In a range, Dagster knows this of the last partition only,
-    # so a failed run looks like this for the others, which _not_tried then holds back.
+    earlier = dg.AssetSelection.assets(*lookback)
+    # Built by hand, or in a run without this asset. In a range, Dagster knows this of the last partition only, so a
+    # failed run looks like this for the others; _not_tried then excludes them.
     updated_upstream = AC.any_deps_updated().ignore(LOADED | ZONES_MODEL | earlier)
     # Dagster keeps the memory of a "since" by the kinds of its two parts, so two of "any deps" since "newly updated"
     # would share one. Negated twice, this is of another kind than the one in _newer.
@@ -92,9 +93,7 @@ def _build(label: str, updated: Condition, *unless: Condition, taken_along: Sequ
     outdated = (updated | _not_tried(MISSING | rebuilt)).with_label("it is missing or outdated")
     # any_deps_missing alone does not notice a day whose month does not exist, such as today: this asks for proof.
     there = AC.all_deps_match(~AC.missing() | AC.will_be_requested()).ignore(earlier)
-    missing = _any_required(
-        AC.missing() & ~AC.will_be_requested(), "something upstream is missing", taken_along=taken_along
-    )
+    missing = _any_required(AC.missing() & ~AC.will_be_requested(), "something upstream is missing", lookback=lookback)
     condition = outdated & there.with_label("everything upstream exists or is built in the same run")
     for blocker in (missing, UPSTREAM_IN_PROGRESS, IN_PROGRESS, JUST_ENDED, *unless):
         condition &= ~blocker
@@ -107,43 +106,43 @@ build_when_upstream_is_loaded = _build(
     _newer(AC.any_deps_match(AC.newly_updated()).allow(LOADED), "upstream was loaded", RUN.newly_true()),
 )
 
-# A day of the month that was loaded, whichever models lie between the two: so a month that is loaded again has all
-# models of its days built in one run, those that failed before too.
+# Looks at the month's load directly, whatever models lie between. So after a month is loaded again, all models of its
+# days are built in one run, including those that failed before.
 build_when_month_is_loaded = _build(
     "build when its month is loaded",
-    # A run that was going on when the month was loaded is no attempt to build from that load.
+    # A run that was in progress when the month was loaded does not count as an attempt to build from that load.
     _newer(MONTH_LOADED, "its month was loaded", RUN.newly_true()),
 )
 
 
-def build_when_days_are_current(taken_along: Sequence[str] = ()) -> Condition:
-    """A month that is made from days waits until all of them are there and as new as the month's trips.
+def build_when_days_are_current(lookback: Sequence[str] = ()) -> Condition:
+    """Build a month once all of its days exist and are as new as the month's trips.
 
-    Its days may come in several runs, and a month built between two of them would be half old, half new. A run never
-    has days and months; the monthly models and what is made from them are built together, in one run. What the month
-    takes along of the month before (``taken_along``, asset keys) may be missing or old, and is waited for only while it
-    is being built. Once it is built, this month is built again.
+    The days may be built in several runs, and a month built between two of them would be half old, half new. A run
+    never has both days and months; the monthly models and what is made from them are built together, in one run. What
+    the month reads of the month before (``lookback``, asset keys) may be missing or old; it is waited for only while it
+    is being built. After it is built, this month is built again.
     """
-    earlier = dg.AssetSelection.assets(*taken_along)
+    earlier = dg.AssetSelection.assets(*lookback)
     upstream_built = AC.any_deps_match(AC.newly_updated()).ignore(ZONES)
     table_built = AC.any_deps_match(AC.will_be_requested()).ignore(earlier)
     old = MONTH_LOADED.since(AC.newly_updated())
     return _build(
         "build when all of its days are current",
-        # A run that is going on has most likely built it, and if that fails or is cancelled, it is left alone.
+        # A run in progress has most likely built it. If that run fails or is cancelled, nothing is requested.
         _newer(upstream_built, "something that it is made from was built", RUN)
         | table_built.with_label("a table that it shows is built in the same run"),
         _any_required(
             AC.execution_failed() & ~AC.will_be_requested(),
             "the last run of something upstream failed",
             ignore=ZONES,
-            taken_along=taken_along,
+            lookback=lookback,
         ),
         _any_required(
             old & ~AC.will_be_requested(),
             "something upstream is older than the load of its month",
             ignore=ZONES,
-            taken_along=taken_along,
+            lookback=lookback,
         ),
-        taken_along=taken_along,
+        lookback=lookback,
     )

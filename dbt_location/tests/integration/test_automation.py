@@ -865,9 +865,9 @@ def test_every_daily_asset_builds_itself_when_its_month_is_loaded(asset: str) ->
 
 @pytest.mark.parametrize("asset", MONTHLY)
 def test_every_monthly_asset_builds_itself_when_its_days_are_current(asset: str) -> None:
-    taken_along = ["monthly_totals", "zone_pickups"] if asset == "monthly_report" else []
+    lookback = ["monthly_totals", "zone_pickups"] if asset == "monthly_report" else []
     condition = defs.resolve_asset_graph().get(dg.AssetKey(asset)).automation_condition
-    assert condition == build_when_days_are_current(taken_along)
+    assert condition == build_when_days_are_current(lookback)
 
 
 def test_what_has_no_partitions_is_what_no_update_of_rebuilds_anything() -> None:
