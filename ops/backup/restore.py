@@ -119,20 +119,20 @@ def _refuse_unless_roles_exist(content: manifest.Manifest) -> None:
 
 
 def _restore_beside(database: str, dump: IO[bytes]) -> None:
-    beside = _RESTORING.format(database)
-    for left in (beside, _REPLACED.format(database)):
+    new_database = _RESTORING.format(database)
+    for left in (new_database, _REPLACED.format(database)):
         query("postgres", f"drop database if exists {left} with (force)")
-    query("postgres", f"create database {beside} template template0")
+    query("postgres", f"create database {new_database} template template0")
     # A file in the volume, because pg_restore reads it once for each change of the owner.
     file = query("postgres", "show data_directory")[0] + "/restoring.dump"
     try:
         run(*in_postgres("sh", "-c", 'umask 077 && cat > "$0"', file), stdin=dump)
-        fill(beside, file)
+        fill(new_database, file)
     finally:
         run(*in_postgres("rm", "--force", file))
     # A dump has no statistics, which the planner needs for the first queries. Postgres evaluates what an owner wrote as
     # this owner then, and does not let it take on another role.
-    query(beside, "analyze")
+    query(new_database, "analyze")
 
 
 def _swap() -> None:

@@ -14,7 +14,7 @@ _ENDED = ("terminating connection due to administrator command", "server closed 
 ENDED = (
     "A session of dbt was ended by the warehouse. That happens to one that reads the trips for so long that a load of "
     "taxi_trips waits for it for more than TAXI_LOCK_WAIT_SECONDS, and where the server stops. What it had not "
-    "committed is undone. After a load the days of its month are built again by themselves; launch this run again for "
+    "committed is undone. After a load the days of its month are built again automatically; launch this run again for "
     "the others."
 )
 # What Postgres answers to the last statement of a model: INSERT 0 90.
@@ -50,8 +50,8 @@ def _events(invocation: DbtCliInvocation, partitions: int) -> Iterator[Any]:
     """Yields what ``invocation.stream()`` yields, with the number of rows that each model has written.
 
     The rows are dbt's own count of its window. ``fetch_row_counts`` would count the whole table, which grows with the
-    history; with ``fetch_column_metadata`` beside it the CPU seconds of a day's run, dbt's own not counted, went from 4
-    to 10.
+    history; together with ``fetch_column_metadata`` it raised the CPU time of a day's run, without dbt's own, from 4 to
+    10 s.
 
     If dbt builds one partition, the rows are the partition's row count.
     """

@@ -10,9 +10,9 @@ from dbt_location.partitions import MONTHLY_BACKFILL_POLICY, monthly_partition
 
 
 def monthly_asset(*, deps: Sequence[str], month_before: Sequence[str] = (), kinds: set[str]) -> Callable[..., Any]:
-    """Declares an asset by month, made from the partitions of ``deps`` in the month.
+    """Declares an asset by month, which reads the month's partitions of ``deps``.
 
-    Of those in ``month_before`` it is made from the month before, too, where that is built.
+    Of the assets in ``month_before`` it also reads the previous month, if that is built.
     """
     with_month_before = dg.TimeWindowPartitionMapping(start_offset=-1, allow_nonexistent_upstream_partitions=True)
     edges = [dg.AssetDep(key, partition_mapping=with_month_before if key in month_before else None) for key in deps]

@@ -29,8 +29,8 @@ SOURCE_PARTITIONS = {"daily": daily_partition, "monthly": monthly_partition}
 # A run of a year takes 440 MB, the tenth as much as the first (make bench-windows).
 MAX_DAYS_PER_RUN = 366
 
-# Dagster stores a run's materializations one by one, each through connections of its own, unless it is told to store an
-# asset's days together. It reads this in whatever process runs the assets.
+# By default Dagster stores a run's materializations one by one, each with new connections. With this variable, which
+# the process that runs the assets reads, it stores an asset's days together.
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(MAX_DAYS_PER_RUN))
 
 

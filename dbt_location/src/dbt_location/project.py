@@ -14,7 +14,7 @@ from packaging import version
 
 from dbt_location.lean_dagster_dbt import DbtCliInvocation, DbtCliResource, DbtProject
 
-# dagster-dbt looks for dbt on the PATH, where a virtual environment that is used without activating it is not.
+# dagster-dbt looks for dbt on the PATH, which lacks a virtual environment that is not activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 analytics_project = DbtProject(project_dir=Path(__file__).parents[2] / "analytics")

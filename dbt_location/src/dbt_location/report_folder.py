@@ -22,10 +22,10 @@ class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
     url: str
 
     def publish(self, name: str, page: str, index: Callable[[Sequence[str]], str]) -> Path:
-        """Writes a page, and the index of all pages that are there then, newest first.
+        """Writes a page, and the index of all existing pages, newest first.
 
-        Readers see the old page or the new one, never a part. Runs at once take turns, so each one's index lists its
-        own page and those of all before it. ``index`` makes the HTML of the index from the names of all pages.
+        Readers see the old page or the new one, never a part. Simultaneous runs take turns, so each index lists its own
+        page and all earlier ones. ``index`` makes the HTML of the index from the names of all pages.
 
         Raises:
             ReportsError: the folder cannot be written to.
@@ -48,7 +48,7 @@ class Reports(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes a file beside this one and puts it in its place once it is whole and on the disk."""
+    """Writes a new file in the same folder, and replaces this one once the new file is complete and on the disk."""
     # Always the same name, so that what a killed run left is overwritten. The lock keeps others away.
     part = path.with_name(f".{path.name}.part")
     with part.open("w", encoding="utf-8") as file:

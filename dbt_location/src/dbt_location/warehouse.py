@@ -10,7 +10,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 from psycopg2.extras import NamedTupleCursor
 
-# Readers of a table wait for an exclusive lock alone; a view of this location's own is replaced, and waits for any.
+# Readers of a table wait only for an exclusive lock; replacing a view of this location waits for any lock.
 HELD_BY_OTHERS = """
 select
     pg_locks.pid,
@@ -46,7 +46,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def transaction(self) -> Iterator[Connection]:
         """Yields a connection whose work is committed as one transaction, or rolled back on any error.
 
-        Everything that is read through it is of one moment, that of the first statement that reads.
+        All statements read the same snapshot, that of the first one that reads.
         """
         connection = psycopg2.connect(
             host=self.host,
@@ -82,16 +82,16 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
         return (
             "A lock was not free within TAXI_LOCK_WAIT_SECONDS. Nothing more was changed. "
-            f"{holders or 'No other role holds it any more'}. Days are built again by themselves once their month is "
+            f"{holders or 'No other role holds it any more'}. Days are built again automatically once their month is "
             "loaded; otherwise ask the team of that role to end the session, then launch the run again."
         )
 
 
-def hold_writers(connection: Connection, *tables: str) -> None:
-    """Lets writers of tables wait until the transaction ends; readers do not wait. The transaction's first statement.
+def block_writers(connection: Connection, *tables: str) -> None:
+    """Blocks writers of tables until the transaction ends, but not readers. Must be the transaction's first statement.
 
-    Dagster stores an event when an asset yields it. So the event of an asset that yields it inside the transaction is
-    older than that of a table that it did not read: the table is committed later, and then the asset is outdated.
+    Dagster stores an event when an asset yields it. If the asset yields it inside the transaction, a table that it did
+    not read is committed later, so the table's event is newer and the asset is outdated.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"lock table {', '.join(tables)} in share mode")

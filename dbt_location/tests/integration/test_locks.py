@@ -128,7 +128,7 @@ def test_a_run_whose_session_was_ended_says_why_and_what_happens_next(
     said = failure(materialize(get_dbt_partitioned_models(), days=DAY))
     ending.join()
     assert said.startswith("A session of dbt was ended by the warehouse.")
-    assert "After a load the days of its month are built again by themselves" in said
+    assert "After a load the days of its month are built again automatically" in said
 
 
 def test_a_session_waits_for_a_lock_as_long_as_the_setting_says(

@@ -35,9 +35,9 @@ def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[Enc
 
 
 def ahead(items: Iterator[Encoded]) -> Generator[Encoded, None, None]:
-    """Yields the items, made by a thread of its own while the caller is busy with earlier ones; at most ``AHEAD`` wait.
+    """Yields the items, which a thread makes while the caller processes earlier ones; at most ``AHEAD`` wait.
 
-    The thread ends with the iteration, however that ends. What the items raise is raised.
+    The thread ends with the iteration, however that ends. Errors of the items are raised.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="encode") as thread:
         waiting: deque[Future[Encoded | None]] = deque(thread.submit(next, items, None) for _ in range(AHEAD))
@@ -84,7 +84,7 @@ def copy_batches(
 ) -> int:
     """Copies the batches into the table's columns of the same names and returns the number of rows.
 
-    Decoding and encoding go on in a thread while the server works on what it has. What the batches raise is raised.
+    Decoding and encoding run in a thread while the server processes earlier rows. Errors of the batches are raised.
 
     Args:
         batches: batches of exactly ``schema``; they are made in another thread.

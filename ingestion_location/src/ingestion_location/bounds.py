@@ -19,7 +19,7 @@ class Bounds(BaseSettings):
 
     # 70 MB for 3.8 million yellow trips, 500 MB for the largest file of any type.
     tlc_max_file_mb: int = _bound(1_000, "size in MB")
-    # A file is kept on disk while it is loaded; other programs need room there, too.
+    # A file is kept on disk while it is loaded, and other programs also need space there.
     tlc_min_free_mb: int = _bound(500, "room in MB that a download leaves on the disk")
     # The lookup has 12 KB, the shapefile 1 MB, and 1.5 MB unpacked. They are read into memory as a whole.
     tlc_max_zones_mb: int = _bound(20, "size in MB, unpacked,")

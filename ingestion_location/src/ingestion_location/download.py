@@ -242,7 +242,7 @@ class _Download:
         return total
 
     def _check_size(self, size: int) -> None:
-        """Checks the bounds of a file of this size, of which ``received`` bytes are on the disk already."""
+        """Checks the limits for a file of this size; ``received`` bytes of it are already on the disk."""
         check_bound(self.bounds, self.bound, size / MB, self.url)
         room = shutil.disk_usage(tempfile.gettempdir()).free - (size - self.received)
         if room < self.bounds.tlc_min_free_mb * MB:

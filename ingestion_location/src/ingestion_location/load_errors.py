@@ -9,8 +9,8 @@ import psycopg2
 from ingestion_location.bounds import Bounds
 from ingestion_location.warehouse import Warehouse
 
-# Tag on a run whose failure is transient, so that the sensor requests the load again. Its value is the run's own id:
-# whoever launches the run again copies its tags.
+# Tag on a run whose failure is transient, so that the sensor requests the load again. Its value is the run's own id,
+# because launching the run again copies its tags.
 TRANSIENT_FAILURE = "ingestion_location/transient_failure"
 # Characters of a message: what it cites from a file may be of any length.
 MOST_CHARACTERS = 2_000

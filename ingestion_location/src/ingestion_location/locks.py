@@ -22,7 +22,7 @@ from ingestion_location.progress import Log
 # readers too. It is longer than deadlock_timeout, after which Postgres cancels an autovacuum that holds the lock.
 ATTEMPT_SECONDS = 2.0
 GIVE_UP_SECONDS = 900.0
-# What another session that created the same table meanwhile makes of a `create table`.
+# The errors of a `create table` if another session has created the same table meanwhile.
 CREATED_MEANWHILE = (UniqueViolation, DuplicateTable)
 
 
@@ -55,16 +55,16 @@ class Blocker:
 Watch = SimpleQueue[list[Blocker] | psycopg2.Error]
 
 
-def take_lock(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, patience: float) -> None:
+def take_lock(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, reader_timeout: float) -> None:
     """Executes a statement that takes a lock until the end of the transaction, in short attempts.
 
-    Between two attempts the run can be stopped, and the sessions that queued behind the attempt proceed. The sessions
-    in the way are logged.
+    Between two attempts the run can be stopped, and the sessions that queued behind the attempt proceed. The blocking
+    sessions are logged.
 
     Args:
         statement: takes the lock and does nothing else; it may be a ``create table``, whose name is the lock.
         holder: who may hold the lock, for the log and the error.
-        patience: seconds after which sessions of other roles that only read are ended.
+        reader_timeout: seconds after which sessions of other roles that only read are ended.
 
     Raises:
         LockError: the lock was not free within ``GIVE_UP_SECONDS``.
@@ -73,17 +73,17 @@ def take_lock(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, 
     cursor.execute("savepoint before_lock")
     if not _attempt(cursor, statement):
         log(f"waiting for {holder}")
-        _keep_trying(cursor, statement, holder, log, patience)
+        _keep_trying(cursor, statement, holder, log, reader_timeout)
     cursor.execute("release savepoint before_lock")
     cursor.execute("set local lock_timeout = default")
 
 
 def create_and_commit(connection: Connection, create: Callable[[Cursor], None]) -> None:
-    """Creates tables that are missing, in a transaction of its own, while other sessions may create them, too.
+    """Creates missing tables in its own transaction; other sessions may create them at the same time.
 
     Args:
         connection: open connection, without a transaction.
-        create: creates what is missing; called a second time where another session was first.
+        create: creates what is missing; called a second time if another session was first.
     """
     with connection.cursor() as cursor:
         try:
@@ -104,7 +104,7 @@ def _attempt(cursor: Cursor, statement: sql.Composable) -> bool:
     return True
 
 
-def _keep_trying(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, patience: float) -> None:
+def _keep_trying(cursor: Cursor, statement: sql.Composable, holder: str, log: Log, reader_timeout: float) -> None:
     began = time.monotonic()
     last: list[Blocker] = []
     logged: set[tuple[int, bool]] = set()
@@ -114,16 +114,16 @@ def _keep_trying(cursor: Cursor, statement: sql.Composable, holder: str, log: Lo
         while not watch.empty():
             seen = watch.get()
             if isinstance(seen, psycopg2.Error):
-                log(f"cannot see who is in the way: {seen}")
+                log(f"cannot see which sessions block it: {seen}")
                 continue
             last = seen
             for blocker in seen:
                 if (blocker.pid, blocker.ended) not in logged:
                     logged.add((blocker.pid, blocker.ended))
-                    ended = f"ended, after {patience:,.0f} s, as it only reads:"
-                    log(f"{ended if blocker.ended else 'in the way is'} {blocker}")
+                    ended = f"ended, after {reader_timeout:,.0f} s, as it only reads:"
+                    log(f"{ended if blocker.ended else 'blocked by'} {blocker}")
 
-    with _watching(cursor.connection, lambda: time.monotonic() - began >= patience) as watch:
+    with _watching(cursor.connection, lambda: time.monotonic() - began >= reader_timeout) as watch:
         got_it = False
         while not got_it and time.monotonic() - began < GIVE_UP_SECONDS:
             time.sleep(random.uniform(0.1, 0.5) * ATTEMPT_SECONDS)
@@ -132,19 +132,19 @@ def _keep_trying(cursor: Cursor, statement: sql.Composable, holder: str, log: Lo
     # The lock may be free before the watch says whom it has ended.
     report(watch)
     if not got_it:
-        in_the_way = f": {'; '.join(map(str, last))}" if last else ""
+        blocked_by = f": {'; '.join(map(str, last))}" if last else ""
         raise LockError(
-            f"waited {GIVE_UP_SECONDS:,.0f} s for {holder}{in_the_way}. The month that was there stays, and the sensor "
+            f"waited {GIVE_UP_SECONDS:,.0f} s for {holder}{blocked_by}. The month that was there stays, and the sensor "
             "requests the load again. If the session does not end by itself, ask its team to end it."
         )
 
 
 @contextlib.contextmanager
 def _watching(connection: Connection, end_readers: Callable[[], bool]) -> Iterator[Watch]:
-    """Watches from a second session who is in the way of this one while it waits, and ends readers.
+    """Watches from a second session which sessions block this one, and ends readers.
 
-    They are ended while this session is in the queue, so that no other reader overtakes it. Yields what is seen: the
-    sessions in the way at one moment, or the error that ended the watch.
+    Readers are ended while this session is in the queue, so that no other reader overtakes it. Yields what was seen:
+    the blocking sessions at one moment, or the error that ended the watch.
     """
     stop = threading.Event()
     seen: Watch = SimpleQueue()
@@ -165,7 +165,7 @@ def _watching(connection: Connection, end_readers: Callable[[], bool]) -> Iterat
         except psycopg2.Error as error:
             seen.put(error)
 
-    thread = threading.Thread(target=watch, name="who is in the way")
+    thread = threading.Thread(target=watch, name="blocking sessions")
     thread.start()
     try:
         yield seen

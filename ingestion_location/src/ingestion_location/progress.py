@@ -22,7 +22,7 @@ class Progress:
         self._start = self._last_line = time.monotonic()
 
     def add(self, count: int) -> None:
-        """Counts some more, and logs a line if the last one is ``INTERVAL`` ago."""
+        """Adds to the count, and logs a line if the last one was ``INTERVAL`` ago."""
         self._count += count
         now = time.monotonic()
         if now - self._last_line < INTERVAL:

@@ -83,7 +83,7 @@ class Settings(Bounds):
     @classmethod
     def _is_url(cls, value: str) -> str:
         url = value.rstrip("/")
-        # Of what is no URL nobody knows where a password is.
+        # An invalid URL is not shown if it may contain a password.
         shown = "TLC_BASE_URL" if "@" in url or "?" in url else f"TLC_BASE_URL={url!r}"
         try:
             parts = urlsplit(url)
@@ -133,7 +133,7 @@ class Settings(Bounds):
 def read_settings() -> Settings:
     """Reads settings and secrets, or raises a SettingError that names the first wrong one."""
     folder = Path(os.environ.get("SECRETS_DIR") or SECRETS)
-    # As a dictionary, since type checkers know the fields alone. pydantic-settings warns of a folder that is not there.
+    # A dictionary, because type checkers know only the fields. pydantic-settings warns about a missing folder.
     secrets: dict[str, Any] = {"_secrets_dir": folder} if folder.is_dir() else {}
     try:
         return Settings(**secrets)

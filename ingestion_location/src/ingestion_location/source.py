@@ -29,7 +29,7 @@ LOOK_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Published:
-    """A file that the source has: its attributes are those of FileVersion, as far as the server tells them."""
+    """A file that the source has; its attributes are those of FileVersion that the server sends."""
 
     url: str
     etag: str | None
@@ -92,7 +92,7 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def name(self) -> str:
-        """Tells this source from others, and from itself with another password, of which it has only 16 bits."""
+        """Identifies the source and its login, for which it contains a checksum of 16 bits."""
         login = read_settings().tlc_login
         told = f" {zlib.crc32(login.encode()) & 0xFFFF:04x}" if login else ""
         return f"{self.base_url} {self.taxi_type}{told}"
@@ -128,7 +128,7 @@ class TlcSource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _why_forbidden(self, url: str, timeout: tuple[float, float]) -> str | None:
         """Why a file that the site answers with 403 is not there; None if the site refuses every file for now.
 
-        The TLC's site answers 403 in both cases. A request for a month that is known to exist tells them apart.
+        The TLC's site answers 403 in both cases. A request for a month that is known to exist distinguishes the two.
         """
         published = self.trips_url(PUBLISHED_MONTH)
         if url == published:

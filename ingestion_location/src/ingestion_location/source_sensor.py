@@ -114,9 +114,9 @@ class EarlierRequest:
 
 
 class Loads:
-    """The loads of an asset: unfinished ones, whoever launched them, recorded ones, and those that the sensor requests.
+    """The loads of an asset: unfinished ones, recorded ones, and those that the sensor requests.
 
-    Create it before the ledger is read: a load that ends in between is then in the ledger, and still counts as
+    Create it before the ledger is read: a load that ends in between is then in the ledger and still counts as
     unfinished.
     """
 

@@ -11,8 +11,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2
 
 from ingestion_location.settings import read_settings
 
-# A backend whose client is gone ends within seconds, also while it waits for a lock: it checks its socket, and sends
-# keepalives over a network that lost the end of the connection.
+# A backend whose client is gone ends within seconds, even while it waits for a lock: it checks its socket, and sends
+# keepalives in case the network lost the end of the connection.
 _SESSION = (
     "-c client_connection_check_interval=5s"
     " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"

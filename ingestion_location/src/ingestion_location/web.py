@@ -45,12 +45,12 @@ def is_private(address: str) -> bool:
 class SourceSession(requests.Session):
     """Connections to the source, whose redirects must not lead from a public address to a private one.
 
-    There may be services that trust whoever reaches them. The address that counts is the one that is connected to,
-    because a name may resolve to another one every time. The first connection is to the source itself: if its address
-    is private, like that of a mirror, all redirects are allowed.
+    Services at private addresses may trust every client. The address of the actual connection is checked, because a
+    name may resolve to another address every time. The first connection is to the source itself: if its address is
+    private, like that of a mirror, all redirects are allowed.
 
-    With a proxy (HTTPS_PROXY and the like) the proxy resolves names and connects, and decides about them. An address
-    that a redirect writes as a number is checked here, too.
+    With a proxy (HTTPS_PROXY and the like) the proxy resolves names and connects. Only numeric addresses in redirects
+    are checked here.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class SourceSession(requests.Session):
     def ask(self, method: str, url: str, **arguments: Any) -> requests.Response:
         """Sends a request and follows redirects, but none from https to http; the body is not read.
 
-        User and password of the source go to its own host alone.
+        User and password of the source are sent to its own host only.
         """
         source = read_settings().tlc_base_url
         self._check_number(url)
@@ -79,7 +79,7 @@ class SourceSession(requests.Session):
         raise ForbiddenRedirect(f"to {without_secrets(url)}, after {MOST_REDIRECTS} others")
 
     def resolve_redirects(self, *arguments: Any, **others: Any) -> Iterator[Any]:
-        """Finds none: that of requests reads the body of a redirect, however long, before anybody else sees it."""
+        """Yields nothing: the method of requests would read the whole body of a redirect, however long."""
         return iter(())
 
     def check_address(self, address: str) -> None:
@@ -96,7 +96,7 @@ class SourceSession(requests.Session):
         try:
             new = urljoin(url, location.encode("latin-1").decode())
             parts = urlsplit(new)
-            scheme, _ = parts.scheme, parts.port  # a port that is none is an error here
+            scheme, _ = parts.scheme, parts.port  # an invalid port raises an error here
         except ValueError as error:
             raise ForbiddenRedirect(f"to what is not a URL: {error}") from None
         if scheme not in ("http", "https") or (scheme == "http" and urlsplit(url).scheme == "https"):
@@ -147,12 +147,12 @@ class _Adapter(HTTPAdapter):
 
 
 def size_of(text: str) -> int | None:
-    """The number of bytes that a header says; None if it says none."""
+    """The number of bytes in a header; None if it has no number."""
     return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def version_of(response: requests.Response) -> tuple[str | None, str | None, int | None]:
-    """ETag, Last-Modified and Content-Length of a response; None where there is none, or none that can be stored."""
+    """ETag, Last-Modified and Content-Length of a response; None for each that is missing or cannot be stored."""
     etag, changed = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
     texts = [text if len(text) <= MOST_CHARACTERS and text.isprintable() else "" for text in (etag, changed)]
     return texts[0] or None, texts[1] or None, size_of(response.headers.get("Content-Length", ""))

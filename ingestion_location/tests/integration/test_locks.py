@@ -27,7 +27,7 @@ from ingestion_location import locks
 JANUARY = (datetime(2023, 1, 1), datetime(2023, 2, 1))
 TRIPS = "select count(*) from raw_taxis.trips"
 # As long as a load waits for others here.
-PATIENCE = 0.3
+READER_TIMEOUT = 0.3
 OTHER = "dbt_location"
 Session = Callable[..., Any]
 
@@ -68,7 +68,14 @@ def trips_of(day: datetime, trips: int = 1) -> pa.RecordBatch:
 
 def load(warehouse: Warehouse, trips: int, log: Callable[[str], None] = lambda line: None) -> None:
     with warehouse.transaction() as connection:
-        replace_month(connection, [trips_of(JANUARY[0], trips)], ARROW_SCHEMA, *JANUARY, Phases(log), patience=PATIENCE)
+        replace_month(
+            connection,
+            [trips_of(JANUARY[0], trips)],
+            ARROW_SCHEMA,
+            *JANUARY,
+            Phases(log),
+            reader_timeout=READER_TIMEOUT,
+        )
 
 
 def is_open(connection: Any) -> bool:
@@ -97,7 +104,7 @@ def test_a_session_of_another_role_that_reads_the_trips_is_ended_after_the_state
     assert not is_open(reader)
     who = f"the role {OTHER} (process {pid}, application 'a session of {OTHER}', in a transaction"
     assert [line.partition(" since")[0] for line in lines if OTHER in line] == [
-        f"in the way is {who}",
+        f"blocked by {who}",
         f"ended, after 0 s, as it only reads: {who}",
     ]
 
@@ -111,8 +118,8 @@ def test_a_reader_that_ends_before_the_stated_time_is_not_ended(
 
     def reload() -> None:
         with warehouse.transaction() as connection:
-            phases = Phases(lambda line: waits.set() if line.startswith("in the way is") else None)
-            replace_month(connection, [trips_of(JANUARY[0], 5)], ARROW_SCHEMA, *JANUARY, phases, patience=600)
+            phases = Phases(lambda line: waits.set() if line.startswith("blocked by") else None)
+            replace_month(connection, [trips_of(JANUARY[0], 5)], ARROW_SCHEMA, *JANUARY, phases, reader_timeout=600)
 
     with ThreadPoolExecutor(1) as pool:
         reloading = pool.submit(reload)
@@ -179,7 +186,7 @@ def test_another_load_of_the_month_is_waited_for_and_not_ended(warehouse: Wareho
     waits = threading.Event()
 
     def second(line: str) -> None:
-        if line.startswith("in the way is the role ingestion_location"):
+        if line.startswith("blocked by the role ingestion_location"):
             waits.set()
 
     def first() -> Iterator[Any]:
@@ -187,7 +194,7 @@ def test_another_load_of_the_month_is_waited_for_and_not_ended(warehouse: Wareho
         running.append(pool.submit(load, warehouse, 5, second))
         assert waits.wait(30)
         # Longer than others are waited for.
-        time.sleep(3 * PATIENCE)
+        time.sleep(3 * READER_TIMEOUT)
 
     running: list[Any] = []
     with ThreadPoolExecutor(1) as pool:

@@ -37,13 +37,13 @@ class Settings(BaseSettings):
         housekeeping: whether the reaper and the nightly pruning start with the location.
         reap_succeeded_after_seconds: from the end of the container of a run that succeeded to its removal.
         reap_failed_after_seconds: the same for every other run that has ended.
-        history_days: days after its end for which a run keeps its whole log.
-        notify_webhook_url: who is notified of a failed run; None where nobody is. Always a secret.
+        history_days: how many days after its end a run keeps its whole log.
+        notify_webhook_url: receiver of notifications of failed runs, or None. Always a secret.
         dagster_url: where people see the UI, without a trailing slash.
     """
 
-    # Pydantic's own message repeats the input, and a webhook's URL often is a secret.
-    # An empty variable is none, so that it does not hide a secret.
+    # Pydantic's own message repeats the input, and a webhook's URL is often a secret. An empty variable is ignored, so
+    # that it does not hide a secret.
     model_config = SettingsConfigDict(validate_default=False, hide_input_in_errors=True, env_ignore_empty=True)
 
     housekeeping: Literal["on", "off"] = "on"
@@ -90,7 +90,7 @@ def read_settings() -> Settings:
             "make secret LOCATION=platform_location NAME=notify_webhook_url"
         )
     folder = Path(os.environ.get("SECRETS_DIR") or SECRETS)
-    # As a dictionary, since type checkers know the fields alone. pydantic-settings warns of a folder that is not there.
+    # A dictionary, because type checkers know only the fields. pydantic-settings warns about a missing folder.
     secrets: dict[str, Any] = {"_secrets_dir": folder} if folder.is_dir() else {}
     try:
         return Settings(**secrets)

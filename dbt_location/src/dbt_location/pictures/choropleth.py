@@ -33,8 +33,8 @@ class Zone(NamedTuple):
 def zone_chart(title: str, unit: str, zones: Sequence[Zone], *, narrow: bool = False, titled: bool = True) -> "Figure":
     """Draws the zones on the map, Manhattan larger, or the busiest as bars where no zone has a shape: it says so then.
 
-    ``unit`` is what the number of a zone counts. If ``narrow``, Manhattan is below the city, for a phone, instead of
-    beside it. If not ``titled``, the page around has the title of the map.
+    ``unit`` is what the number of a zone counts. If ``narrow``, for a phone, Manhattan is below the city instead of
+    beside it. If not ``titled``, the page has the title.
     """
     placed = [zone for zone in zones if zone.geometry]
     if not placed:

@@ -9,7 +9,7 @@ from dbt_location.monthly_asset import monthly_asset
 from dbt_location.pictures.chart import markdown
 from dbt_location.pictures.heat_map import heat_map
 from dbt_location.required_upstream import require_whole_month
-from dbt_location.warehouse import Warehouse, hold_writers, rows_of
+from dbt_location.warehouse import Warehouse, block_writers, rows_of
 
 # The order in a picture; other boroughs come behind.
 BOROUGHS = ("Manhattan", "Brooklyn", "Queens", "Bronx", "Staten Island", "EWR", "Unknown", "N/A")
@@ -29,7 +29,7 @@ def borough_flows_chart(
     """The heat map of a month's trips from borough to borough. Grain: one month."""
     start, _ = require_whole_month(context)
     with warehouse.transaction() as connection:
-        hold_writers(connection, "metrics.borough_flows")
+        block_writers(connection, "metrics.borough_flows")
         rows = rows_of(connection, FLOWS, {"month": start})
         metadata: dict[str, Any] = {"trips": sum(row.trips for row in rows)}
         if rows:

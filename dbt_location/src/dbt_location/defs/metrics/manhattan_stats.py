@@ -1,4 +1,4 @@
-"""The asset ``manhattan_stats``: the trips picked up in Manhattan beside those of the whole city, day by day.
+"""The asset ``manhattan_stats``: trips picked up in Manhattan compared with the whole city, day by day.
 
 It is the example of a table that is made in Python; all other tables are dbt's.
 """
@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2
 from dbt_location.automation_conditions import build_when_month_is_loaded
 from dbt_location.partitions import BACKFILL_POLICY, daily_partition
 from dbt_location.pictures.chart import Panel, lines_by_day, markdown
-from dbt_location.warehouse import Warehouse, hold_writers, rows_of
+from dbt_location.warehouse import Warehouse, block_writers, rows_of
 
 REQUIRED = dg.TableColumnConstraints(nullable=False)
 # The city's columns and the share may be null: those of days that version 1 built before these columns existed.
@@ -38,7 +38,7 @@ create table if not exists metrics.manhattan_stats (
     city_pct_over_30_min numeric
 )
 """
-# As the first statement, so that everything is read as of a moment after the wait. Readers of the table do not wait.
+# The first statement, so that everything is read as of a moment after the wait. Readers of the table do not wait.
 LOCK = "lock table metrics.manhattan_stats in share row exclusive mode"
 DELETE = "delete from metrics.manhattan_stats where date_of_business >= %(start)s and date_of_business < %(end)s"
 # numeric, not integers: their division would round every share down to zero.
@@ -71,7 +71,7 @@ def read_days(connection: Connection, start: date, end: date) -> list[Any]:
 
 
 def create_table(warehouse: Warehouse) -> None:
-    """Creates the table if it is missing, while another first build may create it, too."""
+    """Creates the table if it is missing; another first build may create it at the same time."""
     # The second one waits until the first one has created the table, and fails; then it finds the table.
     with contextlib.suppress(UniqueViolation), warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(CREATE)
@@ -95,7 +95,7 @@ def replace_days(warehouse: Warehouse, start: date, end: date) -> tuple[list[Any
 
 
 def panels(rows: Sequence[Any]) -> list[Panel]:
-    """A chart per measure of rows of the table: Manhattan beside the whole city."""
+    """A chart per measure of rows of the table: Manhattan and the whole city."""
 
     def lines(column: str) -> dict[str, list[Any]]:
         return {
@@ -126,11 +126,11 @@ def panels(rows: Sequence[Any]) -> list[Panel]:
     },
 )
 def manhattan_stats(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[None]]:
-    """Trips, revenue, average duration and long trips of Manhattan's pickups beside the city's. Grain: one day."""
+    """Trips, revenue, average duration and long trips of Manhattan's pickups and of the whole city. Grain: one day."""
     start, end = (bound.date() for bound in context.partition_time_window)
     # The table itself is committed before its event, in a transaction of its own.
     with warehouse.transaction() as connection:
-        hold_writers(connection, "analytics.location_metrics")
+        block_writers(connection, "analytics.location_metrics")
         rows, row_count = replace_days(warehouse, start, end)
         metadata: dict[str, Any] = {"dagster/row_count": row_count, "rows_in_window": len(rows)}
         if rows:

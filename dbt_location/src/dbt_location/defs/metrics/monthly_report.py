@@ -14,11 +14,11 @@ from dbt_location.report_folder import Reports, ReportsError
 from dbt_location.required_upstream import require_whole_month
 from dbt_location.warehouse import Warehouse, rows_of
 
-# As the first statement, for what is read must be of a moment after the wait. Reports take turns from before they read
-# until their page is written, so that no older page replaces a newer one. Writers of the tables wait, too: a table that
-# this report did not see is committed after the report's event is stored, so its own event comes after the report's
-# and says that the report is outdated.
-# The view comes first, as dbt takes it first: one that is built outside of Dagster replaces it.
+# The first statement, so that everything is read as of a moment after the wait. Reports take turns from before they
+# read until their page is written, so that no older page replaces a newer one. Writers of the tables wait, too: a table
+# that this report did not see is committed after the report's event is stored, so the table's event comes after the
+# report's and makes the report outdated. The view is locked first, in the same order as dbt, which replaces it in a
+# build outside of Dagster.
 LOCK = """
 lock table analytics.stg_zones in access share mode;
 lock table metrics.monthly_totals, metrics.zone_pickups, metrics.borough_flows, analytics.location_metrics
@@ -35,7 +35,7 @@ TOTALS = "select * from metrics.monthly_totals order by month"
 def monthly_report(
     context: dg.AssetExecutionContext, warehouse: Warehouse, reports: Reports
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """The page of a month: its numbers beside those of the month before, and its pictures. Grain: one month."""
+    """The page of a month: its numbers compared with the previous month, and its pictures. Grain: one month."""
     start, end = require_whole_month(context)
     before = (start - timedelta(days=1)).replace(day=1)
     file_name = f"{start:%Y-%m}.html"

@@ -148,7 +148,7 @@ def _picture(figure: "Figure") -> str:
 
 
 def _text(number: Any, form: str) -> str:
-    """A number as text, with a real minus sign; a dash where there is none."""
+    """A number as text, with a real minus sign; a dash for None."""
     return MISSING if number is None else form.format(float(number)).replace("-", "\N{MINUS SIGN}")
 
 
@@ -161,7 +161,7 @@ def _difference(now: Any, before: Any, form: str) -> str:
         text = _text(100 * difference, "{:+.1f} points")
     else:
         text = _text(difference, form) if form else _text(difference / float(before), "{:+.1%}")
-    # Whatever is less than half of the last digit, plus or minus, is none.
+    # A difference below half of the last digit is shown as unchanged.
     return text if any(digit in text for digit in "123456789") else "unchanged"
 
 

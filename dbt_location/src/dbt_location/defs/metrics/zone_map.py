@@ -10,7 +10,7 @@ from dbt_location.monthly_asset import monthly_asset
 from dbt_location.pictures.chart import markdown
 from dbt_location.pictures.choropleth import Zone, zone_chart
 from dbt_location.required_upstream import require_whole_month
-from dbt_location.warehouse import Warehouse, hold_writers, rows_of
+from dbt_location.warehouse import Warehouse, block_writers, rows_of
 
 PICKUPS = "select * from metrics.zone_pickups where month = %(month)s order by zone_id"
 ZONES = "select zone_id, zone_name, borough, is_airport, geometry from analytics.stg_zones order by zone_id"
@@ -43,7 +43,7 @@ def zone_map(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterato
     """The map of a month's pickups per taxi zone. Grain: one month."""
     start, _ = require_whole_month(context)
     with warehouse.transaction() as connection:
-        hold_writers(connection, "metrics.zone_pickups")
+        block_writers(connection, "metrics.zone_pickups")
         rows = rows_of(connection, PICKUPS, {"month": start})
         zones = read_zones(connection, rows)
         title = map_title(f"{start:%B %Y}", rows)

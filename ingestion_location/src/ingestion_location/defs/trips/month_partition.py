@@ -32,19 +32,19 @@ _COLUMN_DEFINITIONS = sql.SQL(", ").join(
 _INDEX = sql.SQL("create index on {} using brin (pickup_datetime)")
 
 
-def create_tables(cursor: Cursor, log: Log, patience: float) -> None:
+def create_tables(cursor: Cursor, log: Log, reader_timeout: float) -> None:
     """Creates the tables of the trips and the ledger, and adds columns that an older table lacks.
 
     An added column is null in the months that were loaded before, until they are loaded again.
 
     Args:
-        patience: seconds after which readers that are in the way are ended.
+        reader_timeout: seconds after which blocking readers are ended.
 
     Raises:
         LockError: a column is missing, and a session that uses the table did not end in time.
     """
     if TRIP_FILES.exists(cursor):
-        _add_columns(cursor, log, patience)
+        _add_columns(cursor, log, reader_timeout)
         return
     trips = sql.SQL("create table {} ({}) partition by range (pickup_datetime)")
     cursor.execute(trips.format(TRIPS, _COLUMN_DEFINITIONS))
@@ -55,13 +55,13 @@ def create_tables(cursor: Cursor, log: Log, patience: float) -> None:
     TRIP_FILES.create(cursor)
 
 
-def _add_columns(cursor: Cursor, log: Log, patience: float) -> None:
+def _add_columns(cursor: Cursor, log: Log, reader_timeout: float) -> None:
     for table, name in ((TRIPS, f"{SCHEMA}.trips"), (STRAY_TRIPS, f"{SCHEMA}.stray_trips")):
         present = _columns(cursor, name)
         missing = [column for column in COLUMNS if column.name not in present]
         if missing:
             lock = sql.SQL("lock table {} in access exclusive mode").format(table)
-            take_lock(cursor, lock, f"the readers of {name}", log, patience)
+            take_lock(cursor, lock, f"the readers of {name}", log, reader_timeout)
         for column in missing:
             _add_column(cursor, table, column.name, column.postgres)
 
@@ -90,7 +90,7 @@ def replace_month(
     on_rows: Callable[[int], None] = lambda _: None,
     judge: Callable[[int, int], None] = lambda trips, strays: None,
     name: str = "the file",
-    patience: float = 300,
+    reader_timeout: float = 300,
 ) -> tuple[TripStats, int]:
     """Replaces the month ``[start, end)`` with the trips of its file; the caller's transaction commits it.
 
@@ -103,10 +103,10 @@ def replace_month(
         connection: open connection, without a transaction.
         schema: the batches' columns, all or some of the canonical ones; the others are null in the table.
         on_rows: called with the number of trips that were sent since the last call.
-        judge: called with the numbers of trips and strays so far, before strays are kept, and with those of the whole
-            file before anything is replaced. An error from it leaves the month as it was.
+        judge: called with the numbers of trips and strays so far, before strays are stored, and with those of the whole
+            file before anything is replaced. If it raises an error, the month is unchanged.
         name: what a message calls the file.
-        patience: seconds after which readers that are in the way are ended.
+        reader_timeout: seconds after which blocking readers are ended.
 
     Raises:
         LockError: another load of the month, or a session that uses the table, did not end in time.
@@ -116,7 +116,7 @@ def replace_month(
     partition = f"trips_{month:%Y_%m}"
     new = sql.Identifier(SCHEMA, f"{partition}_new")
     # Committed, so that loads of other months do not wait for this one.
-    create_and_commit(connection, lambda cursor: create_tables(cursor, phases.log, patience))
+    create_and_commit(connection, lambda cursor: create_tables(cursor, phases.log, reader_timeout))
 
     with contextlib.closing(_StraySpool(schema, month, name, judge)) as strays, connection.cursor() as cursor:
         stats = TripStats()
@@ -131,7 +131,7 @@ def replace_month(
             lock = create.format(new, _COLUMN_DEFINITIONS, start=sql.Literal(start), end=sql.Literal(end))
             # Two loads of one month take turns, so each of them replaces a whole month with a whole month. The table's
             # name is the lock: until this transaction ends no other can create it, and no other role ever can.
-            take_lock(cursor, lock, f"another load of {month:%Y-%m}", phases.log, patience)
+            take_lock(cursor, lock, f"another load of {month:%Y-%m}", phases.log, reader_timeout)
             # FREEZE saves a later rewrite by vacuum. It also shows the new month to a reader whose snapshot is older
             # than the swap and who reads the table after it: without FREEZE that reader would see an empty month.
             inside = stats.watch(strays.divert(batches, start, end))
@@ -152,7 +152,7 @@ def replace_month(
             lock_tables = sql.SQL("lock table only {} in access exclusive mode")
             tables = [TRIPS, sql.Identifier(SCHEMA, partition)] if replaced else [TRIPS]
             lock = lock_tables.format(sql.SQL(", ").join(tables))
-            take_lock(cursor, lock, f"the readers of {SCHEMA}.trips", phases.log, patience)
+            take_lock(cursor, lock, f"the readers of {SCHEMA}.trips", phases.log, reader_timeout)
             if replaced:
                 _drop(cursor, partition, phases.log)
             # Columns of another release, newer or older, stay in the table and are null in the new month.
@@ -245,6 +245,6 @@ class _StraySpool:
         yield from pa.ipc.open_stream(pa.PythonFile(self._file, mode="r"))
 
     def close(self) -> None:
-        # On a full disk closing writes once more, and fails once more.
+        # On a full disk closing writes again, and fails again.
         with contextlib.suppress(OSError):
             self._file.close()

@@ -16,7 +16,7 @@ from ingestion_location.load_errors import check_bound, misfit_of
 
 # Rows decoded and cast at a time.
 BATCH_ROWS = 16_384
-# The same for texts that are not a dictionary, of which each may be large.
+# The same for texts without a dictionary, each of which may be large.
 FEW_ROWS = 512
 # Bytes read from a column chunk at a time: a file with a single row group does not have to fit into memory.
 BUFFER_BYTES = 1 << 18
@@ -74,9 +74,9 @@ class TripFile:
             raise TripFileError(f"{name}: {_damaged(f'{rows:,} rows decoded, {self.rows:,} announced')}")
 
     def _decoded(self) -> Iterator[pa.RecordBatch]:
-        """Yields the batches as they are in the file, with texts as dictionaries: one that is repeated is there once.
+        """Yields the batches as they are in the file, with texts as dictionaries, which store a repeated text once.
 
-        Arrow cannot make them of all encodings. From where it fails the texts are decoded one by one, in small batches.
+        Arrow cannot do this for all encodings. From where it fails, texts are decoded one by one, in small batches.
         """
         done = 0
         for texts, most_rows in ((self._texts, BATCH_ROWS), ([], FEW_ROWS)):

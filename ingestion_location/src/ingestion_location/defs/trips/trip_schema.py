@@ -122,7 +122,7 @@ class FileMapping:
     Attributes:
         source_by_name: canonical name to the file's name, for the canonical columns that the file has.
         unknown: columns of the file that map to no canonical column.
-        absurd: canonical columns of which a converted batch had an absurd number.
+        absurd: canonical columns with an absurd number in a converted batch.
     """
 
     file: str

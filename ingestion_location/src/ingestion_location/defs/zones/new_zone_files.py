@@ -30,7 +30,7 @@ def look_for_zones(
         return state.after_error(error, loaded, {}, now).result()
     if lookup is None:
         return SensorState(found=f"{loaded}, {tlc.zones_url} not published").result()
-    # If the source no longer has the shapes, that is no reason to load the zones without them.
+    # The zones are not loaded again only because the source no longer has the shapes.
     published = [file for file in (lookup, shapes) if file is not None]
     changed = [file for file in published if file.url not in files or not file.is_version(files[file.url])]
     new = changed if is_loaded else published

@@ -90,7 +90,7 @@ def _text(value: str | None, column: str, where: str, bounds: Bounds) -> str:
 
 
 def read_shapes(file: IO[bytes], name: str) -> dict[int, str]:
-    """Reads the shapefile in a zip archive, wherever in it the file lies.
+    """Reads the shapefile in a zip archive, in whatever folder of the archive it is.
 
     Returns:
         Zone number to GeoJSON geometry (Polygon or MultiPolygon, WGS 84, longitude first). A zone that has several
@@ -113,7 +113,7 @@ def read_shapes(file: IO[bytes], name: str) -> dict[int, str]:
         return {zone: _geojson(shapes, transformer) for zone, shapes in sorted(polygons.items())}
     except LoadError:
         raise
-    # The parsers of these formats raise errors of any kind on a file that is none, or is damaged.
+    # The parsers of these formats raise errors of any kind on a damaged file or another format.
     except Exception as error:
         raise ZoneFileError(
             f"{name}: this is not a zipped shapefile of the taxi zones with a LocationID and a projection "
