@@ -17,7 +17,7 @@ from ops.locations import Location
 
 # So many images that were deployed are kept.
 KEPT = 3
-# Checks the health inside the container ten times a second: Docker's own health check runs only every ten seconds, and
+# Checks the health inside the container ten times a second: a container on trial has no health check of Docker's, and
 # dagster's command for it takes seconds to import.
 _WAIT_FOR_HEALTH = """
 import sys, time

@@ -15,12 +15,12 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.backfill import execute_backfill_iteration_loop
 from dagster_postgres import PostgresEventLogStorage
 from platform_host import pauses
-from platform_host.pauses import shorten_pauses
+from platform_host.pauses import keep_connections, shorten_pauses
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
-from tests.cross_location.instance_roles import Instance, temporary_instance
+from tests.cross_location.instance_roles import Instance, instance_as, temporary_instance
 
 DAYS = dg.DailyPartitionsDefinition("2023-01-01", end_date="2023-04-01")
 RANGE = {"dagster/asset_partition_range_start": "2023-01-01", "dagster/asset_partition_range_end": "2023-03-31"}
@@ -145,6 +145,35 @@ def ask_after_a_restart_of_postgres(instance: Instance) -> None:
 def test_a_connection_that_postgres_ended_while_it_was_kept_is_replaced(instance: Instance) -> None:
     shorten_pauses()
     ask_after_a_restart_of_postgres(instance)
+
+
+def connections_of(instance: Instance, queries: int) -> int:
+    """How many connections a process that has just started opens for its queries of all storages."""
+    opened: list[Any] = []
+
+    def note(connection: Any, _: Any) -> None:
+        opened.append(connection)
+
+    with instance_as(instance.server, "dagster") as started:
+        keep_connections(started)
+        event.listen(sqlalchemy.pool.Pool, "connect", note)
+        try:
+            for _ in range(queries):
+                started.get_runs_count()
+                started.event_log_storage.get_maximum_record_id()
+                started.all_instigator_state()
+        finally:
+            event.remove(sqlalchemy.pool.Pool, "connect", note)
+    return len(opened)
+
+
+def test_each_storage_opens_one_connection_for_all_of_its_queries(instance: Instance) -> None:
+    assert connections_of(instance, 5) == 3
+
+
+def test_without_tuning_each_query_opens_a_connection(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(pauses.SETTING, "off")
+    assert connections_of(instance, 5) >= 15
 
 
 def test_without_the_change_it_answers_with_an_error(instance: Instance) -> None:

@@ -35,7 +35,7 @@ class Browser:
         number = next(self._numbers)
         self._connection.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
-            answer = json.loads(self._connection.recv(timeout=60))
+            answer = json.loads(self._connection.recv(timeout=180))
             if answer.get("method") == "Log.entryAdded":
                 self.log.append(answer["params"]["entry"]["text"])
             if answer.get("method") == "Network.requestWillBeSent":

@@ -216,7 +216,7 @@ class Stack:
     def report(self, name: str) -> tuple[int, str]:
         """Fetches a page of the reports through the door; returns the HTTP status and the text."""
         try:
-            with urllib.request.urlopen(f"{self.webserver.url}/reports/dbt_location/{name}", timeout=30) as response:
+            with urllib.request.urlopen(f"{self.webserver.url}/reports/dbt_location/{name}", timeout=180) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -38,7 +38,7 @@ class Insider:
         self._proxy = proxy
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=180)
 
     def send(self, request: bytes, proxy: str = "") -> tuple[int, Any]:
         """Sends a whole request. Returns status and body, decoded if it is JSON; the status is 0 without a response."""

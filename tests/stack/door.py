@@ -66,9 +66,9 @@ class Door:
         connection: http.client.HTTPConnection
         if self.tls:
             any_certificate = ssl._create_unverified_context()
-            connection = http.client.HTTPSConnection("127.0.0.1", self.tls_port, timeout=60, context=any_certificate)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.tls_port, timeout=180, context=any_certificate)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=180)
         with contextlib.closing(connection):
             connection.request(method, path, body or None, headers)
             answer = connection.getresponse()
@@ -118,7 +118,7 @@ def door(name: str, access: Path, **settings: str) -> Iterator[Door]:
 def refusal(name: str, access: Path, **settings: str) -> tuple[int, str]:
     """The exit status of a door that does not open, and what it says."""
     command = [*start(f"{PROJECT}-{name}", access, settings), "--rm", "--network=none", f"door:{PROJECT}"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180)
     return ended.returncode, ended.stderr
 
 

@@ -23,7 +23,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 def ask(stack: Stack, method: str, path: str, body: str = "", **headers: str) -> tuple[int, http.client.HTTPMessage]:
     """Sends a request as it is given, and returns the status and the headers of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=180)
     connection.request(method, path, body or None, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     answer.read()
@@ -110,7 +110,7 @@ def test_the_uis_websocket_is_answered_and_one_of_another_site_refused(stack: St
         sent = {"Host": host, **({"Origin": origin} if origin else {}), **headers}
         upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         upgrade |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Protocol": "graphql-ws"}
-        connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=180)
         connection.request("GET", "/graphql", headers=sent | upgrade)
         status = connection.getresponse().status
         connection.close()

@@ -51,7 +51,7 @@ def failing(project: Stack) -> Stack:
 def mart_locked(stack: Stack, mart: str = "daily_metrics") -> Iterator[None]:
     """Holds a lock on a mart's table, so that whoever reads or builds it waits in the middle."""
     psql = ("docker", "compose", "exec", "-T", "postgres", "psql", "-U", "postgres", "-d", "warehouse", "-qtAc")
-    lock = f"set application_name = 'holder'; begin; lock table analytics.{mart}; select pg_sleep(300)"
+    lock = f"set application_name = 'holder'; begin; lock table analytics.{mart}; select pg_sleep(3600)"
     with subprocess.Popen([*psql, lock], cwd=ROOT, env=stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         held = f"select 1 as held from pg_locks where relation = 'analytics.{mart}'::regclass and granted"
         wait_for("the lock", 30, lambda: stack.query(held) or None)
@@ -98,8 +98,19 @@ def die_and_come_back(stack: Stack, *services: str) -> None:
 
 
 def freeze(stack: Stack, service: str) -> None:
-    """Stops all processes of a service but its init, so that it hears nothing, not even a SIGTERM."""
-    stack.command("docker", "compose", "exec", "-T", service, "sh", "-ec", "kill -s STOP -- -1")
+    """Stops all processes of a service but its init, so that it hears nothing, not even a SIGTERM.
+
+    Those of its health check, which Docker started in a session of their own, continue.
+    """
+    container = stack.services()[service]["ID"]
+    init = stack.inspect(container)[0]["State"]["Pid"]
+    _, *lines = stack.command("docker", "top", container, "-o", "pid").splitlines()
+    pids = [int(line) for line in lines if int(line) != init]
+    for pid in pids:
+        # A process of the check may have ended meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == os.getsid(init):
+                os.kill(pid, signal.SIGSTOP)
 
 
 def retried(stack: Stack, run_id: str) -> dict[str, Any]:

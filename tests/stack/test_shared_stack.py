@@ -33,12 +33,12 @@ class Person(Webserver):
         self._session.trust_env = False
         self._session.verify = str(certificate)
         fields = {"httpd_username": name, "httpd_password": PASSWORDS[name], "httpd_location": "/runs"}
-        answer = self._session.post(f"{url}/door/login", fields, timeout=60, allow_redirects=False)
+        answer = self._session.post(f"{url}/door/login", fields, timeout=180, allow_redirects=False)
         assert (answer.status_code, answer.headers["Location"]) == (302, "/runs"), answer.text
 
     def send(self, query: str, **variables: Any) -> requests.Response:
         """Sends a query with the cookie of the login."""
-        return self._session.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60)
+        return self._session.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=180)
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         answer = self.send(query, **variables).json()
@@ -70,7 +70,7 @@ class Shared:
         """The status of the answer to a query with these headers."""
         query = {"query": "{ version }"}
         verify = str(self.certificate)
-        return requests.post(f"{self.url}/graphql", json=query, headers=headers, verify=verify, timeout=60).status_code
+        return requests.post(f"{self.url}/graphql", json=query, headers=headers, verify=verify, timeout=180).status_code
 
     def type(self, line: str, stdin: str = "", succeeds: bool = True) -> str:
         """Runs a line of the page in the project's folder, with the test's folder in place of the page's."""
@@ -130,7 +130,7 @@ def shared(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_the_door_is_open_beyond_loopback_with_tls_and_http_leads_there(shared: Shared) -> None:
     own = socket.gethostbyname(socket.gethostname())
     headers = {"Host": shared.url.removeprefix("https://")}
-    plain = requests.get(f"http://{own}:{shared.stack.port}/runs", headers=headers, timeout=60, allow_redirects=False)
+    plain = requests.get(f"http://{own}:{shared.stack.port}/runs", headers=headers, timeout=180, allow_redirects=False)
     assert (plain.status_code, plain.headers["Location"]) == (308, f"{shared.url}/runs")
     assert shared.answers() == CLOSED
 

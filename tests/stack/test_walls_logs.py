@@ -88,7 +88,7 @@ def captured(stack: Stack, *log_key: str) -> str | None:
 def download(stack: Stack, *log_key: str) -> bytes | None:
     """The stderr of a log as the UI lets one download it; None if there is none."""
     try:
-        with urllib.request.urlopen(f"{stack.webserver.url}/logs/{'/'.join(log_key)}/err", timeout=60) as response:
+        with urllib.request.urlopen(f"{stack.webserver.url}/logs/{'/'.join(log_key)}/err", timeout=180) as response:
             return bytes(response.read())
     except urllib.error.HTTPError as error:
         if error.code != 404:

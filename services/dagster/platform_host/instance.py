@@ -12,7 +12,7 @@ from dagster._serdes import ConfigurableClassData
 from platform_host.answer_size import limit_answers
 from platform_host.code_location import guard_code_locations
 from platform_host.launched_by import MarkingRunDomain, with_user
-from platform_host.pauses import shorten_pauses
+from platform_host.pauses import keep_connections, shorten_pauses
 from platform_host.unreadable_events import survive_unreadable_events
 
 NO_LOGS = ConfigurableClassData(
@@ -38,6 +38,10 @@ class HostInstance(DagsterInstance):
     Dagster sends a reference of the instance with each call of a code server and with each run. The classes of
     dagster.yaml that are in this package cannot be imported there.
     """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        keep_connections(self)
 
     @staticmethod
     def config_schema() -> Mapping[str, Any]:

@@ -1,13 +1,14 @@
-"""Shortens what webserver and daemon make people wait for, where Dagster has no setting for it.
+"""Shortens what webserver and daemon make people and the machine wait for, where Dagster has no setting for it.
 
 - The daemon looks for new backfills, and for the next step of those in progress, every 30 seconds.
 - The planned events of a run of 90 partitions and four assets are 360 single inserts.
 - After a restart of Postgres, each connection that the webserver kept answers one request with an error.
+- The daemon opens a connection for each query, ten a second. To open one takes more CPU than most queries.
 
 ``HOST_TUNING=off`` leaves all of it to Dagster. In Dagster itself, the changes would be a setting ``backfills:
 interval_seconds``, one insert in ``PostgresEventLogStorage.store_event_batch`` for all types of events, and
-``pool_pre_ping`` in ``optimize_for_webserver``. tests/platform_host/test_pauses.py fails when a release changes what
-this rests on.
+``pool_pre_ping`` in ``optimize_for_webserver``, which the daemon would call, too. tests/platform_host/test_pauses.py
+fails when a release changes what this rests on.
 """
 
 import os
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster._daemon.controller as controller
-from dagster import DagsterEventType, EventLogEntry
+from dagster import DagsterEventType, DagsterInstance, EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy import event
@@ -29,6 +30,8 @@ BACKFILL_SECONDS = 2
 EVENTS_OF_A_BATCH = 10_000
 # A connection that was used a moment ago is not tested again.
 IDLE_SECONDS = 1.0
+# So long a connection is kept, as in the webserver.
+KEPT_SECONDS = 3600
 _USED_AT = "platform_host.used_at"
 
 _store_event_batch = PostgresEventLogStorage.store_event_batch
@@ -70,12 +73,26 @@ def _test(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
         raise DisconnectionError("the connection was ended while it was kept") from error
 
 
-def shorten_pauses() -> None:
-    """Shortens the pauses of this process. Raises ValueError if HOST_TUNING is neither on nor off."""
+def _is_on() -> bool:
     value = os.environ.get(SETTING, "on")
     if value not in ("on", "off"):
         raise ValueError(f"{SETTING} is {value!r}. Set it to on or off in .env.")
-    if value == "off":
+    return value == "on"
+
+
+def keep_connections(instance: DagsterInstance) -> None:
+    """Has each storage of an instance keep one connection, and open more while they are needed.
+
+    The webserver makes the same call after this one, with a limit and a timeout of its own. Raises ValueError if
+    HOST_TUNING is neither on nor off.
+    """
+    if _is_on():
+        instance.optimize_for_webserver(statement_timeout=0, pool_recycle=KEPT_SECONDS, max_overflow=-1)
+
+
+def shorten_pauses() -> None:
+    """Shortens the pauses of this process. Raises ValueError if HOST_TUNING is neither on nor off."""
+    if not _is_on():
         return
     if "DEFAULT_DAEMON_INTERVAL_SECONDS" not in vars(controller):
         raise RuntimeError("This Dagster has no DEFAULT_DAEMON_INTERVAL_SECONDS, the time between looks for backfills.")
