@@ -1,1 +1,1 @@
-"""Measurements: beside the limit of the machine, and beside other ways to do the same."""
+"""Measurements, compared with the limit of the machine and with other ways to do the same."""

@@ -22,7 +22,7 @@ from services.migrate.apply import apply
 
 @dataclass(frozen=True)
 class History:
-    """A warehouse that has the months from the one that begins on ``start`` to the one that ends on ``last``.
+    """A warehouse with the months from the one that begins on ``start`` to the one that ends on ``last``.
 
     Attributes:
         name: database of the warehouse; the instance's is ``dagster_<name>``.

@@ -1,6 +1,6 @@
 """Runs a command and prints the peak memory of its process in MB (10^6 bytes).
 
-A process of its own, because Linux counts for a new process what the one that started it had in memory.
+This is a separate process, because Linux counts the memory of the parent process for a new process, too.
 
 usage: python -m benchmarks.peak COMMAND…
 """

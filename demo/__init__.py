@@ -1,1 +1,1 @@
-"""The same pipeline without Docker: an embedded Postgres, and both locations in virtual environments of their own."""
+"""The same pipeline without Docker: an embedded Postgres, and each location in its own virtual environment."""

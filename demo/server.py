@@ -35,7 +35,7 @@ USER = "pgserver"
 
 @contextlib.contextmanager
 def start_server(data: Path) -> Iterator[str]:
-    """Starts the server of a data folder, or joins the one that runs; yields the folder of its socket, to connect to.
+    """Starts the server of a data folder, or joins the running one; yields the folder of its socket.
 
     The last user stops the server. A user that was killed does not count, because its lock ended with it. Raises
     OpsError if the server does not start within two minutes.
@@ -80,7 +80,7 @@ def _last_socket_folder(data: Path) -> Path | None:
 
 def _start(data: Path) -> Path:
     if os.geteuid() == 0:
-        _let_the_user_in(data)
+        _grant_access_to_user(data)
     if not (data / "PG_VERSION").exists():
         _create(data)
     host = _make_socket_folder()
@@ -92,7 +92,7 @@ def _start(data: Path) -> Path:
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **_as_user()
         )
     deadline = time.monotonic() + 120
-    # It ends by itself if it cannot start.
+    # The process ends if it cannot start.
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(psycopg2.OperationalError):
             psycopg2.connect(host=str(host), port=5432, user="postgres", dbname="postgres").close()
@@ -105,12 +105,12 @@ def _start(data: Path) -> Path:
 
 
 def _create(data: Path) -> None:
-    """Makes the data folder under another name first, so that one that was interrupted is not taken for a whole one."""
+    """Creates the data folder under another name first, so that an interrupted one is not taken for a complete one."""
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
-    _give(new)
-    # With a locale of its own, not one of the machine.
+    _give_to_user(new)
+    # Without the machine's locale.
     _execute(
         "initdb", "--pgdata", str(new), "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--no-locale"
     )
@@ -118,12 +118,12 @@ def _create(data: Path) -> None:
 
 
 def _make_socket_folder() -> Path:
-    """Makes a private folder with a name that no other user can foresee, and a path that needs no quotes."""
+    """Creates a private folder with a name that other users cannot guess, and a path that needs no quotes."""
     for parent in ("/tmp", "/var/tmp", tempfile.gettempdir()):
         if re.fullmatch(r"[\w./-]+", parent, re.ASCII) and len(parent) + len(f"/postgres-12345678/{SOCKET}") <= LONGEST:
             with contextlib.suppress(OSError):
                 folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=parent))
-                _give(folder)
+                _give_to_user(folder)
                 return folder
     raise OpsError(
         "There is no folder for Postgres's socket: /tmp and /var/tmp cannot be written to. Set TMPDIR to a folder "
@@ -132,7 +132,7 @@ def _make_socket_folder() -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether nobody else can have made this folder or anything in it."""
+    """Whether no other user can have created this folder or anything in it."""
     with contextlib.suppress(FileNotFoundError):
         found = folder.lstat()
         owner = pwd.getpwnam(USER).pw_uid if os.geteuid() == 0 else os.geteuid()
@@ -163,13 +163,13 @@ def _as_user() -> dict[str, Any]:
     return given
 
 
-def _give(folder: Path) -> None:
+def _give_to_user(folder: Path) -> None:
     if os.geteuid() == 0:
         shutil.chown(folder, USER)
 
 
-def _let_the_user_in(data: Path) -> None:
-    """Makes the user of root's server, and lets it pass to the data folder and read the executables, no more."""
+def _grant_access_to_user(data: Path) -> None:
+    """Creates the user of root's server, and lets it reach the data folder and read the executables, no more."""
     try:
         pwd.getpwnam(USER)
     except KeyError:

@@ -1,4 +1,4 @@
-"""Runs commands on this machine: docker, through its CLI, and git. With the base of the errors of this package."""
+"""Runs commands on this machine, such as docker and git; also the base class of this package's errors."""
 
 import json
 import os
@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def printable(text: str) -> str:
-    """Text of any origin, made safe for a terminal: without colours, and with its control characters escaped."""
+    """Text of any origin, made safe for a terminal: without colours, and with control characters escaped."""
     plain = COLOUR.sub("", text)
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in plain)
 
@@ -23,7 +21,7 @@ def printable(text: str) -> str:
 class OpsError(Exception):
     """Any function of this package may raise it. The message says why, what state is left, and the next step.
 
-    It may cite what a container or a run said.
+    It may cite the output of a container or a run.
     """
 
     def __str__(self) -> str:
@@ -80,7 +78,7 @@ def show(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 
 
 def inspect(kind: str, name: str) -> dict[str, Any] | None:
-    """Describes an image, container, volume or network as `docker inspect` does; None if there is none of this name."""
+    """The output of `docker inspect` for an image, container, volume or network; None if it does not exist."""
     try:
         return dict(json.loads(run("docker", kind, "inspect", name))[0])
     except CommandError as error:

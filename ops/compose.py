@@ -40,7 +40,7 @@ def run_once(service: str, *command: str, env: Mapping[str, str] | None = None) 
 
 
 def build_one_shots() -> None:
-    """Builds the image of the one-shot services, and removes their containers, for the reason that `run_once` gives."""
+    """Builds the image of the one-shot services, and removes their containers; `run_once` explains why."""
     show("docker", "compose", "build", "--quiet", "migrate")
     services = config()["services"]
     image = services["migrate"]["image"]

@@ -1,4 +1,4 @@
-"""Launches the backfills of what was built before the newest zones; nothing else builds that again."""
+"""Launches backfills of what was built before the newest zones, which automation does not build again."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,18 +24,18 @@ class Plan:
 
     backfills: dict[str, dict[str, list[Range]]] = field(default_factory=dict)
     in_progress: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)  # for what they are made from
+    waiting: list[str] = field(default_factory=list)  # for something upstream
 
 
 def plan(statuses: Sequence[AssetStatus], lineage: Lineage, runs: Runs, workspace: Workspace) -> Plan:
-    """What is outdated and can be built now, with what is made from it at the same cadence.
+    """The partitions to build now: outdated ones, and what depends on them at the same cadence.
 
-    A month waits until its days are built. What is stale is left to automation, in the locations that have it. What is
-    being built is left alone, so that a second call launches nothing twice.
+    A month waits until its days are built. Stale partitions are left to automation where that is on. What is being
+    built is left out, so that a second call launches nothing twice.
     """
     states = {(status.asset.key, key): state for status in statuses for key, state in status.states.items()}
     busy = {one for one, state in states.items() if state in (RUNNING, QUEUED) or one[0] in runs.in_backfill}
-    changing: set[Partition] = set()  # what is outdated, or made from it
+    changing: set[Partition] = set()  # what is outdated, or depends on it
     chosen: set[Partition] = set()
     found = Plan()
 
@@ -56,7 +56,7 @@ def plan(statuses: Sequence[AssetStatus], lineage: Lineage, runs: Runs, workspac
             one = (asset.key, key)
             stale, outdated = lineage.is_stale(*one), lineage.outdated_by(*one) is not None
             required = [*lineage.required(*one)]
-            # What was never built is not built again.
+            # What was never built is not outdated.
             follows = one in lineage.newest and not changing.isdisjoint([*required, *lineage.lookback(*one)])
             if not (follows or (outdated and not stale) or (stale and not is_automated)):
                 continue
@@ -121,7 +121,7 @@ def rebuild() -> None:
         log(f"In progress already: {', '.join(found.in_progress)}.")
     if found.waiting:
         log(
-            f"Waiting for what they are made from: {', '.join(found.waiting)}. Automation builds them after it; "
+            f"Waiting for upstream partitions: {', '.join(found.waiting)}. Automation builds them afterwards; "
             "where automation is off, call make rebuild again then."
         )
     if found == Plan():

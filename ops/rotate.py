@@ -1,9 +1,9 @@
 """Gives a location's role in Postgres a new password while its runs are active: `make rotate-password LOCATION=…`.
 
-Runs and code servers read the password file at each new connection, but a role has one password: a connection that read
-the old file would fail against the new password, and the other way round. No order of the two changes avoids that, and
-the code of a team need not try again. So while they change, Postgres accepts this role without a password from the
-addresses of its own containers alone: from the gateway of the location, which only that location reaches.
+Runs and code servers read the password file at each new connection, but a role has only one password. A connection that
+read the old file would fail against the new password, and the other way round; no order of the two changes avoids this,
+and a team's code may not retry. So during the change, Postgres accepts this role without a password from one address
+only: that of the location's gateway, which only this location can reach.
 """
 
 import getpass
@@ -26,14 +26,14 @@ HOST_ROLE = "dagster"
 _GRACE_SECONDS = 10
 _RELOAD_SECONDS = 30
 # Replaces the lines of a role in pg_hba.conf: $0 is the role, $1 the mark of its new lines, the rest are these lines.
-# They are taken out again after two minutes, even where the command was killed.
+# They are removed after two minutes, even if the command was killed.
 _SET_LINES = """
 set -e
 cd "$PGDATA"
 umask 077
 mark=$1
 shift
-# $1 is what the lines that go have in common; the rest are new lines.
+# $1 is a pattern of the lines to remove; the rest are new lines.
 replace() {
   gone=$1
   shift
@@ -87,7 +87,7 @@ def _addresses(project: str, service: str) -> list[str]:
 
 @contextmanager
 def _trusted(role: str, addresses: list[str]) -> Iterator[None]:
-    """Lets a role log in without a password from these addresses."""
+    """Lets a role log in without a password from these addresses during a ``with``."""
     try:
         # The first line that fits decides.
         _set_lines(role, *(f"host all {role} {address} trust" for address in addresses))

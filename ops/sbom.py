@@ -1,6 +1,6 @@
-"""Writes what the images of the stack contain as CycloneDX SBOMs: packages of Debian, and of Python by their metadata.
+"""Writes the packages in the images of the stack, of Debian and of Python, as CycloneDX SBOMs.
 
-A command of its own, because only developers and CI have its library: python -m ops.sbom
+A separate command, because only developers and CI have its library: python -m ops.sbom
 """
 
 import sys

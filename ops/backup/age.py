@@ -47,7 +47,7 @@ def setting_path(stack: dict[str, Any], name: str) -> Path | None:
 
 
 def read_recipients(path: Path) -> list[str]:
-    """The public keys in a file; raises OpsError if there is none, or one that is wrong."""
+    """The public keys in a file; raises OpsError if it has none, or an invalid one."""
     return [line for line, _ in _read(path, "BACKUP_RECIPIENT_FILE", "public", pyrage.x25519.Recipient)]
 
 
@@ -108,7 +108,7 @@ def _filter(action: str, keys: Path, **files: Any) -> Iterator[subprocess.Popen[
         process.kill()
         raise
     finally:
-        # Closes the pipe to it, or reads what is left in the one from it, and waits for its end.
+        # Closes its input or reads the rest of its output, and waits for its end.
         _, message = process.communicate()
     if process.returncode != 0:
         raise OpsError(f"The backup could not be {action}ed: {message.decode(errors='replace').strip()}")
@@ -134,7 +134,7 @@ def _read(path: Path, setting: str, kind: str, of: Any) -> list[tuple[str, Any]]
     return keys
 
 
-class _IsOpen(Exception):  # noqa: N818, it is no error
+class _IsOpen(Exception):  # noqa: N818, not an error
     """A key has opened a file, and its first bytes are decrypted."""
 
 

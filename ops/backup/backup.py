@@ -27,7 +27,7 @@ def backup() -> None:
     recipients = age.setting_path(stack, "recipients")
     encrypted_for = age.read_recipients(recipients) if recipients else []
     target = ROOT / str(stack["x-backup"]["folder"])
-    # Everything is for its owner alone: files 0600, folders 0700.
+    # Only the owner has access: files 0600, folders 0700.
     os.umask(0o077)
     target.mkdir(parents=True, exist_ok=True)
     if mode := target.stat().st_mode & 0o077:
@@ -81,8 +81,8 @@ def _alone(target: Path) -> Iterator[None]:
 def pack(volume: str, image: str, file: IO[bytes]) -> None:
     """Writes the files of a volume to a file, as tar does; ``image`` has a shell and GNU tar.
 
-    Runs of a location write to the volume meanwhile. tar says so by exit status 1, and has the file as it was read. The
-    holes of a file take no room: it may be larger than the disk.
+    Runs may write to the volume meanwhile: tar then ends with status 1, and stores each file as it was read. Holes of
+    sparse files are not stored: such a file may be larger than the disk.
     """
     start = ("docker", "run", "--rm", "--network", "none", "--volume", f"{volume}:/files:ro", "--entrypoint", "sh")
     script = "tar --create --sparse --directory /files . || [ $? = 1 ]"

@@ -28,7 +28,7 @@ class Manifest:
     encrypted_for: list[str]  # the public keys; empty if it is not encrypted
 
     def path(self, folder: Path, name: str) -> Path:
-        """The file of this name in the folder of the backup; an encrypted one has age's suffix behind it."""
+        """The file of this name in the folder of the backup; an encrypted one ends in age's suffix."""
         return folder / (name + (age.SUFFIX if self.encrypted_for else ""))
 
 

@@ -9,7 +9,7 @@ Asset = Mapping[str, Any]
 
 
 def lineage_assets(assets: Sequence[Asset]) -> list[lineage.Asset]:
-    """The same assets with what they are made from; of a description no state of a partition is known."""
+    """The same assets with their dependencies; a description has no states of partitions."""
     by_time = {asset["key"] for asset in assets if asset["format"]}
     found = []
     for asset in assets:
@@ -31,7 +31,7 @@ def lineage_assets(assets: Sequence[Asset]) -> list[lineage.Asset]:
 
 
 def not_judged(assets: Sequence[Asset]) -> list[str]:
-    """A sentence for each dependency of which ``make status`` cannot say whether what is made from it is current."""
+    """A sentence for each dependency that ``make status`` cannot judge."""
     return [sentence for asset in lineage_assets(assets) for sentence in asset.not_judged.values()]
 
 
@@ -88,7 +88,7 @@ def new_breaches(location: str, now: Sequence[Asset], new: Sequence[Asset], unkn
     others = [asset for asset in now if asset["location"] != location]
     after = [*others, *new]
     if set(unknown) - {location}:
-        # A location that is not loaded may be the one that makes what nobody else makes.
+        # A location that is not loaded may be the owner of an asset without one.
         after = _without_orphans(after)
     # If this location is not loaded, the needs of the others that it must meet look unmet, but are not breaches yet.
     already = breaches(_without_orphans(others) if location in unknown else now) + not_judged(now)

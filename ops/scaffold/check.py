@@ -1,4 +1,4 @@
-"""Checks one location as CI does: alone, in a copy that has nothing of the other locations."""
+"""Checks one location as CI does, in a copy without the other locations."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What is known about the stack, as it was found. Times are seconds since 1970, sizes are bytes."""
+"""The facts that `make status` collects about the stack. Times are seconds since 1970, sizes are bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ BACKFILL_FAILED = "FAILED"
 
 @dataclass(frozen=True)
 class Unknown:
-    """What could not be found out; ``reason`` is one line."""
+    """A part that could not be found out; ``reason`` is one line."""
 
     reason: str
 
@@ -25,7 +25,7 @@ def known(part: T | Unknown, otherwise: T) -> T:
 
 @dataclass(frozen=True)
 class Service:
-    """A service of the compose project; ``state`` is Docker's, or ``absent`` where there is no container."""
+    """A service of the compose project; ``state`` is Docker's, or ``absent`` if it has no container."""
 
     name: str
     state: str
@@ -64,7 +64,7 @@ class Instigator:
 
 @dataclass(frozen=True)
 class Workspace:
-    """What the code locations define; ``last_runs`` has the newest run of each job that is no asset job."""
+    """What the code locations define; ``last_runs`` has the newest run of each job that is not an asset job."""
 
     locations: tuple[Location, ...] = ()
     instigators: tuple[Instigator, ...] = ()

@@ -44,13 +44,13 @@ class Judgement:
     statuses: tuple[AssetStatus, ...]
     failures: tuple[Failure, ...]
     problems: tuple[Problem, ...]
-    notices: tuple[Problem, ...] = ()  # what a person may want to do, and need not
+    notices: tuple[Problem, ...] = ()  # of optional actions
 
 
 def judge(facts: Facts) -> Judgement:
-    """A consequence of something worse is not reported as a problem of its own.
+    """Finds the problems. A consequence of another problem is not reported.
 
-    While a service is down, its location, its daemons and what only it can tell are left out.
+    While a service is down, its location, its daemons and everything that only this service knows are left out.
     """
     runs = known(facts.runs, Runs())
     newest = facts.events.newest if isinstance(facts.events, Events) else None
@@ -90,7 +90,7 @@ def duration(seconds: float) -> str:
 
 
 def service_problem(service: Service, now: float) -> Problem | None:
-    """What is wrong with a service, if anything; one that is starting is given time."""
+    """The problem of a service, if any; a service that is starting gets some time."""
     what, next_step = "", _logs(service.name)
     age = now - service.since if service.since else 0.0
     status = f"exit status {service.exit_code}"
@@ -137,7 +137,7 @@ def _unknown(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Probl
     of_webserver = [part.reason for part in parts if isinstance(part, Unknown)]
     if "postgres" in down:
         return
-    if of_postgres:  # the webserver needs Postgres, so its silence is no second problem
+    if of_postgres:  # the webserver needs Postgres, so it is not a second problem
         yield Problem("unknown", of_postgres[0], _logs("postgres"))
     elif of_webserver and "webserver" in starting - down:
         yield Problem("unknown", "the webserver is still starting", "make status again in a minute")
@@ -221,7 +221,7 @@ def _overdue(found: Iterable[Overdue], now: float) -> Iterator[Problem]:
 
 
 def _outdated(statuses: Iterable[AssetStatus], lineage: Lineage, now: float) -> Iterator[Problem]:
-    """Nobody has to build years again for one zone's new name."""
+    """A notice, not a problem: one zone's new name does not require years to be built again."""
     found: dict[str, list[str]] = {}
     for status in statuses:
         for upstream in {lineage.outdated_by(status.asset.key, key) for key in status.keys(OUTDATED)} - {None}:

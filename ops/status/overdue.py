@@ -23,7 +23,7 @@ class Overdue:
 def overdue(statuses: Sequence[AssetStatus], lineage: Lineage, automated: set[str], runs: Runs) -> list[Overdue]:
     """The partitions that are stale, or missing with everything upstream built, and that nothing is building.
 
-    Missing partitions count only in ``automated`` locations: elsewhere nobody asked for them.
+    Missing partitions count only in ``automated`` locations: elsewhere nobody requested them.
     """
     states = {(status.asset.key, key): state for status in statuses for key, state in status.states.items()}
     grouped: dict[tuple[str, str, tuple[Range, ...]], dict[str, float]] = {}

@@ -79,7 +79,7 @@ def asset_statuses(
     order = lineage.order()
     ordered = sorted(assets, key=lambda asset: (asset.kind is None, order.index(asset.key)))
     statuses = [_status(asset, lineage, unfinished, failed, newest) for asset in ordered]
-    # An asset that another system makes and nobody has reported is neither there nor missing.
+    # An external asset without a reported event is neither built nor missing.
     return [status for status in statuses if status.asset.materializable or set(status.states.values()) - {MISSING}]
 
 

@@ -2,9 +2,9 @@
 
 The event log is read from its tables, those of the Dagster release in the locks. The webserver's API returns whole
 materializations only: 15,000 of them for ten years of days. The newest materialization of a partition is the one with
-the largest id, as in ``get_latest_storage_id_by_partition``, which the monthly metrics use, too. As there, what is not
-later than the wipe of its asset does not count: a wipe deletes no events. The text of a failure is read by
-``walls.parse`` (services/migrate/instance_walls.sql): a NUL in one would fail the statement for those of all locations.
+the largest id, as in ``get_latest_storage_id_by_partition``, which the monthly metrics use. As there, events before the
+wipe of an asset do not count: a wipe deletes no events. ``walls.parse`` (services/migrate/instance_walls.sql) reads the
+text of a failure, because a NUL in one failure would otherwise fail the statement for all locations.
 """
 
 import json
@@ -69,7 +69,7 @@ def ask(container: str) -> tuple[Storage, Events | Unknown]:
     psql = f"psql -U postgres -d postgres -qtA -v ON_ERROR_STOP=1 -v failed_runs={FAILED_RUNS}"
     limits = ("--env", "PGCONNECT_TIMEOUT=5", "--env", "PGOPTIONS=-c statement_timeout=15s")
     script = f"df -Pk {DATA} && {psql} 2>&1 || true"
-    # What comes before \\connect is answered even where there is no database dagster.
+    # The statements before \\connect are answered even if the database dagster does not exist.
     statements = f"{SERVER}\n\\echo {MARK}\n\\connect dagster\n{EVENTS}"
     answer = run("docker", "exec", "-i", *limits, container, "sh", "-c", script, stdin=statements, timeout=20)
     head, _, events = answer.partition(MARK)

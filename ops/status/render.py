@@ -61,7 +61,7 @@ def verdict(problem: Problem, title: str = "needs a person") -> str:
 
 
 def text(value: str, colour: str = "", most: int = MOST_CHARACTERS) -> Text:
-    """Text of any origin, made safe for a terminal: it is no markup, and one line without control characters."""
+    """Text of any origin, made safe for a terminal: without markup and control characters, in one line."""
     safe = printable(value).replace("\n", r"\n").replace("\t", r"\t")
     return Text(shorten(safe, most), colour, overflow="fold")
 

@@ -1,6 +1,6 @@
 """Stores the end of a run container's output, and how the container ended, as an event of a run that did not succeed.
 
-What a step prints is in the compute logs, on a volume. What a run prints outside of its steps (an import error, a crash
+The output of steps is in the compute logs, on a volume. What a run prints outside its steps (an import error, a crash
 before the first step) is only in Docker's log of the container, and is deleted with it.
 """
 
@@ -18,7 +18,7 @@ from platform_location.stored_events import events_of_run
 
 LINES = 200
 MOST_BYTES = 16_000
-# The metadata entry that tells these events from others, and whose value is the container's id.
+# The metadata entry that identifies these events; its value is the container's id.
 CONTAINER = "container"
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
@@ -26,7 +26,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 def stored_containers(instance: DagsterInstance, run_id: str) -> set[str]:
     found = set()
     for event in events_of_run(instance, run_id, DagsterEventType.ENGINE_EVENT):
-        # The location of the run can store such events, too, and Dagster need not be able to read them.
+        # The run's location can store such events, too, and Dagster may not be able to read them.
         with contextlib.suppress(Exception):
             found.add(str(event.entry().get_dagster_event().engine_event_data.metadata[CONTAINER].value))
     return found

@@ -1,7 +1,7 @@
 """The four calls of Docker's API that housekeeping makes, through housekeeping-proxy.
 
-Not the docker package: its removal always sends the parameter ``force``, which the proxy refuses. A container is given
-by its name, as the proxy knows the containers of runs by their names.
+The docker package is not used, because its removal always sends the parameter ``force``, which the proxy refuses.
+Containers are addressed by name, because the proxy allows only the names of runs' containers.
 """
 
 import http.client

@@ -1,12 +1,12 @@
-"""Deletes old events that are only read as a run's log.
+"""Deletes old events that are only needed to read a run's log.
 
 Dagster has no API for it: its retention covers ticks, and ``delete_run`` and ``delete_events`` also delete the
 materializations, and with them the state of the partitions. So this uses the storage's own tables.
 
-The types that are deleted are listed; everything else stays, including types that a later Dagster adds. What stays is
-what Dagster decides by: the events of assets and checks (partitions, history, automation, backfills), the run's changes
-of status (its times, the cursors of sensors), start, end and failures of steps (durations), and the outputs of a run
-that did not succeed (it can be re-executed from its failure).
+The types to delete are listed; everything else is kept, including types that a later Dagster adds. Dagster's decisions
+use the rest: the events of assets and checks (partitions, history, automation, backfills), the run's changes of status
+(its times, the cursors of sensors), start, end and failures of steps (durations), and the outputs of a run that did not
+succeed (it can be re-executed from its failure).
 """
 
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Decides what happens to a run's container, from what Docker and the instance say of it. Calls neither."""
+"""Decides what happens to a run's container, given its state in Docker and the run's status; calls neither."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,8 +70,8 @@ def is_unsuccessful(container: RunContainer, status: dg.DagsterRunStatus) -> boo
 def judge(container: RunContainer, status: dg.DagsterRunStatus | None, settings: Settings, now: datetime) -> Verdict:
     """Decides about one container.
 
-    A container whose run has not ended stays, whatever its own state: run monitoring still looks at it, to say how the
-    run was lost. ``status`` is None for a run that the instance does not know, which counts as failed.
+    A container whose run has not ended is kept, whatever its own state, because run monitoring inspects it to find out
+    how the run was lost. ``status`` is None for an unknown run, which counts as failed.
     """
     run_ended = status is None or status in FINISHED
     if container.state not in ENDED:

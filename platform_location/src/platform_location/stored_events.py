@@ -1,4 +1,4 @@
-"""Reads events one by one, since any location may have stored one that Dagster cannot read.
+"""Reads events one by one, because any location may have stored one that Dagster cannot read.
 
 The instance reads all events of a query or none, so these use the storage's own table.
 """
@@ -47,7 +47,7 @@ def _read(
 ) -> Iterator[StoredEvent]:
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
-        raise TypeError(f"The instance keeps its events in {type(storage).__name__}, which is no SQL storage.")
+        raise TypeError(f"The instance keeps its events in {type(storage).__name__}, which is not an SQL storage.")
     query = (
         sa.select(Events.c.id, Events.c.run_id, Events.c.timestamp, Events.c.event)
         .where(which, Events.c.dagster_event_type == event_type.value)

@@ -11,7 +11,7 @@ from platform_location.run_failure import RunFailure
 
 
 class DeliveryError(RuntimeError):
-    """A notification was not delivered; ``unreachable`` if nobody answered, so that the next one would fail, too."""
+    """A notification was not delivered; ``unreachable`` if there was no answer, so the next one would fail, too."""
 
     def __init__(self, message: str, *, unreachable: bool) -> None:
         super().__init__(message)
@@ -24,8 +24,8 @@ class JsonWebhook:
     def __init__(self, url: str, *, timeout: float = 5.0) -> None:
         self._url = url
         self._timeout = timeout
-        # The rest of such a URL often is a secret, and a tick's error is shown in the UI. So no error has a text that
-        # may repeat it: neither the answer's own words nor what Python says of a request that it cannot send.
+        # The rest of the URL is often a secret, and a tick's error is shown in the UI. So errors cite neither the
+        # receiver's answer nor Python's message about the request, which may repeat the URL.
         parts = urlsplit(url)
         self.receiver = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
         self._opener = urllib.request.build_opener(_NoRedirect)
@@ -42,8 +42,8 @@ class JsonWebhook:
             raise DeliveryError(f"{self.receiver} answers {error.code} {words}".rstrip(), unreachable=False) from None
         except OSError as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            told = reason if isinstance(reason, OSError) else type(reason).__name__
-            raise DeliveryError(f"{self.receiver} does not answer ({told})", unreachable=True) from None
+            cause = reason if isinstance(reason, OSError) else type(reason).__name__
+            raise DeliveryError(f"{self.receiver} does not answer ({cause})", unreachable=True) from None
         # HTTPException: the answer is not HTTP; ValueError: the URL cannot be sent.
         except (http.client.HTTPException, ValueError) as error:
             raise DeliveryError(f"{self.receiver} does not answer ({type(error).__name__})", unreachable=True) from None
