@@ -22,7 +22,7 @@ ROOT = FOLDER.parents[1]
 # The role of webserver and daemon, and the one of the location that has no warehouse.sql.
 INSTANCE_ROLE = "dagster"
 HOUSEKEEPING_ROLE = "platform_location"
-# Nobody logs in with these: the owner of the instance, and what all roles of locations have in common.
+# Nobody logs in with these: the owner of the instance, and the group role of all locations.
 OWNER, LOCATIONS = "dagster_owner", "dagster_locations"
 
 
@@ -54,7 +54,7 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
                 _create(cursor, "select from pg_roles where rolname = %s", "create role {} nologin", role)
             for role in roles:
                 _create(cursor, "select from pg_roles where rolname = %s", "create role {} login", role)
-                # A role may change its own settings and password. Here they become again what they should be.
+                # A role can change its own settings and password. Here they are reset.
                 cursor.execute(sql.SQL("alter role {} reset all").format(sql.Identifier(role)))
                 if role != INSTANCE_ROLE:
                     grant = "grant {} to {} with inherit true, set false"
@@ -65,7 +65,7 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
                 _set_passwords(cursor, roles, credentials)
             for database in ("dagster", "warehouse"):
                 _create(cursor, "select from pg_database where datname = %s", "create database {}", database)
-            # The settings that a role gave itself for one database count before those above.
+            # A role's settings for one database take precedence over those above.
             cursor.execute(
                 "select rolname, datname from pg_db_role_setting join pg_roles on pg_roles.oid = setrole"
                 " join pg_database on pg_database.oid = setdatabase where rolname = any(%s)",
@@ -120,7 +120,7 @@ def _check_connection_limits(cursor: Cursor, roles: list[str]) -> None:
 
 def _set_passwords(cursor: Cursor, roles: list[str], credentials: Path) -> None:
     files = {role: credentials / role / "pgpass" for role in roles}
-    # Before the locations had roles of their own in the instance, all had the password of this one. It is drawn anew.
+    # Before the locations had their own roles in the instance, all had the password of this role. It is replaced.
     shared = any(_stored_password(files[role], INSTANCE_ROLE) for role in roles if role != INSTANCE_ROLE)
     for role, path in files.items():
         stored = None if shared and role == INSTANCE_ROLE else _stored_password(path, role)
@@ -130,7 +130,7 @@ def _set_passwords(cursor: Cursor, roles: list[str], credentials: Path) -> None:
 def set_password(cursor: Cursor, role: str, path: Path, password: str) -> None:
     """Sets a role's password, and writes the password file with one line for each database that the role uses."""
     # Iterations slow down guessing, which 192 random bits do not need. Dagster connects for almost every event, and
-    # the default of 4096 takes 2.2 ms of the client's CPU each time.
+    # the default of 4096 iterations takes 2.2 ms of the client's CPU each time.
     cursor.execute("set scram_iterations = 1")
     # Encrypted here, so that the server's log never has the password itself.
     secret = encrypt_password(password, role, cursor, "scram-sha-256")

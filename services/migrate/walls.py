@@ -1,7 +1,7 @@
 """Applies instance_walls.sql: what each role may do with Dagster's tables. Run after `dagster instance migrate`.
 
-Connects as a superuser, by libpq's own settings, and acts as the owner of the instance. Nothing is done where the walls
-are already those of the file.
+Connects as a superuser, by libpq's own settings, and acts as the owner of the instance. It does nothing if the file
+and the tables have not changed since.
 """
 
 import time
