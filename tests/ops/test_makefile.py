@@ -1,4 +1,4 @@
-"""The Makefile hands its arguments to the tool as values, never as shell text, and shows of pip what matters."""
+"""The Makefile hands its arguments to the tool as values, never as shell text, and says what matters of an install."""
 
 import hashlib
 import os
@@ -102,25 +102,42 @@ def test_the_loss_of_data_is_confirmed_with_1(folder: Path) -> None:
     ]
 
 
-def install(folder: Path, lock: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Installs a lock into a new environment by a pip that knows no index and warns of its settings."""
+def install(folder: Path, lock: str, uv: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """Installs a lock into a new environment by a pip that knows no index and warns of its settings, or by uv."""
     (folder / "ops/requirements.lock").write_text(lock)
     settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"/nonexistent {folder}", "PIP_CONFIG_FILE": os.devnull, **env}
-    command = ["make", ".venv/.ops", f"PYTHON={sys.executable}"]
+    command = ["make", ".venv/.ops", f"PYTHON={sys.executable}", f"UV={uv}"]
     return subprocess.run(command, cwd=folder, env=os.environ | settings, capture_output=True, text=True)
 
 
-def test_an_installation_prints_one_line_whatever_pip_warns_of(folder: Path) -> None:
-    shutil.rmtree(folder / ".venv")
+def lock_of_a_package(folder: Path) -> str:
+    """Writes a package into the folder and returns the line of a lock for it."""
     name = "nothing-1-py3-none-any.whl"
     with zipfile.ZipFile(folder / name, "w") as wheel:
         wheel.writestr("nothing-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: nothing\nVersion: 1\n")
         wheel.writestr("nothing-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("nothing-1.dist-info/RECORD", "")
     digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    ended = install(folder, f"nothing==1 --hash=sha256:{digest}", PYTHONHOME="/nonexistent", PYTHONPATH="/nonexistent")
+    return f"nothing==1 --hash=sha256:{digest}"
+
+
+def test_an_installation_prints_one_line_whatever_pip_warns_of(folder: Path) -> None:
+    shutil.rmtree(folder / ".venv")
+    ended = install(folder, lock_of_a_package(folder), PYTHONHOME="/nonexistent", PYTHONPATH="/nonexistent")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "Installing ops/requirements.lock\n")
     assert "/nonexistent" in (folder / ".venv/pip.log").read_text()
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+def test_uv_installs_where_it_is_installed_and_pip_adds_to_its_environment(folder: Path) -> None:
+    shutil.rmtree(folder / ".venv")
+    lock = lock_of_a_package(folder)
+    ended = install(folder, lock, uv="uv", UV_NO_CONFIG="1", UV_NO_INDEX="1", UV_FIND_LINKS=str(folder))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "Installing ops/requirements.lock\n")
+    installed = [path.name for path in folder.glob(".venv/lib/*/site-packages/*.dist-info")]
+    assert installed == ["nothing-1.dist-info"]
+    assert install(folder, lock, PIP_FIND_LINKS=str(folder)).returncode == 0
+    assert (folder / ".venv/bin/pip").exists()
 
 
 def test_an_installation_that_fails_prints_what_pip_said_the_path_of_its_log_and_its_exit_code(folder: Path) -> None:
