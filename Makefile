@@ -203,7 +203,7 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 
 .PHONY: test test-all lint lint-python lint-types lint-sql format test-images test-locations test-cross test-stack
 # $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores. The
-# idle services of a stack take a quarter of a core.
+# idle services of a stack take a fifth of a core.
 define parts
 	@echo "Running $(1) parts at once; each prints when it ends"
 	@$(MAKE) --no-print-directory --jobs $(1) $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(2)

@@ -71,6 +71,8 @@ class Stack:
             "TAXI_AUTOMATION": "off",
             # Likewise for the containers of those runs; test_housekeeping.py switches this on.
             "HOUSEKEEPING": "off",
+            # A busy machine needs long to start a code server.
+            "DEPLOY_START_SECONDS": "360",
             **{tag_variable(location): PROJECT for location in LOCATIONS},
             "REPORTS_TAG": PROJECT,
             "PLATFORM_TAG": PROJECT,

@@ -42,7 +42,8 @@ def failing(project: Stack) -> Stack:
     # impatient.yaml mounts it.
     (ROOT / ".demo").mkdir(exist_ok=True)
     (ROOT / ".demo/impatient_dagster.yaml").write_text(settings)
-    project.start("impatient.yaml", TAXI_END_DATE="2023-05-01")
+    # A build waits for a lock until services are back, which takes minutes on a busy machine.
+    project.start("impatient.yaml", TAXI_END_DATE="2023-05-01", TAXI_LOCK_WAIT_SECONDS="600")
     project.once("three months", lambda: build_missing(project, metrics=False))
     return project
 

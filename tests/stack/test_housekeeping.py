@@ -16,7 +16,7 @@ from tests.stack.webserver import wait_for
 pytestmark = pytest.mark.drill
 
 # Long enough for the run monitoring to notice a lost run, and for a look at its container afterwards.
-FAILED_AFTER_SECONDS = 75
+FAILED_AFTER_SECONDS = 120
 SETTINGS = {
     "HOUSEKEEPING": "on",
     "REAP_INTERVAL_SECONDS": "10",
