@@ -6,12 +6,16 @@ case. The selections of this location are evaluated here, from the manifest; dag
 dbt-core.
 """
 
+import subprocess
 import sys
 from collections.abc import Mapping, Set
 from importlib import metadata
+from types import SimpleNamespace
 from typing import Any
 
 from packaging import version
+
+from dbt_location import ready_dbt
 
 # None makes `import dbt` fail as where it is not installed, which dagster-dbt is made for (dbt Fusion has no Python).
 _loaded = sys.modules.get("dbt")
@@ -27,6 +31,7 @@ try:
         dbt_manifest_asset_selection,
         utils,
     )
+    from dagster_dbt.core import dbt_cli_invocation
     from dagster_dbt.errors import DagsterDbtCliRuntimeError
 finally:
     del sys.modules["dbt"]
@@ -75,6 +80,9 @@ def _nodes(selection: str, manifest: Mapping[str, Any]) -> Set[str] | None:
         return set(nodes).intersection(found)
     return None
 
+
+# dagster-dbt has no setting for how dbt is started.
+dbt_cli_invocation.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": ready_dbt.run})  # type: ignore[assignment, attr-defined]
 
 for _module in (asset_utils, dbt_manifest_asset_selection):
     _module.select_unique_ids = select_unique_ids  # type: ignore[attr-defined]
