@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 from typer import Argument, Option
 
 from ops import compose
-from ops.command import OpsError, log
+from ops.command import OpsError, inspect, log
 from ops.env_file import locked
 from ops.graphql import webserver
 from ops.locations import find_locations
@@ -51,14 +51,17 @@ tokens = typer.Typer(help="Add, list and remove service tokens, for scripts and 
 
 
 def _folder() -> Path:
-    """The folder that is mounted as /run/access."""
-    for mount in compose.config()["services"]["webserver"]["volumes"]:
-        if mount["target"] == "/run/access":
-            folder = Path(mount["source"])
-            if not folder.is_dir():
-                raise OpsError(f"There is no folder {folder}. Create it, or set ACCESS_DIR to one that is there.")
-            return folder
-    raise OpsError("docker-compose.yml mounts nothing as /run/access in the service webserver, so there is no folder.")
+    """The folder of the volume `access`: that of the stack's first start, or that of the settings before."""
+    volume = compose.config()["volumes"]["access"]
+    wanted = volume["driver_opts"]["device"]
+    there = inspect("volume", volume["name"])
+    folder = Path(there["Options"]["device"] if there else wanted)
+    if not folder.is_dir():
+        has = f"The stack has its users and roles in {folder}" if there else f"ACCESS_DIR names {folder}"
+        raise OpsError(f"{has}, and this machine has no such folder. Run this on the stack's machine, or create it.")
+    if str(folder) != wanted:
+        log(f"The stack has its users and roles in {folder}, not in {wanted}: docs/access.md, ACCESS_DIR.")
+    return folder
 
 
 @users.command("add")

@@ -1,5 +1,6 @@
 """`python -m ops users`, `tokens` and `roles`: what they write is what the webserver and the door read."""
 
+import subprocess
 from pathlib import Path
 
 import bcrypt
@@ -10,13 +11,18 @@ from typer.testing import CliRunner
 from ops.__main__ import app
 from ops.access import forget_location
 from ops.locations import LOCATIONS
+from tests.stack.conftest import NO_ENGINE, engine_answers
 
 PASSWORD = "correct horse battery"
+# A stack that was started keeps its folder.
+NEVER_STARTED = "never-started"
+pytestmark = pytest.mark.skipif(not engine_answers(), reason=NO_ENGINE)
 
 
-def ops(folder: Path, *arguments: str, stdin: str = "", fails: bool = False) -> str:
+def ops(folder: Path, *arguments: str, stdin: str = "", fails: bool = False, project: str = NEVER_STARTED) -> str:
     """Runs a command on this folder and returns what it prints, or its error."""
-    ended = CliRunner().invoke(app, arguments, input=stdin, env={"ACCESS_DIR": str(folder)}, prog_name="python -m ops")
+    env = {"ACCESS_DIR": str(folder), "COMPOSE_PROJECT_NAME": project}
+    ended = CliRunner().invoke(app, arguments, input=stdin, env=env, prog_name="python -m ops")
     assert (ended.exit_code != 0) == fails, ended.output
     return f"{ended.output}{ended.exception}" if fails else ended.output
 
@@ -94,7 +100,8 @@ def test_a_location_that_is_removed_leaves_no_role(tmp_path: Path, monkeypatch: 
         "users:\n  ana: {editor: [dbt_location]}\n"
         "  ben: {editor: [dbt_location, ingestion_location], launcher: [dbt_location], viewer: all}\n"
     )
-    monkeypatch.setenv("ACCESS_DIR", str(tmp_path))
+    for name, value in {"ACCESS_DIR": str(tmp_path), "COMPOSE_PROJECT_NAME": NEVER_STARTED}.items():
+        monkeypatch.setenv(name, value)
     forget_location("dbt_location")
     written = read_access(tmp_path / "access.yaml", ["ingestion_location"])
     assert {name: one.model_dump(exclude_none=True) for name, one in written.users.items()} == {
@@ -107,3 +114,18 @@ def test_a_file_with_an_error_is_not_changed(tmp_path: Path) -> None:
     error = ops(tmp_path, "users", "add", "ana", "--role", "viewer", "--no-password", fails=True)
     assert error.startswith(f"{tmp_path}/access.yaml, line 2: 'lancher' of bob of users is no role.")
     assert (tmp_path / "access.yaml").read_text() == "users:\n  bob: {lancher: all}\n"
+
+
+def test_the_folder_is_that_of_the_first_start(tmp_path: Path) -> None:
+    first, other = (tmp_path / name for name in ("first", "other"))
+    for folder in (first, other):
+        folder.mkdir()
+    volume = f"never-started-{tmp_path.name}"
+    bound = ("--opt", "type=none", "--opt", "o=bind", "--opt", f"device={first}")
+    subprocess.run(["docker", "volume", "create", *bound, f"{volume}_access"], check=True, capture_output=True)
+    try:
+        said = ops(other, "users", "add", "ana", "--role", "viewer", "--no-password", project=volume)
+        assert f"The stack has its users and roles in {first}, not in {other}" in said
+        assert ([*other.iterdir()], (first / "access.yaml").exists()) == ([], True)
+    finally:
+        subprocess.run(["docker", "volume", "rm", f"{volume}_access"], check=True, capture_output=True)

@@ -60,12 +60,10 @@ class Stack:
             self.port = free.getsockname()[1]
         unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_TAXI_TYPE", "TAXI_SOURCE_INTERVAL_SECONDS", "REPORTS_URL"}
         unset |= {"REAP_INTERVAL_SECONDS", "REAP_SUCCEEDED_AFTER_SECONDS", "REAP_FAILED_AFTER_SECONDS", "HISTORY_DAYS"}
-        unset |= {"NOTIFY_WEBHOOK_URL", "DAGSTER_URL", "PUBLIC_URL", "PUBLISH", "HTTPS_PORT"}
+        unset |= {"NOTIFY_WEBHOOK_URL", "DAGSTER_URL", "PUBLIC_URL", "PUBLISH", "HTTPS_PORT", "ACCESS_DIR"}
         self._settings = {name: value for name, value in os.environ.items() if name not in unset} | {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "WEBSERVER_PORT": str(self.port),
-            # One folder for all checkouts that start the stack.
-            "ACCESS_DIR": str(ROOT / "access"),
             "TLC_BASE_URL": "http://sample:8000",
             # The tests launch runs and look at the results; test_automation.py switches this on.
             "TAXI_AUTOMATION": "off",

@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from ops.command import ROOT
+from tests.checkout import commit, copy_repository
 from tests.docs.pages import section_blocks
-from tests.stack.conftest import Stack
+from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 from tests.stack.webserver import Webserver
 
 pytestmark = pytest.mark.drill
@@ -72,17 +73,30 @@ class Shared:
         verify = str(self.certificate)
         return requests.post(f"{self.url}/graphql", json=query, headers=headers, verify=verify, timeout=180).status_code
 
-    def type(self, line: str, stdin: str = "", succeeds: bool = True) -> str:
+    def type(self, line: str, stdin: str = "", succeeds: bool = True, **elsewhere: Any) -> str:
         """Runs a line of the page in the project's folder, with the test's folder in place of the page's."""
         line = line.replace("access/", f"{self.folder}/access/").replace("make ", "make --no-print-directory ")
         for file in ("fullchain.pem", "privkey.pem"):
             line = line.replace(f" {file}", f" {self.folder}/{file}")
         if os.geteuid() == 0:
             line = line.replace("sudo ", "")
-        env = self.stack.env | self.settings
-        ended = subprocess.run(["bash", "-euc", line], cwd=ROOT, env=env, input=stdin, capture_output=True, text=True)
+        where: dict[str, Any] = {"cwd": ROOT, "env": self.stack.env | self.settings} | elsewhere
+        ended = subprocess.run(["bash", "-euc", line], **where, input=stdin, capture_output=True, text=True)
         assert ended.returncode == 0 or not succeeds, f"{line}\n{ended.stdout}\n{ended.stderr}"
-        return ended.stdout
+        return str(ended.stdout)
+
+    def forget_the_folder(self) -> None:
+        """Has the next start take another folder of access."""
+        (remove,) = self.lines("A shared stack in five minutes", "docker compose rm ")
+        self.type(remove.replace("dagster-taxi_", f"{PROJECT}_"))
+
+    def token(self) -> str:
+        """The line of the page that makes its commands use a service token, with a new one of its name."""
+        token = self.folder / "token.txt"
+        token.write_text(self.type(self.lines("Service tokens", "make token ")[0]).splitlines()[-1])
+        (export,) = self.lines("Service tokens", "export ")
+        export = re.sub(r"PUBLIC_URL=\S+", f"PUBLIC_URL={self.url}", export).replace("token.txt", str(token))
+        return f"{export} REQUESTS_CA_BUNDLE={self.certificate}"
 
     def lines(self, section: str, start: str) -> list[str]:
         """The page's lines of a section that start so, without their comments."""
@@ -117,6 +131,7 @@ def shared(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     settings["HTTPS_PORT"] = free_port()
     settings["PUBLIC_URL"] = f"https://localhost:{settings['HTTPS_PORT']}"
     there.settings = settings | {"ACCESS_DIR": str(folder / "access")}
+    there.forget_the_folder()
     try:
         for line in there.lines(section, ""):
             if line.startswith(("mkdir ", "sudo ", "make ")):
@@ -124,7 +139,30 @@ def shared(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 there.type(line, f"{PASSWORDS[name[1]]}\n" if name else "")
         yield there
     finally:
+        there.forget_the_folder()
         project.up()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Another machine: a clone with the stack's settings, and an environment that says where the engine is."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "clone"
+    copy_repository(folder)
+    commit(folder, "a clone")
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    settings = {name: value for name, value in shared.stack.env.items() if os.environ.get(name) != value}
+    settings |= shared.settings
+    del settings["ACCESS_DIR"]
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    given = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    engine = subprocess.run(
+        ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    yield {"cwd": folder, "env": given | {"DOCKER_HOST": engine.stdout.strip()}}
+    subprocess.run(["docker", "volume", "rm", "--force", f"{PROJECT}_deployments"], capture_output=True)
 
 
 def test_the_door_is_open_beyond_loopback_with_tls_and_http_leads_there(shared: Shared) -> None:
@@ -153,23 +191,40 @@ def test_the_three_log_in_and_each_does_what_the_role_says(shared: Shared) -> No
     assert re.search(r"ben .*launchRun .*ingestion_location .*refused", audit), audit
 
 
-def test_a_service_token_is_used_by_the_commands_until_it_is_removed(shared: Shared) -> None:
-    section = "Service tokens"
-    (make,) = shared.lines(section, "make token ")
-    (remove,) = shared.lines(section, "make remove-token ")
-    (export,) = shared.lines(section, "export ")
-    token = shared.folder / "token.txt"
-    token.write_text(shared.type(make).splitlines()[-1])
-    export = re.sub(r"PUBLIC_URL=\S+", f"PUBLIC_URL={shared.url}", export).replace("token.txt", str(token))
-    export += f" REQUESTS_CA_BUNDLE={shared.certificate}"
-    assert shared.type(f"{export}; make whoami").startswith("token:ci: editor")
+def test_a_service_token_deploys_from_another_machine_until_it_is_removed(
+    shared: Shared, elsewhere: dict[str, Any]
+) -> None:
+    use = shared.token()
+    whoami, status, deploy = (
+        shared.lines("Service tokens", f"make {name}")[0] for name in ("whoami", "status", "deploy")
+    )
+    assert shared.type(f"{use}; {whoami}", **elsewhere).startswith("token:ci: editor")
     # It ends with 1 where something waits to be built.
-    assert "does not answer" not in (shown := shared.type(f"{export}; make status", succeeds=False))
+    assert "does not answer" not in (shown := shared.type(f"{use}; {status}", succeeds=False, **elsewhere))
     assert all(location in shown for location in ("dbt_location", "ingestion_location")), shown
-    bearer = f"Bearer {token.read_text().strip()}"
+    before = shared.stack.services()
+    said = shared.type(f"{use}; {deploy}", **elsewhere)
+    assert re.search("dbt_location:.*: deployed", said), said
+    after = shared.stack.services()
+    replaced = [name for name in before if name not in ONE_SHOTS and before[name]["ID"] != after[name]["ID"]]
+    assert replaced == ["dbt_location"]
+    audit = shared.type(shared.lines("Who did what", "make audit")[0])
+    assert re.search(r"token:ci .*reloadRepositoryLocation .*dbt_location", audit), audit
+    bearer = f"Bearer {(shared.folder / 'token.txt').read_text().strip()}"
     assert shared.answers(Authorization=bearer) == 200
-    shared.type(remove)
+    shared.type(shared.lines("Service tokens", "make remove-token ")[0])
     assert shared.answers(Authorization=bearer) == CLOSED
+
+
+def test_a_start_from_another_checkout_keeps_webserver_door_and_who_may_come_in(
+    shared: Shared, elsewhere: dict[str, Any]
+) -> None:
+    before = shared.stack.services()
+    shared.type("docker compose up --detach --no-build --wait", **elsewhere)
+    after = shared.stack.services()
+    assert [name for name in ("webserver", "door") if before[name]["ID"] != after[name]["ID"]] == []
+    assert shared.answers() == CLOSED
+    assert str(shared.folder) in shared.type("make users", **elsewhere)
 
 
 def test_whoever_is_removed_is_out_at_once(shared: Shared) -> None:
