@@ -290,7 +290,7 @@ benchmarks/.venv/.run: ingestion_location/requirements.lock benchmarks/requireme
 
 .PHONY: bench bench-ingest bench-windows bench-runs bench-door
 bench: bench-ingest bench-windows bench-runs ## Run all measurements, into benchmarks/results.json
-bench-door: .venv/.ops ## Measure GraphQL calls through the door of the running stack
+bench-door: .venv/.dev ## Measure the door of the running stack: its calls, and 200 browsers during a backfill
 	.venv/bin/python -m benchmarks.door
 bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
 	benchmarks/.venv/bin/python -m benchmarks.ingest

@@ -28,6 +28,7 @@ class Browser:
         self._numbers = itertools.count(1)
         self.log: list[str] = []  # what the browser says about the pages: what it refuses to load, for example
         self.requests: list[str] = []  # the URLs that it asked for, after Network.enable
+        self.posts: list[tuple[float, str]] = []  # those with a body: seconds of some clock, and the body
         self.call("Log.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -39,7 +40,10 @@ class Browser:
             if answer.get("method") == "Log.entryAdded":
                 self.log.append(answer["params"]["entry"]["text"])
             if answer.get("method") == "Network.requestWillBeSent":
-                self.requests.append(answer["params"]["request"]["url"])
+                request = answer["params"]["request"]
+                self.requests.append(request["url"])
+                if "postData" in request:
+                    self.posts.append((answer["params"]["timestamp"], request["postData"]))
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]
