@@ -1,7 +1,7 @@
 """`make bench-door`: what the front door costs, and how many people it holds, on the running stack without a login.
 
 First GraphQL calls through the door and to the webserver itself, in turns. Then as many sessions of browsers ask what
-the UI asks by itself while a backfill of 90 days runs; the months of these days should be loaded.
+the UI asks by itself while a backfill of 90 days runs; the zones and the months of these days must be loaded.
 """
 
 import itertools
@@ -155,6 +155,9 @@ def many_sessions(url: str) -> tuple[dict[str, Any], Counter[str]]:
     for page, trace in zip(PAGES, traces, strict=True):
         log(f"{page} asks {len(trace)} times in {SEEN_SECONDS - LOADED_SECONDS} s")
     webserver = Webserver(url)
+    zones = webserver.finished(webserver.launch("dbt_location", ["stg_zones"]))
+    if zones["status"] != "SUCCESS":
+        sys.exit("stg_zones could not be built. Load taxi_zones and the months first.")
     backfill = webserver.backfill(DAILY_ASSETS, DAYS)
     until = time.monotonic() + SECONDS
     with ThreadPoolExecutor(SESSIONS) as pool:
