@@ -51,12 +51,23 @@ def sensor():
 def schedule():
     return dg.RunRequest(partition_key="first")
 
+@dg.job(partitions_def=dg.DynamicPartitionsDefinition(name="{name}_of_a_job"))
+def dynamic_job():
+    nothing()
+
+# The other team's dynamic partitions are those of a job.
+@dg.asset(name="{name}_like_a_job", partitions_def=dg.DynamicPartitionsDefinition(name="{other}_of_a_job"))
+def like_a_job(): ...
+
 # Both teams' dynamic partitions have this name.
 @dg.asset(name="{name}_shared", partitions_def=dg.DynamicPartitionsDefinition(name="shared"))
 def shared(): ...
 
 defs = dg.Definitions(
-    [asset, whole, dynamic, shared, dg.AssetSpec("{other}_asset")], jobs=[job], sensors=[sensor], schedules=[schedule]
+    [asset, whole, dynamic, like_a_job, shared, dg.AssetSpec("{other}_asset"), dg.AssetSpec("declared_by_both")],
+    jobs=[job, dynamic_job],
+    sensors=[sensor],
+    schedules=[schedule],
 )
 """
 
@@ -117,11 +128,11 @@ def serve() -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def listening(process: ProcessContext, access: Path, key: Path | None) -> Iterator[str]:
+def listening(process: ProcessContext, access: Path, key: Path) -> Iterator[str]:
     """A webserver with these settings on a free port, as its URL."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCESS_FILE", str(access))
-        patch.setenv("DOOR_KEY_FILE", str(key or ""))
+        patch.setenv("DOOR_KEY_FILE", str(key))
         app = Webserver(process).create_asgi_app()
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=running.run)

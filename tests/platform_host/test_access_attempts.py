@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import requests
+from dagster import RunsFilter
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._core.storage.tags import USER_TAG
 from platform_host.access_file import token_hash
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.platform_host.asked import Target, answer, refused
@@ -65,6 +67,9 @@ def test_a_run_of_the_own_location_is_no_part_of_what_is_anothers(name: str, use
         {"parentRunId": other.run, "rootRunId": other.run},
         {"tags": [{"key": "dagster/backfill", "value": other.backfill}]},
         {"tags": [{"key": "dagster/root_run_id", "value": other.run}]},
+        # Dagster takes it for the run that it has launched after a failure, and launches it.
+        {"tags": [{"key": "dagster/auto_retry_run_id", "value": other.run}]},
+        {"tags": [{"key": "dagster/root_backfill_id", "value": other.backfill}]},
     ):
         given: Any = {**own.execution, "executionMetadata": metadata}
         argument = "executionParamsList" if name == "launchMultipleRuns" else "executionParams"
@@ -78,8 +83,9 @@ def test_assets_of_the_own_location_do_not_lead_to_the_code_of_another(users: Se
         assert refused(answer(users, "launcher", "launchRun", executionParams={"selector": selector}))
 
 
-def test_partitions_that_two_locations_share_take_the_role_in_both(users: Served, target: Make) -> None:
-    given = {"repositorySelector": target(OWN).repository, "partitionsDefName": "shared", "partitionKey": "a"}
+@pytest.mark.parametrize("name", ["shared", "ingestion_of_a_job"])
+def test_partitions_that_two_locations_share_take_the_role_in_both(name: str, users: Served, target: Make) -> None:
+    given = {"repositorySelector": target(OWN).repository, "partitionsDefName": name, "partitionKey": "a"}
     assert refused(answer(users, "editor", "addDynamicPartition", **given))
 
 
@@ -142,6 +148,19 @@ def test_a_websocket_is_opened_for_nobody_who_is_not_known(users: Served) -> Non
             pass
 
 
+def test_a_websocket_sends_nothing_more_to_whoever_was_removed(users: Served, target: Make) -> None:
+    run = target(OWN).run
+    query = "subscription ($run: ID!) { pipelineRunLogs(runId: $run) { __typename } }"
+    start = {"type": "start", "payload": {"query": query, "variables": {"run": run}}}
+    with websocket(users, **{"X-Door-Key": KEY, "X-Forwarded-User": "viewer"}) as opened:
+        opened.send(json.dumps({**start, "id": "1"}))
+        assert json.loads(opened.recv(timeout=10))["type"] == "data"
+        users.allow(users={"boss": {"admin": "all"}})
+        opened.send(json.dumps({**start, "id": "2"}))
+        with pytest.raises(ConnectionClosed, match="1008"):
+            opened.recv(timeout=10)
+
+
 @pytest.mark.parametrize("route", ["report_asset_materialization", "report_asset_check", "report_asset_observation"])
 def test_the_routes_that_report_events_ask_for_the_role(route: str, users: Served) -> None:
     body = {"check_name": "complete", "passed": True} if route == "report_asset_check" else {}
@@ -149,6 +168,7 @@ def test_the_routes_that_report_events_ask_for_the_role(route: str, users: Serve
         ("launcher", "dbt_whole", 401),
         ("editor", "ingestion_whole", 401),
         ("editor", "gone", 401),
+        ("editor", "declared_by_both", 401),
         ("editor", "dbt_whole", 200),
     ):
         assert users.post(body, user, f"/{route}/{asset}").status_code == status, (user, asset)
@@ -183,14 +203,20 @@ def test_a_user_without_a_role_sees_nothing(users: Served) -> None:
 
 
 def test_the_groups_that_the_door_names_give_their_roles(served: Served) -> None:
-    served.allow(groups={"analytics": {"editor": [OWN]}, "platform": {"viewer": "all"}})
-    given = {"X-Forwarded-Groups": "others, analytics"}
+    served.allow(groups={"analytics": {"editor": [OWN]}, "platform": {"admin": "all"}})
+    given = {"X-Forwarded-Groups": "|* others|*analytics|*a,platform"}
     query = "{ workspaceOrError { ... on Workspace { locationEntries { name permissions { permission value } } } } }"
     data = served.post({"query": query}, "ana", **given).json()["data"]["workspaceOrError"]["locationEntries"]
     assert {each["name"]: any(one["value"] for one in each["permissions"]) for each in data} == {
         OWN: True,
         OTHER: False,
     }
+
+
+@pytest.mark.parametrize("name", ["token:ci", "(operator)"])
+def test_nobody_of_a_group_has_the_name_of_a_token_or_of_the_operator(name: str, served: Served) -> None:
+    served.allow(groups={"analytics": {"editor": [OWN]}})
+    assert served.post({"query": "{ version }"}, name, **{"X-Forwarded-Groups": "| analytics"}).status_code == 403
 
 
 def test_a_removed_token_and_a_removed_user_are_refused_at_the_next_request(served: Served) -> None:
@@ -241,6 +267,17 @@ def test_a_run_carries_who_launched_it_whatever_the_request_or_the_job_says(user
     of_boss = users.instance.get_run_by_id(of.run)
     assert of_boss
     assert of_boss.tags[USER_TAG] == "boss"
+
+
+def test_a_run_is_listed_under_its_own_location_whatever_the_request_says(users: Served, target: Make) -> None:
+    of = target(OWN)
+    other = [{"key": ".dagster/repository", "value": f"__repository__@{OTHER}"}]
+    other += [{"key": ".dagster/pool/loading", "value": "true"}]
+    given: Any = {**of.execution, "executionMetadata": {"tags": other}}
+    launched = answer(users, "launcher", "launchRun", executionParams=given)["run"]["runId"]
+    listed = users.instance.get_runs(RunsFilter(tags={".dagster/repository": f"__repository__@{OWN}"}))
+    assert launched in {run.run_id for run in listed}
+    assert users.instance.get_runs(RunsFilter(tags={".dagster/pool/loading": "true"})) == []
 
 
 def test_a_backfill_carries_who_launched_it(users: Served, target: Make) -> None:

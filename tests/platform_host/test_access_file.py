@@ -40,6 +40,9 @@ def read(folder: Path, text: str) -> str:
         ),
         ("users:\n  ana: {viewer: all", "line 2: "),
         ("- ana", "line 1: the file: "),
+        ("users:\n  ana: {viewer: all} # \a", "line 2: YAML has no character 0x7. Remove it."),
+        ("users: &users\n  ana: *users", "line 1: a part of the file contains itself, or far too many others."),
+        (f"users: {'[' * 3000}", "line 1: a part of the file contains itself, or far too many others."),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_line(text: str, message: str, tmp_path: Path) -> None:

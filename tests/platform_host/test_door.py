@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from platform_host.access_file import token_hash
-from platform_host.door import AccessSource, Door
+from platform_host.door import AccessSource, Door, read_key
 from starlette.types import Message, Receive, Scope, Send
 
 KEY = "the key of the door"
@@ -22,7 +22,7 @@ def access(tmp_path: Path) -> AccessSource:
     return AccessSource(path, list)
 
 
-def ask(access: AccessSource, client: str, key: str | None = KEY, path: str = "/", **headers: str) -> tuple[int, Any]:
+def ask(access: AccessSource, client: str, key: str = KEY, path: str = "/", **headers: str) -> tuple[int, Any]:
     """Sends a request from an address; returns the status, and the name and address that the webserver learns."""
     found: list[Any] = []
     sent: list[Message] = []
@@ -53,6 +53,7 @@ def ask(access: AccessSource, client: str, key: str | None = KEY, path: str = "/
         ),
         (DOOR, "/", {"x_door_key": KEY, "authorization": "Bearer a token"}, ("token:ci", DOOR)),
         ("127.0.0.1", "/", {"x_door_key": KEY}, ("(operator)", "127.0.0.1")),
+        (DOOR, "/", {"x_door_key": KEY, "x_door_login": "none"}, 401),
         ("127.0.0.1", "/server_info", {}, ("", "127.0.0.1")),
         (DOOR, "/", {"x_door_key": KEY}, 401),
         (DOOR, "/", {"x_door_key": KEY, "authorization": "Bearer another"}, 401),
@@ -71,15 +72,26 @@ def test_a_request_is_of_whom_the_door_says_or_refused(
     assert ask(access, client, path=path, **headers) == answer
 
 
-def test_without_a_key_nobody_is_taken_for_who_a_header_says(access: AccessSource) -> None:
-    assert ask(access, DOOR, key=None, x_forwarded_user="ana") == (401, None)
-    assert ask(access, DOOR, key=None, authorization="Bearer a token") == (200, ("token:ci", DOOR))
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_without_a_key_the_webserver_does_not_start(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key"
+    monkeypatch.delenv("DOOR_KEY_FILE", raising=False)
+    if content is not None:
+        path.write_text(content)
+        monkeypatch.setenv("DOOR_KEY_FILE", str(path))
+    with pytest.raises(RuntimeError, match="DOOR_KEY_FILE names no file"):
+        read_key()
 
 
-def test_without_the_file_everybody_is_nobody_in_particular(tmp_path: Path) -> None:
+def test_without_the_file_everybody_comes_in_where_the_door_says_that_it_has_no_login(tmp_path: Path) -> None:
     none = AccessSource(tmp_path / "none", list)
-    assert ask(none, DOOR, x_door_key=KEY) == (200, ("", DOOR))
-    assert ask(none, DOOR, x_door_key=KEY, authorization="Bearer a token") == (401, None)
+    assert ask(none, DOOR, x_door_key=KEY, x_door_login="none") == (200, ("", DOOR))
+    assert ask(none, DOOR, x_door_key=KEY, x_door_login="none", authorization="Bearer a token") == (401, None)
+    assert ask(none, DOOR, x_door_key=KEY, x_door_login="required") == (401, None)
+    # A door that says nothing names nobody, either.
+    assert ask(none, DOOR, x_door_key=KEY) == (401, None)
 
 
 def test_without_the_file_somebody_who_logged_in_has_no_role(tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dagster_webserver.app, "DagsterWebserver", DagsterWebserver)
 
 
-def test_the_webserver_that_dagsters_command_starts_is_this_one(modules: None, served: Served) -> None:
+def test_the_webserver_that_dagsters_command_starts_is_this_one(
+    modules: None, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOOR_KEY_FILE", str(served.access.with_name("key")))
     install()
     assert getattr(dagster_webserver.cli, "WorkspaceProcessContext") is ProcessContext  # noqa: B009, not exported
     app = dagster_webserver.app.create_app_from_workspace_process_context(served.process)

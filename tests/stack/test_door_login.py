@@ -14,6 +14,7 @@ from tests.stack.door import FORM, JSON, Door, cookie, door, refusal, users
 from tests.stack.webserver import wait_for
 
 CLAIMED = {"X-Forwarded-User": "admin", "X-Forwarded-Groups": "admins", "X-Forwarded-For": "1.2.3.4", "X-Door-Key": "x"}
+CLAIMED |= {"X-Door-Login": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +90,16 @@ def test_without_login_everybody_of_this_machine_comes_in_and_nobody_has_a_name(
     with door("open", tmp_path) as plain:
         got = plain.graphql(**CLAIMED, Authorization="Bearer abc", Cookie="a=b").got()
     assert not {"x-forwarded-user", "x-forwarded-groups", "cookie"} & got.keys()
-    assert (got["authorization"], got["x-door-key"]) == ("Bearer abc", "none")
+    assert (got["authorization"], got["x-door-key"], got["x-door-login"]) == ("Bearer abc", "none", "none")
     assert "1.2.3.4" not in got["x-forwarded-for"]
 
 
 def test_the_webserver_learns_who_is_logged_in_and_nothing_that_a_client_claims(opened: Door, ada: str) -> None:
     got = opened.graphql(Cookie=ada, **CLAIMED).got()
     assert (got["x-forwarded-user"], got["x-door-key"], "x-forwarded-groups" in got) == ("ada", "none", False)
+    assert (
+        got["x-door-login"] == opened.graphql(Authorization="Bearer abc", **CLAIMED).got()["x-door-login"] == "required"
+    )
     assert ("1.2.3.4" in got["x-forwarded-for"], "cookie" in got) == (False, False)
 
 
@@ -179,6 +183,14 @@ def test_whoever_is_removed_from_the_file_is_out_at_once(opened: Door, access: P
 def test_logging_out_takes_the_cookie_away(opened: Door) -> None:
     answer = opened.ask("GET", "/door/logout", Cookie=cookie(opened.log_in("ben", "second-word")))
     assert (answer.status, opened.graphql(Cookie=cookie(answer)).status) == (307, 401)
+
+
+def test_a_link_on_another_site_logs_nobody_out(opened: Door, ada: str) -> None:
+    link = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Cookie": ada}
+    for site in ("cross-site", "same-site"):
+        answer = opened.ask("GET", "/door/logout", **link, **{"Sec-Fetch-Site": site})
+        assert (answer.status, answer.headers["Set-Cookie"]) == (403, None)
+    assert opened.ask("GET", "/door/logout", **link, **{"Sec-Fetch-Site": "none"}).status == 307
 
 
 def test_a_session_ends_when_it_was_not_used_for_the_stated_time(access: Path) -> None:

@@ -83,17 +83,17 @@ def url(opened: Door) -> str:
     return f"http://127.0.0.1:{opened.port}"
 
 
-def log_in(chromium: Browser, opened: Door, path: str) -> None:
+def log_in(chromium: Browser, opened: Door, path: str, user: str = ANA) -> None:
     """Opens a page of the door, and logs in at the provider, which takes any password."""
     chromium.open(url(opened) + path)
     chromium.wait("document.querySelector('[name=login]') !== null")
-    chromium.run(f"document.querySelector('[name=login]').value = '{ANA}'")
+    chromium.run(f"document.querySelector('[name=login]').value = '{user}'")
     chromium.run("document.querySelector('[name=password]').value = 'any'")
     chromium.run("document.querySelector('button[type=submit]').click()")
     # The provider asks whether the door may know who it is.
     chromium.wait("document.querySelector('[name=prompt][value=consent]') !== null")
     chromium.run("document.querySelector('button[type=submit]').click()")
-    chromium.wait("document.body.innerText.includes('x-forwarded-user')")
+    chromium.wait("document.body.innerText.includes('x-door-key')")
 
 
 def session(chromium: Browser, opened: Door) -> str:
@@ -102,6 +102,12 @@ def session(chromium: Browser, opened: Door) -> str:
     (value,) = [cookie["value"] for cookie in cookies if cookie["name"] == "session"]
     assert all(cookie["httpOnly"] and cookie["sameSite"] == "Lax" for cookie in cookies)
     return f"session={value}"
+
+
+def groups(got: dict[str, str]) -> list[str]:
+    """The groups as the webserver takes them apart."""
+    between, _, names = got["x-forwarded-groups"].partition(" ")
+    return names.split(between)
 
 
 def test_a_login_at_a_provider_lasts_until_it_ends_and_says_who_it_is(
@@ -121,7 +127,7 @@ def test_a_login_at_a_provider_lasts_until_it_ends_and_says_who_it_is(
             "OIDC_CLAIM_groups": "admins",
         }
         got = opened.graphql(Cookie=cookie, **claimed).got()
-        assert (got["x-forwarded-user"], got["x-forwarded-groups"]) == (ANA, "analytics,people")
+        assert (got["x-forwarded-user"], groups(got)) == (ANA, ["analytics", "people"])
         assert not {"cookie", "oidc_claim_email", "oidc_access_token"} & got.keys()
         # Of a cookie that was changed there is no session.
         assert opened.graphql(Cookie=cookie[:-1] + ("0" if cookie[-1] != "0" else "1")).status == 401
@@ -150,6 +156,34 @@ def test_a_code_is_good_once_and_for_the_browser_that_asked_for_it(
         for sent in ({}, {"Cookie": cookie}):
             answer = opened.ask("GET", path, **sent)
             assert "session=" not in str(answer.headers["Set-Cookie"])
+
+
+def test_a_comma_in_the_name_of_a_group_makes_no_other_group(
+    provider: Provider, opened: Door, chromium: Browser
+) -> None:
+    with provider.running(url(opened)):
+        log_in(chromium, opened, "/", "eve@example.org")
+        assert groups(opened.graphql(Cookie=session(chromium, opened)).got()) == ["people,admins", "a b"]
+
+
+def test_a_line_break_in_what_the_provider_says_starts_no_header(
+    provider: Provider, opened: Door, chromium: Browser
+) -> None:
+    with provider.running(url(opened)):
+        log_in(chromium, opened, "/", "mallory@example.org")
+        got = opened.graphql(Cookie=session(chromium, opened)).got()
+    assert {"x-forwarded-user", "x-forwarded-groups"} & got.keys() == set()
+    assert got["x-door-login"] == "required"
+
+
+def test_a_link_on_another_site_logs_nobody_out(provider: Provider, opened: Door, chromium: Browser) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    with provider.running(url(opened)):
+        log_in(chromium, opened, "/")
+        cookie = session(chromium, opened)
+        for path in ("/door/logout", f"/door/openid?logout={url(opened)}/door/bye.html", "/door/openid?a=b&logout=get"):
+            assert opened.ask("GET", path, Cookie=cookie, **link).status == 403
+        assert opened.graphql(Cookie=cookie).status == 200
 
 
 def test_logging_out_ends_the_session_for_a_copy_of_its_cookie_too(

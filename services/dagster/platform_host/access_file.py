@@ -78,7 +78,7 @@ class AccessFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     users: dict[Name, Grants] = {}
-    groups: dict[Annotated[str, StringConstraints(pattern=r"^[^,\n]{1,128}$")], Grants] = {}
+    groups: dict[Annotated[str, StringConstraints(pattern=r"^[^\n]{1,128}$")], Grants] = {}
     tokens: dict[Name, Token] = {}
 
     def user(self, name: str, groups: Collection[str] = ()) -> Identity | None:
@@ -126,6 +126,11 @@ def read_access(path: Path, locations: Collection[str]) -> AccessFile:
         raise AccessError(f"{path}, line {line}: {error.problem}. Correct the YAML.") from None
     except UnicodeDecodeError:
         raise AccessError(f"{path}, line 1: the file is not UTF-8.") from None
+    except yaml.reader.ReaderError as error:
+        line = path.read_text()[: error.position].count("\n") + 1
+        raise AccessError(f"{path}, line {line}: YAML has no character {error.character:#x}. Remove it.") from None
+    except RecursionError:
+        raise AccessError(f"{path}, line 1: a part of the file contains itself, or far too many others.") from None
     except ValidationError as error:
         raise AccessError("\n".join(dict.fromkeys(_problems(error, lines, path)))) from None
     if wrong := [*_contradictions(access, locations, lines, path)]:

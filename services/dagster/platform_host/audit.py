@@ -5,6 +5,8 @@ It has what a mutation names, and none of the values that it brings: no configur
 
 import json
 import logging
+import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +17,11 @@ from dagster_postgres import PostgresEventLogStorage
 from platform_host.door import Caller
 from platform_host.mutations import Named
 
-# Of one kind. A backfill may name thousands of partitions.
-MOST = 50
+# Of the names of one kind, in characters. A backfill may name thousands of partitions.
+LONGEST = 2000
+# Lines of what one caller attempted in vain within an hour of the clock: nobody fills the table without a role.
+REFUSALS = 100
+_refusals: Counter[tuple[str, int]] = Counter()
 _INSERT = sa.text(
     "insert into audit.log (who, address, what, locations, named, result)"
     " values (:who, :address, :what, :locations, cast(:named as jsonb), :result)"
@@ -33,7 +38,7 @@ def record(instance: DagsterInstance, caller: Caller, what: str, named: Named, r
         "who": caller.identity.name,
         "address": caller.address,
         "what": what,
-        "locations": sorted(named.locations - {""}),
+        "locations": _shortened(sorted(named.locations - {""})),
         "named": {kind: _shortened(values) for kind, values in named.things.items()},
         "result": outcome(result),
     }
@@ -46,6 +51,18 @@ def record(instance: DagsterInstance, caller: Caller, what: str, named: Named, r
             connection.execute(_INSERT, line | {"named": json.dumps(line["named"])})
     except Exception:
         logging.getLogger("dagster-webserver").exception("The line of %s was not written to audit.log.", what)
+
+
+def record_refusal(instance: DagsterInstance, caller: Caller, what: str, named: Named, why: str) -> None:
+    """Writes the line of an attempt that changed nothing, unless this caller has left REFUSALS of them in this hour."""
+    hour = int(time.time()) // 3600
+    for old in list(_refusals):
+        if old[1] != hour:
+            _refusals.pop(old, None)
+    _refusals[caller.identity.name, hour] += 1
+    left = REFUSALS - _refusals[caller.identity.name, hour]
+    if left >= 0:
+        record(instance, caller, what, named, why if left else f"{why}; further ones of this hour have no line")
 
 
 def outcome(result: Any) -> str:
@@ -71,4 +88,13 @@ def _with_created(named: Named, result: Any) -> Named:
 
 
 def _shortened(values: list[str]) -> list[str]:
-    return values if len(values) <= MOST else [*values[:MOST], f"and {len(values) - MOST} more"]
+    """The first names, in characters that Postgres stores: no other one keeps a line out of the table."""
+    kept: list[str] = []
+    room = LONGEST
+    for value in values:
+        if room <= 0:
+            return [*kept, f"and {len(values) - len(kept)} more"]
+        shown = value if len(value) <= room else f"{value[:room]}…"
+        kept.append(shown.replace("\0", "?").encode(errors="replace").decode())
+        room -= len(shown) + len('"", ')
+    return kept

@@ -300,13 +300,17 @@ def _at_least(partitions: PartitionsSnap) -> int:
 def _dynamic_partitions(repository: RemoteRepository) -> Iterator[str]:
     snaps = [node.partitions for node in repository.get_asset_node_snaps() if _is_built(node)]
     snaps += [one.partitions for one in repository.repository_snap.partition_sets]
+    for name in dynamic_names(snaps):
+        yield _named("the dynamic partitions", name)
+
+
+def dynamic_names(snaps: Iterable[PartitionsSnap | None]) -> Iterator[str]:
+    """The names of the dynamic partitions among partitions definitions, also as dimensions of others."""
     for snap in snaps:
         parts: list[Any] = (
             [one.partitions for one in snap.partition_dimensions] if isinstance(snap, MultiPartitionsSnap) else [snap]
         )
-        for part in parts:
-            if isinstance(part, DynamicPartitionsSnap):
-                yield _named("the dynamic partitions", part.name)
+        yield from (part.name for part in parts if isinstance(part, DynamicPartitionsSnap))
 
 
 def _name(key: EntityKey) -> str:

@@ -14,15 +14,16 @@ from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from platform_host.access_file import AccessError, AccessFile, Identity, Role, read_access
 
 LOOPBACK = ("127.0.0.1", "::1")
-# With neither access.yaml nor a login, whoever comes through the door may do everything.
+# With neither access.yaml nor a login, whoever comes through the door may do everything. The door says whether it has a
+# login: that it names nobody does not mean so.
 EVERYBODY = Identity("", Role.ADMIN)
 # Whoever may start a process in the webserver's container, as `docker compose exec` does, may do everything anyway. No
-# user can have this name.
+# user has such a name, nor that of a token.
 OPERATOR = Identity("(operator)", Role.ADMIN)
 NOBODY = Identity("", None)
 _RETRY_SECONDS = 5
@@ -80,7 +81,7 @@ class Refused(Exception):  # noqa: N818, it is an answer
 class Door:
     """An ASGI application in front of another, which gets the caller as ``scope["caller"]``."""
 
-    def __init__(self, app: ASGIApp, access: AccessSource, key: str | None) -> None:
+    def __init__(self, app: ASGIApp, access: AccessSource, key: str) -> None:
         self._app, self._access, self._key = app, access, key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +93,25 @@ class Door:
             if scope["type"] == "websocket":
                 return await send({"type": "websocket.close", "code": 1008, "reason": str(refused)})
             return await JSONResponse({"errors": [{"message": str(refused)}]}, refused.status)(scope, receive, send)
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, self._while_known(scope, send) if scope["type"] == "websocket" else send)
+
+    def _while_known(self, scope: Scope, send: Send) -> Send:
+        """Sends nothing more through a websocket, and closes it, when its caller may not come in any more."""
+        closed = False
+
+        async def send_while_known(message: Message) -> None:
+            nonlocal closed
+            if closed:
+                return
+            if message["type"] == "websocket.send":
+                try:
+                    self._caller(scope)
+                except Refused:
+                    closed = True
+                    message = {"type": "websocket.close", "code": 1008, "reason": "You may not come in any more."}
+            await send(message)
+
+        return send_while_known
 
     def _caller(self, scope: Scope) -> Caller:
         headers = Headers(scope=scope)
@@ -101,42 +120,44 @@ class Door:
         # The health check.
         if inside and scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/server_info":
             return Caller(NOBODY, address)
-        if self._key is not None:
-            if not hmac.compare_digest(headers.get("x-door-key", "").encode(), self._key.encode()):
-                raise Refused(403, "Come through the door: the webserver answers nobody else.")
-            address = headers.get("x-forwarded-for", address).rpartition(",")[2].strip()
-        return Caller(self._identity(headers, inside and self._key is not None), address)
+        if not hmac.compare_digest(headers.get("x-door-key", "").encode(), self._key.encode()):
+            raise Refused(403, "Come through the door: the webserver answers nobody else.")
+        address = headers.get("x-forwarded-for", address).rpartition(",")[2].strip()
+        return Caller(self._identity(headers, inside), address)
 
     def _identity(self, headers: Headers, inside: bool) -> Identity:
         access = self._access.current()
         kind, _, token = headers.get("authorization", "").partition(" ")
-        user = headers.get("x-forwarded-user", "") if self._key is not None else ""
+        user = headers.get("x-forwarded-user", "")
         if kind.lower() == "bearer":
             if identity := access and access.token(token.strip()):
                 return identity
             raise Refused(401, "This token is unknown, or was removed. List the tokens with: make tokens")
-        if inside and not user:
-            return OPERATOR
-        if access is None:
-            if user:
-                raise Refused(
-                    403, "The file access.yaml is missing, which gives roles. An operator writes it: make user"
-                )
-            return EVERYBODY
         if not user:
+            if inside:
+                return OPERATOR
+            if access is None and headers.get("x-door-login") == "none":
+                return EVERYBODY
             raise Refused(401, "Log in, or send a service token: Authorization: Bearer …")
-        groups = [each.strip() for each in headers.get("x-forwarded-groups", "").split(",")]
-        if identity := access.user(user, groups):
+        if access is None:
+            raise Refused(403, "The file access.yaml is missing, which gives roles. An operator writes it: make user")
+        if user.startswith(("token:", "(")):
+            raise Refused(
+                403, f"{user} could be taken for a token or the operator. OIDC_USER_CLAIM names another claim."
+            )
+        # The door makes up what stands between the names of groups, so that no name can contain it.
+        between, _, groups = headers.get("x-forwarded-groups", "").partition(" ")
+        if identity := access.user(user, groups.split(between) if between else []):
             return identity
         raise Refused(403, f"{user} has no role here. An operator gives one with: make user NAME={user} ROLE=viewer")
 
 
-def read_key() -> str | None:
-    """The key of the door, from the file that DOOR_KEY_FILE names; None where it is not set."""
+def read_key() -> str:
+    """The key of the door, from the file that DOOR_KEY_FILE names."""
     path = os.environ.get("DOOR_KEY_FILE")
-    if not path:
-        return None
-    key = Path(path).read_text().strip()
+    key = Path(path).read_text().strip() if path else ""
     if not key:
-        raise RuntimeError(f"{path} is empty. Start the stack again, so that the service migrate writes it.")
+        raise RuntimeError(
+            "DOOR_KEY_FILE names no file with a key. Start the stack again, so that the service migrate writes it."
+        )
     return key

@@ -8,12 +8,35 @@ from typing import Any
 from dagster_graphql.schema.errors import GraphenePythonError, GrapheneUnauthorizedError
 from dagster_shared.error import SerializableErrorInfo
 from graphene import Schema
-from graphql import GraphQLError, GraphQLField, GraphQLResolveInfo, GraphQLUnionType, get_named_type
+from graphql import (
+    FieldNode,
+    GraphQLError,
+    GraphQLField,
+    GraphQLResolveInfo,
+    GraphQLUnionType,
+    ValidationRule,
+    get_named_type,
+)
 
-from platform_host.audit import record
-from platform_host.mutations import named_by, refusal
+from platform_host.audit import record, record_refusal
+from platform_host.mutations import Named, named_by, refusal
 
 REFUSED = "refused"
+# Of one request. Dagster's UI sends one; with thousands a small request would write as many lines of the audit.
+MOST = 20
+
+
+class FewMutations(ValidationRule):
+    """Refuses a request of more than MOST mutations, in whatever form they are in it."""
+
+    count = 0
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        if self.context.get_parent_type() is self.context.schema.mutation_type:
+            self.count += 1
+            if self.count == MOST + 1:
+                why = f"Refused: a request may have {MOST} mutations at most. Send several requests."
+                self.report_error(GraphQLError(why, node))
 
 
 def guard(schema: Schema) -> Schema:
@@ -29,24 +52,33 @@ def _resolve(
     name: str, mutation: GraphQLField, proceed: Any, root: Any, info: GraphQLResolveInfo, **arguments: Any
 ) -> Any:
     context = info.context
-    named = named_by(context, name, arguments)
+    named = Named()
+    try:
+        named = named_by(context, name, arguments)
+        why = refusal(context.caller.identity, name, named)
+    except Exception as error:
+        record_refusal(context.instance, context.caller, name, named, type(error).__name__)
+        raise
+    if why:
+        record_refusal(context.instance, context.caller, name, named, REFUSED)
+        return _refused(info, mutation, why)
 
     def recorded(result: Any, said: Any = None) -> Any:
         record(context.instance, context.caller, name, named, said or result)
         return result
 
-    if why := refusal(context.caller.identity, name, named):
-        recorded(None, REFUSED)
-        return _refused(info, mutation, why)
+    async def later(awaited: Awaitable[Any]) -> Any:
+        try:
+            return recorded(await awaited)
+        except Exception as error:
+            recorded(None, type(error).__name__)
+            raise
+
     try:
         result = proceed(root, info, **arguments)
     except Exception as error:
         recorded(None, type(error).__name__)
         raise
-
-    async def later(awaited: Awaitable[Any]) -> Any:
-        return recorded(await awaited)
-
     return later(result) if isawaitable(result) else recorded(result)
 
 

@@ -11,7 +11,14 @@ from typing import Any
 from dagster import DagsterInstance
 from dagster._core.instance.runs.run_domain import RunDomain
 from dagster._core.storage.dagster_run import DagsterRun
-from dagster._core.storage.tags import BACKFILL_ID_TAG, SCHEDULE_NAME_TAG, SENSOR_NAME_TAG, USER_TAG
+from dagster._core.storage.tags import (
+    BACKFILL_ID_TAG,
+    POOL_TAG_PREFIX,
+    REPOSITORY_LABEL_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
+    USER_TAG,
+)
 
 # Who asks in this context; None outside of a request, as in the daemon.
 _USER: ContextVar[str | None] = ContextVar("user", default=None)
@@ -38,7 +45,9 @@ class MarkingRunDomain(RunDomain):
     """Creates all runs, also those that execute another one again."""
 
     def construct_run_with_snapshots(self, *args: Any, **given: Any) -> DagsterRun:
-        tags: Mapping[str, str] = given["tags"]
+        # Which location and pools a run is of, for lists in the UI: Dagster writes these tags where nobody brings them.
+        own = (REPOSITORY_LABEL_TAG, POOL_TAG_PREFIX)
+        tags = {key: value for key, value in given["tags"].items() if not key.startswith(own)}
         given["tags"] = with_user(tags, _inherited(self._instance, tags, given["parent_run_id"]))
         return super().construct_run_with_snapshots(*args, **given)
 

@@ -6,17 +6,16 @@ Dagster asks nothing, and looks at everything that a mutation names. A mutation 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 from dagster import AssetKey
 from dagster._core.remote_representation.external import RemoteRepository, RemoteSchedule, RemoteSensor
 from dagster._core.remote_representation.handle import CompoundID
-from dagster._core.storage.tags import BACKFILL_ID_TAG, PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, BACKFILL_TAGS, PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from dagster._core.workspace.context import BaseWorkspaceRequestContext
-from dagster_graphql.implementation.execution.dynamic_partitions import _get_asset_keys_using_dynamic_partitions_def
 
 from platform_host.access_file import Identity, Role
+from platform_host.code_location import dynamic_names
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ NOT_NAMES = {
     "allPartitions", "forceSynchronousSubmission", "wipeMaterializations",
 }  # fmt: skip
 
-_ID_TAGS = {BACKFILL_ID_TAG: "backfillId", PARENT_RUN_ID_TAG: "runId", ROOT_RUN_ID_TAG: "runId"}
+_ID_TAGS = dict.fromkeys(BACKFILL_TAGS, "backfillId")
+_ID_TAGS |= {PARENT_RUN_ID_TAG: "runId", ROOT_RUN_ID_TAG: "runId", AUTO_RETRY_RUN_ID_TAG: "runId"}
 
 
 @dataclass
@@ -220,10 +220,11 @@ def _of_instigator(context: BaseWorkspaceRequestContext, identifier: str) -> Ite
 
 
 def _of_partitions_definition(context: BaseWorkspaceRequestContext, name: str) -> Iterator[str]:
-    """Of all that use a dynamic partitions definition: they share its partitions by its name."""
+    """Of all whose assets or jobs use a dynamic partitions definition: they share its partitions by its name."""
     for repository in _repositories(context):
-        selector = repository.handle.to_selector()
-        if any(_get_asset_keys_using_dynamic_partitions_def(SimpleNamespace(context=context), selector, name)):
+        snaps = [each.partitions for each in repository.get_asset_node_snaps()]
+        snaps += [each.partitions for each in repository.repository_snap.partition_sets]
+        if name in dynamic_names(snaps):
             yield repository.handle.location_name
 
 

@@ -6,20 +6,21 @@ to work: the context needs a caller, which only this webserver gives it, and thi
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import dagster_webserver.app
 import dagster_webserver.cli
-from dagster import AssetKey
 from dagster._core.storage.tags import REPORTING_USER_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
 from dagster._core.workspace.permissions import PermissionResult
 from dagster_graphql.schema import create_schema
+from dagster_webserver.external_assets import _asset_key_from_request
 from dagster_webserver.webserver import DagsterWebserver
 from graphene import Schema
+from graphql import ASTValidationRule
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
@@ -27,11 +28,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from platform_host.access_file import AccessError, Identity
-from platform_host.audit import record
+from platform_host.audit import record, record_refusal
 from platform_host.door import NOBODY, AccessSource, Caller, Door, read_key
-from platform_host.guard import guard
+from platform_host.guard import REFUSED, FewMutations, guard
 from platform_host.launched_by import user
-from platform_host.mutations import named_by
+from platform_host.mutations import named_by, refusal
 from platform_host.permissions import permissions_everywhere, permissions_in
 
 
@@ -92,6 +93,9 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
     def build_graphql_schema(self) -> Schema:
         return guard(create_schema())
 
+    def build_graphql_validation_rules(self) -> Collection[type[ASTValidationRule]]:
+        return [*super().build_graphql_validation_rules(), FewMutations]
+
     async def report_asset_materialization_endpoint(self, request: Request) -> JSONResponse:
         return await self._report(request, super().report_asset_materialization_endpoint)
 
@@ -102,16 +106,31 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
         return await self._report(request, super().report_asset_observation_endpoint)
 
     async def _report(self, request: Request, report: Callable[[Request], Awaitable[JSONResponse]]) -> JSONResponse:
-        """Writes down what one of the routes reports that write events. Dagster asks for the role itself."""
-        answer = await report(request)
-        given = dict(request.query_params) | (await request.json() if await request.body() else {})
-        key = request.path_params["asset_key"]
-        path = AssetKey.from_user_string(key).path if key else given.get("asset_key", [])
-        what = report.__name__.removesuffix("_endpoint")
+        """Asks for the role before one of the routes that write events, and writes down what it reports."""
+        # What is recorded is read as Dagster reads it, and before: what cannot be recorded is not done.
+        try:
+            given = await request.json() if await request.body() else {}
+            key = _asset_key_from_request("asset_key", request, given)
+        except Exception as error:
+            return JSONResponse({"error": f"The body or the asset key cannot be read: {error}"}, 400)
+        if key is None or not isinstance(given, dict):
+            return JSONResponse(
+                {"error": "The body is no JSON object, or nothing names an asset: send asset_key."}, 400
+            )
+        partition = given.get("partition", request.query_params.get("partition"))
+        what, result = report.__name__.removesuffix("_endpoint"), "error"
         with self.request_context(request) as context:
-            named = named_by(context, what, {"path": path, "partitionKey": given.get("partition")})
-            result = {200: "done", 401: "refused"}.get(answer.status_code, f"HTTP {answer.status_code}")
-            await run_in_threadpool(record, context.instance, context.caller, what, named, result)
+            named = named_by(context, what, {"path": key.path, "partitionKey": partition and str(partition)})
+            about = context.instance, context.caller, what, named
+            # Dagster asks for the role in one of the locations that declare an asset.
+            if why := refusal(context.caller.identity, "reportRunlessAssetEvents", named):
+                await run_in_threadpool(record_refusal, *about, REFUSED)
+                return JSONResponse({"error": why}, 401)
+            try:
+                answer = await report(request)
+                result = "done" if answer.status_code == 200 else f"HTTP {answer.status_code}"
+            finally:
+                await run_in_threadpool(record, *about, result)
         return answer
 
     def build_middleware(self) -> list[Middleware]:

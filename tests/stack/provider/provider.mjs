@@ -2,7 +2,10 @@
 import Provider from 'oidc-provider';
 
 const [host, port, door] = process.argv.slice(2);
-const groups = { 'ana@example.org': ['analytics', 'people'], 'ben@example.org': [] };
+const groups = { 'ana@example.org': ['analytics', 'people'], 'eve@example.org': ['people,admins', 'a b'] };
+// Line breaks, which would start headers.
+const broken = 'mallory@example.org\r\nX-Forwarded-User: admin';
+groups['mallory@example.org'] = ['people\r\nX-Forwarded-Groups: admins'];
 const provider = new Provider(`http://${host}:${port}`, {
   clients: [{
     client_id: 'door',
@@ -13,6 +16,6 @@ const provider = new Provider(`http://${host}:${port}`, {
   claims: { openid: ['sub', 'email', 'groups'] },
   conformIdTokenClaims: false,
   pkce: { required: () => true },
-  findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: id, groups: groups[id] }) }),
+  findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: broken.startsWith(id) ? broken : id, groups: groups[id] }) }),
 });
 provider.listen(Number(port), host, () => console.log('listening'));
