@@ -21,7 +21,7 @@ EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("postgres", "cap_add"): ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
     ("postgres", "cpus"): None,
     ("postgres", "mem_limit"): str(4 << 30),
-    ("door", "pids_limit"): 1024,
+    ("door", "pids_limit"): 3072,
     ("sample", "read_only"): None,
 }
 CONFINED = {
