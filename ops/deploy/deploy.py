@@ -6,8 +6,7 @@ import os
 import secrets
 import signal
 import socket
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
@@ -19,8 +18,8 @@ from ops import compose
 from ops.command import Interrupted, OpsError, inspect, log, run
 from ops.contract import served
 from ops.contract.compare import Asset, new_breaches
-from ops.deploy import policy, records
-from ops.deploy.image import build, prune, restore_tag, source_tag, start_seconds, try_image, wait_for_health
+from ops.deploy import code_server, policy, records
+from ops.deploy.image import build, describe, prune, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
 from ops.deploy.records import Record, Version
 from ops.env_file import env_file, set_variable
@@ -37,7 +36,7 @@ def deploy(
     tag: Annotated[str | None, Option(help="Tag of an existing image. Without it, the folder is built.")] = None,
     force: Force = False,
 ) -> None:
-    """Replace one location's code server by a new version, verified; on failure the previous one is restored."""
+    """Replace one location's code server by a new version, verified beside the old one, which serves until then."""
     if tag == "":
         raise OpsError("TAG is given and empty. Give the tag of an image, or leave TAG out to build one.")
     check_exists("LOCATION", location)
@@ -64,6 +63,7 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
     past = ledger.read()
     if records.unverified(past):
         log("the deploy before this one was interrupted or failed, so the running version is not verified")
+    code_server.leave_one(location)
     # None if all there is is the container of a first deploy that was interrupted.
     previous = records.before_deploy(past, _running(location.name))
     record = Record(
@@ -95,17 +95,24 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
         ledger.append(dataclasses.replace(record, result=records.REFUSED, reason=_reason(error)))
         raise OpsError(f"{_reason(error)}\n{location.name}: refused; the running version was not touched.") from error
 
+    def compare(in_its_place: list[Asset]) -> None:
+        # The partitions may be more by a day.
+        if in_its_place != assets:
+            _compare(location, known, in_its_place, force)
+
+    address = code_server.serving_address(location)
     try:
         ledger.append(record)
-        _replace(location, {str(asset["key"]) for asset in assets})
+        container = _replace(location, compare)
         with _uninterrupted():
             ledger.append(dataclasses.replace(record, result=records.DEPLOYED, reason=note))
             deployed = True
+            code_server.remove_all_but(location, container)
             _remember(location)
     except BaseException as error:
         if deployed:
             raise
-        _put_back(location, ledger, record, known, _reason(error))
+        _put_back(location, ledger, record, known, address, _reason(error))
     log(f"{location.image}: deployed")
     prune(location, ledger.read())
 
@@ -123,52 +130,74 @@ def _compare(location: Location, known: dict[str, served.Entry], assets: list[As
     return "; ".join(notes)
 
 
-def _replace(location: Location, keys: set[str] | None, without: Sequence[str] = ()) -> None:
-    """Replaces the container of a location's code server and nothing else, and checks what the webserver loads.
+def _replace(location: Location, compare: Callable[[list[Asset]], None], without: Sequence[str] = ()) -> str:
+    """Starts a container of a location's code server beside the one that serves, and has it serve once it is verified.
 
-    The run policy is recorded before: the first run of the new code server finds its image there. The images of
-    ``without`` leave the policy.
+    Returns its id when no call goes to the one that served any more. The run policy is recorded before: the first run
+    of the new code server finds its image there. The images of ``without`` leave the policy.
     """
     policy.record(location, without)
-    began = time.monotonic()
-    log(f"{location.image}: replacing the code server")
-    # Not `up --no-deps`: compose would record the service without its dependencies. The next `up` would take that for a
-    # change, and recreate the container together with webserver and daemon.
-    run("docker", "compose", "rm", "--stop", "--force", location.name, env=location.tag_setting)
-    run("docker", "compose", "create", "--no-recreate", "--no-build", location.name, env=location.tag_setting)
-    container = _container(location.name)
-    if container is None:
-        raise OpsError(f"compose created no container of {location.name}")
-    run("docker", "start", container["Id"])
-    wait_for_health(container["Id"])
-    log(f"{location.image}: serving {time.monotonic() - began:.1f} s after the replacement began")
-    served.reload_location(location.name, location.image, keys)
+    log(f"{location.image}: starting it beside the code server that serves")
+    container = code_server.start_beside(location)
+    server_id = wait_for_health(container)
+    assets = describe(location, "docker", "exec", "--interactive", container)
+    compare(assets)
+    before = code_server.serving_address(location)
+    log(f"{location.image}: verified; the gateway switches to it")
+    code_server.switch(location, container)
+    served.reload_location(location.name, location.image, {str(asset["key"]) for asset in assets})
+    if before:
+        code_server.wait_for_daemon(server_id)
+        code_server.wait_for_calls(location, before)
+    return container
 
 
-def _put_back(location: Location, ledger: Ledger, record: Record, known: dict[str, served.Entry], reason: str) -> None:
-    """Restores the previous version after a deploy that failed once the container was touched; always raises."""
-    log(f"{reason}\n{location.name}: restoring the previous version")
+def _put_back(
+    location: Location, ledger: Ledger, record: Record, known: dict[str, served.Entry], address: str, reason: str
+) -> None:
+    """Puts back what was before a deploy that failed after the trial; always raises.
+
+    The code server at ``address``, the one that served before, has not been stopped.
+    """
+    log(f"{reason}\n{location.name}: putting the previous version back")
     previous = record.previous
     try:
         if previous is None:
-            run("docker", "compose", "rm", "--stop", "--force", location.name, env=location.tag_setting)
+            code_server.remove_all_but(location)
             policy.remove(location.name, compose.config())
             now = f"{location.name} does not run, as before"
         else:
             before = read_location(location.name, previous.tag)
             restore_tag(before.image, previous)
-            was = served.describe_served({location.name: known[location.name]})
             deployed = {past.version.tag for past in ledger.read() if past.result == records.DEPLOYED}
             refused = [] if location.tag in deployed else [location.image]
-            _replace(before, {str(asset["key"]) for asset in was} or None, refused)
-            now = f"{before.image} runs again"
+            _serve_again(before, previous, address, known, refused)
+            now = f"{before.image} runs as before"
     except _FAILURES as error:
-        reason += f"\nThe previous version could not be restored: {_reason(error)}"
+        reason += f"\nThe previous version could not be put back: {_reason(error)}"
         ledger.append(dataclasses.replace(record, result=records.FAILED, reason=reason))
         again = f"`make rollback LOCATION={location.name}` tries again."
         raise OpsError(f"{reason}\n{location.name}: failed. {again}") from error
     ledger.append(dataclasses.replace(record, result=records.RESTORED, reason=reason))
     raise OpsError(f"{reason}\n{location.name}: not deployed; {now}.")
+
+
+def _serve_again(
+    location: Location, version: Version, address: str, known: dict[str, served.Entry], refused: Sequence[str]
+) -> None:
+    """Has a version serve again: from the container that never stopped, or from a new one where there is none."""
+    for container in code_server.containers(location.name):
+        if code_server.is_at(location, container, address) and _version(container) == version:
+            switched = code_server.serving_address(location) != address
+            if switched:
+                code_server.switch_to(location, address)
+            code_server.remove_all_but(location, container["Id"])
+            policy.record(location, refused)
+            if switched:
+                keys = {str(asset["key"]) for asset in served.describe_served({location.name: known[location.name]})}
+                served.reload_location(location.name, location.image, keys or None)
+            return
+    code_server.remove_all_but(location, _replace(location, lambda assets: None, refused))
 
 
 def _prepare(name: str) -> None:
@@ -199,14 +228,12 @@ def _remember(location: Location) -> None:
 
 
 def _running(name: str) -> Version | None:
-    container = _container(name)
-    return Version(container["Config"]["Image"].rpartition(":")[2], container["Image"]) if container else None
+    found = code_server.containers(name)
+    return _version(found[-1]) if found else None
 
 
-def _container(name: str) -> dict[str, Any] | None:
-    """The container of a location; the newest one if an interrupted replacement left two."""
-    found = [inspect("container", container) for container in run("docker", "compose", "ps", "-aq", name).split()]
-    return max((each for each in found if each), key=lambda each: str(each["Created"]), default=None)
+def _version(container: dict[str, Any]) -> Version:
+    return Version(container["Config"]["Image"].rpartition(":")[2], container["Image"])
 
 
 def _reason(error: BaseException) -> str:

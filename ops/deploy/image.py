@@ -29,6 +29,8 @@ while True:
         with grpc.insecure_channel("localhost:4000") as channel:
             request = health_pb2.HealthCheckRequest(service="DagsterApi")
             if health_pb2_grpc.HealthStub(channel).Check(request, timeout=2).status == 1:
+                # Without Dagster: a message whose first field is a short text.
+                print(channel.unary_unary("/api.DagsterApi/GetServerId")(b"", timeout=2)[2:].decode())
                 sys.exit()
             message = "it reports that it is not healthy"
     except grpc.RpcError as error:
@@ -107,7 +109,8 @@ _CONFINED = (
 def try_image(location: Location) -> list[Asset]:
     """Returns an image's assets if its definitions load, its own tests pass and its code server becomes healthy."""
     with ThreadPoolExecutor(3) as checks:
-        described = checks.submit(_describe, location)
+        start = ("docker", "run", "--rm", "--interactive", *_isolated(location), location.image)
+        described = checks.submit(describe, location, *start)
         others = [checks.submit(check, location) for check in (_run_tests, _serve_for_a_moment)]
         # If the definitions do not load, the other failures follow from that.
         assets = described.result()
@@ -116,9 +119,9 @@ def try_image(location: Location) -> list[Asset]:
     return assets
 
 
-def _describe(location: Location) -> list[Asset]:
+def describe(location: Location, *start: str) -> list[Asset]:
+    """Returns an image's assets, loaded in a container in which ``start`` starts a command."""
     script = (ROOT / "ops/contract/describe.py").read_text()
-    start = ("docker", "run", "--rm", "--interactive", *_isolated(location), location.image)
     try:
         printed = run(*start, "python", "-", location.name, stdin=script)
     except CommandError as error:
@@ -161,11 +164,11 @@ def start_seconds() -> int:
     return int(value)
 
 
-def wait_for_health(container: str) -> None:
-    """Waits until a container's code server is healthy; an error has the end of its output."""
+def wait_for_health(container: str) -> str:
+    """Waits until a container's code server is healthy, and returns its id; an error has the end of its output."""
     seconds = start_seconds()
     try:
-        run("docker", "exec", container, "python", "-c", _WAIT_FOR_HEALTH, str(seconds))
+        return run("docker", "exec", container, "python", "-c", _WAIT_FOR_HEALTH, str(seconds)).strip()
     except CommandError as error:
         described = inspect("container", container)
         # Both streams: a server prints errors on the second one.

@@ -48,7 +48,7 @@ print(json.dumps([one for one in addresses if answers[one] not in (None, answers
 """
 POSTGRES = ("postgres", 5432)
 # What the services listen on.
-PORTS = (2375, 2376, 3000, 4000, 5432, 8000, 8080, 8081, 8443)
+PORTS = (2375, 2376, 3000, 4000, 4001, 5432, 8000, 8080, 8081, 8443)
 # The metadata of a cloud, servers that are always up, and a name that only a server outside knows.
 OUTSIDE = (("169.254.169.254", 80), ("1.1.1.1", 443), ("8.8.8.8", 53), ("example.com", 80))
 # The network of this one leads to the internet.
@@ -103,6 +103,11 @@ def of_host(stack: Stack, port: int) -> list[Address]:
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_a_run_reaches_postgres_and_no_service_of_others(stack: Stack, location: str) -> None:
     assert reached(stack, location, [POSTGRES, *of_others(stack, location)]) == [POSTGRES]
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_run_does_not_reach_what_switches_its_gateway_to_another_code_server(stack: Stack, location: str) -> None:
+    assert reached(stack, location, [POSTGRES, ("postgres", 4001)]) == [POSTGRES]
 
 
 @pytest.mark.parametrize("location", [location for location in LOCATIONS if location != LOADS_FILES])

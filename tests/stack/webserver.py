@@ -1,5 +1,6 @@
 """The webserver's GraphQL API, as far as the tests use it."""
 
+import contextlib
 import json
 import time
 import urllib.request
@@ -301,6 +302,28 @@ class Webserver:
         )
         ticks: list[dict[str, Any]] = data["sensorOrError"]["sensorState"]["ticks"]
         return [tick for tick in ticks if tick["status"] != "STARTED"]
+
+    def failed_ticks(self, *locations: str) -> list[dict[str, Any]]:
+        """The ticks of all sensors of some locations that failed."""
+        sensors = [(location, name) for location in locations for name in self.sensors(location)]
+        return [tick for sensor in sensors for tick in self.ticks(*sensor) if tick["status"] == "FAILURE"]
+
+    def code_server_answers(self, location: str, asset: str) -> bool:
+        """Whether the code server of a location plans a run of an asset, which it does for each question anew."""
+        pipeline = {
+            "pipelineName": "__ASSET_JOB",
+            "repositoryName": "__repository__",
+            "repositoryLocationName": location,
+            "assetSelection": [{"path": [asset]}],
+        }
+        question = """
+            query ($pipeline: PipelineSelector!) {
+              executionPlanOrError(pipeline: $pipeline, mode: "default") { __typename } }
+        """
+        with contextlib.suppress(AssertionError, OSError):
+            plan = self.ask(question, pipeline=pipeline)["executionPlanOrError"]
+            return bool(plan["__typename"] == "ExecutionPlan")
+        return False
 
 
 def _sensor(location: str, name: str) -> dict[str, str]:

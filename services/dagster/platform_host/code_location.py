@@ -50,6 +50,8 @@ MOST_TEXT = 2**20
 MOST_PARTITIONS = 100_000
 SHOWN = 10
 WAIT_SECONDS = 30
+# The id of the code server that each location was last loaded from.
+_printed: dict[str, str] = {}
 # The tags of Dagster's that a location's code may give its runs. Not a priority or the longest time of a run, for the
 # platform decides over the queue.
 OWN_TAGS = {
@@ -120,6 +122,11 @@ class GuardedCodeLocation(GrpcServerCodeLocation):
                     raise
                 time.sleep(1)
         self._check_loaded(in_the_way)
+        # A deploy waits for this line (ops/deploy/code_server.py). The daemon loads all locations once a minute.
+        if _printed.get(self.name) != self.server_id:
+            _printed[self.name] = self.server_id
+            # The id is what the code server says.
+            print(f"{self.name} is loaded from its code server {self.server_id[:40]!r}", flush=True)
 
     def _check_loaded(self, problems: Iterable[str]) -> None:
         if found := list(problems):
