@@ -264,9 +264,9 @@ lint-python: install-dev
 # One mypy with one cache, so that what all environments have, such as Dagster, is checked once.
 mypy = ../.venv/bin/mypy --python-executable .venv/bin/python --config-file ../pyproject.toml --cache-dir ../.mypy_cache
 lint-types: install-dev
-	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/door.py benchmarks/runs.py tests
+	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/deploy.py benchmarks/door.py benchmarks/runs.py tests
 	for location in $(LOCATIONS); do (cd $$location && MYPYPATH=src:tests:.. $(mypy) src tests) || exit 1; done
-	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude '(door|runs).py'
+	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude '(deploy|door|runs).py'
 sqlfluff = DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
 	'cd dbt_location/analytics && ../.venv/bin/sqlfluff $(1) models'
 lint-sql: install-dev
@@ -288,8 +288,8 @@ sbom: .venv/.dev ## Write a CycloneDX SBOM of each image of the stack into sbom/
 benchmarks/.venv/.run: ingestion_location/requirements.lock benchmarks/requirements.lock
 	$(call install,benchmarks,$^,ingestion_location)
 
-.PHONY: bench bench-ingest bench-windows bench-runs bench-door
-bench: bench-ingest bench-windows bench-runs ## Run all measurements, into benchmarks/results.json
+.PHONY: bench bench-ingest bench-windows bench-runs bench-deploy bench-door
+bench: bench-ingest bench-windows bench-runs bench-deploy ## Run all measurements, into benchmarks/results.json
 bench-door: .venv/.dev ## Measure the door of the running stack: its calls, and 200 browsers during a backfill
 	.venv/bin/python -m benchmarks.door
 bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
@@ -298,6 +298,8 @@ bench-windows: benchmarks/.venv/.run dbt_location/.venv/.run ## Measure a window
 	benchmarks/.venv/bin/python -m benchmarks.windows
 bench-runs: install-dev ## Measure runs on the live stack, from the request to the end (run nothing else meanwhile)
 	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.runs
+bench-deploy: install-dev ## Measure what a deploy of both locations costs those who use the stack meanwhile
+	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.deploy
 
 # --- locks -----------------------------------------------------------------------------------------------------------
 

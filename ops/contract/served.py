@@ -58,7 +58,7 @@ def reload_location(name: str, image: str, keys: set[str] | None) -> None:
             error = failure
         if time.monotonic() > deadline:
             raise error
-        # The name of the service may still resolve to the container that was removed.
+        # A load that began before the gateway switched may have ended after it.
         time.sleep(0.5)
 
 

@@ -129,7 +129,11 @@ def _address(location: Location, container: dict[str, Any]) -> str:
 
 
 def _tell_gateway(location: Location, command: str) -> str:
-    return _in_gateway(location, _TELL, command)
+    try:
+        return _in_gateway(location, _TELL, command)
+    except CommandError as error:
+        step = f"Start it as it is now: docker compose up -d {location.name}_gateway"
+        raise OpsError(f"The gateway of {location.name} does not answer: {error.reason}. {step}") from error
 
 
 def _in_gateway(location: Location, script: str, *words: str) -> str:

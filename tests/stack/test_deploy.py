@@ -150,7 +150,7 @@ def deploys(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 class Watch:
-    """Asks the code servers of both locations ten times a second, through the webserver, and counts what is not answered."""
+    """Asks both code servers ten times a second, through the webserver, and counts what is not answered."""
 
     def __init__(self, stack: Stack) -> None:
         self._webserver = stack.webserver
@@ -251,6 +251,7 @@ class DeployedUnderRuns:
     Attributes:
         failed: for each location, the requests to its code server that failed.
         failed_ticks: of the sensors of both locations.
+        complaints: of the deploys, that the daemon did not load the new version before they ended.
         during: statuses of the load, the build and the queued run after both deploys.
         after: their statuses in the end.
         images: of their containers.
@@ -264,6 +265,7 @@ class DeployedUnderRuns:
 
     failed: dict[str, int]
     failed_ticks: list[dict[str, Any]]
+    complaints: list[str]
     during: list[str]
     after: list[str]
     images: list[str]
@@ -288,8 +290,7 @@ def deploy_under_runs(deploys: Deploys) -> DeployedUnderRuns:
         runs.append(webserver.launch(DBT, ["stg_zones"]))
         webserver.start_sensor(DBT, "automatic_builds")
         with Watch(stack) as watch:
-            for location in DATA_LOCATIONS:
-                deploys.deploy(location)
+            printed = [deploys.deploy(location) for location in DATA_LOCATIONS]
         during = [webserver.run(run)["status"] for run in runs]
     after = [webserver.finished(run, 300)["status"] for run in runs]
     expected = sorted([*DAILY_ASSETS, *MONTHLY_ASSETS])
@@ -308,6 +309,7 @@ def deploy_under_runs(deploys: Deploys) -> DeployedUnderRuns:
     return DeployedUnderRuns(
         watch.failed,
         webserver.failed_ticks(*DATA_LOCATIONS),
+        [line for lines in printed for line in lines.splitlines() if "daemon" in line],
         during,
         after,
         [image_of_run(stack, run) for run in runs],
@@ -331,6 +333,7 @@ def test_both_locations_are_deployed_while_runs_of_both_go_on_and_nothing_is_los
     seen = deployed_under_runs
     assert seen.failed == dict.fromkeys(DATA_LOCATIONS, 0)
     assert seen.failed_ticks == []
+    assert seen.complaints == []
     assert seen.during == ["STARTED", "STARTED", "QUEUED"]
     assert seen.after == ["SUCCESS"] * 3
     assert seen.images == [seen.images_before[location] for location in (INGESTION, DBT, DBT)]
