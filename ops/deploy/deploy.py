@@ -146,6 +146,7 @@ def _replace(location: Location, compare: Callable[[list[Asset]], None], without
     log(f"{location.image}: verified; the gateway switches to it")
     code_server.switch(location, container)
     served.reload_location(location.name, location.image, {str(asset["key"]) for asset in assets})
+    # The daemon finds a new location within a minute.
     if before:
         code_server.wait_for_daemon(server_id)
         code_server.wait_for_calls(location, before)
@@ -188,14 +189,14 @@ def _serve_again(
     """Has a version serve again: from the container that never stopped, or from a new one where there is none."""
     for container in code_server.containers(location.name):
         if code_server.is_at(location, container, address) and _version(container) == version:
-            switched = code_server.serving_address(location) != address
-            if switched:
+            serving = code_server.serving_address(location)
+            if serving != address:
                 code_server.switch_to(location, address)
-            code_server.remove_all_but(location, container["Id"])
-            policy.record(location, refused)
-            if switched:
                 keys = {str(asset["key"]) for asset in served.describe_served({location.name: known[location.name]})}
                 served.reload_location(location.name, location.image, keys or None)
+                code_server.wait_for_calls(location, serving)
+            code_server.remove_all_but(location, container["Id"])
+            policy.record(location, refused)
             return
     code_server.remove_all_but(location, _replace(location, lambda assets: None, refused))
 

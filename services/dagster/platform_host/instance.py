@@ -11,6 +11,7 @@ from dagster._serdes import ConfigurableClassData
 
 from platform_host.answer_size import limit_answers
 from platform_host.code_location import guard_code_locations
+from platform_host.grpc_calls import call_in_threads
 from platform_host.launched_by import MarkingRunDomain, with_user
 from platform_host.pauses import keep_connections, shorten_pauses
 from platform_host.unreadable_events import survive_unreadable_events
@@ -30,6 +31,7 @@ guard_code_locations()
 shorten_pauses()
 survive_unreadable_events()
 limit_answers()
+call_in_threads()
 
 
 class HostInstance(DagsterInstance):
