@@ -21,7 +21,7 @@ from ops.deploy.records import Record, attempts, from_lines
 from ops.locations import DATA_LOCATIONS
 from tests.stack.attacker import run_policy
 from tests.stack.backfill import DAILY_ASSETS, MONTHLY_ASSETS
-from tests.stack.conftest import LABEL, ONE_SHOTS, PROJECT, Stack
+from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
 from tests.stack.webserver import FINISHED, wait_for
 
 pytestmark = pytest.mark.drill
@@ -118,9 +118,9 @@ class Deploys:
         """For each service that keeps running, the id of its container."""
         return {name: service["ID"] for name, service in self.stack.services().items() if name not in ONE_SHOTS}
 
-    def code_servers(self, location: str) -> list[str]:
-        """The ids of all containers of a location's code server."""
-        return self.stack.command("docker", "compose", "ps", "--all", "--quiet", location).split()
+    def code_servers(self, location: str, *options: str) -> list[str]:
+        """The ids of the containers of a location's code server, of all without other options."""
+        return self.stack.command("docker", "compose", "ps", *(options or ("--all",)), "--quiet", location).split()
 
     def served(self) -> str:
         """Everything that the webserver serves of both locations, as comparable text."""
@@ -544,8 +544,12 @@ def test_a_machine_that_reboots_in_the_middle_of_a_deploy_ends_with_one_good_cod
     stack = deploys.stack
     before = deploys.served()
     tag = deploys.image(DBT, "the-same", "RUN true")
-    end(deploys, tag, line, signal.SIGKILL, lambda: None)
-    running = stack.command("docker", "ps", "--quiet", "--filter", LABEL).split()
+
+    def both_run() -> bool | None:
+        return len(deploys.code_servers(DBT, "--status", "running")) == 2 or None
+
+    end(deploys, tag, line, signal.SIGKILL, lambda: wait_for("both versions to run", 60, both_run))
+    running = stack.command("docker", "compose", "--profile", "sample", "ps", "--quiet").split()
     stack.command("docker", "kill", *running)
     # As Docker does when the machine is up again.
     stack.command("docker", "start", *running)
