@@ -61,6 +61,15 @@ VARIANTS = {
 }
 
 
+def in_order(value: Any) -> Any:
+    """An answer with its lists in one order: each start of a code server names dependencies in another one."""
+    if isinstance(value, dict):
+        return {name: in_order(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return sorted(map(in_order, value), key=lambda part: json.dumps(part, sort_keys=True))
+    return value
+
+
 class Deploys:
     """The commands of a deploy, on a stack whose tags are in an env file."""
 
@@ -124,7 +133,7 @@ class Deploys:
 
     def served(self) -> str:
         """Everything that the webserver serves of both locations, as comparable text."""
-        return json.dumps(self.stack.webserver.ask(ENTRIES), sort_keys=True, indent=1)
+        return json.dumps(in_order(self.stack.webserver.ask(ENTRIES)), sort_keys=True, indent=1)
 
 
 @pytest.fixture(scope="module")
