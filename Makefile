@@ -216,7 +216,7 @@ test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,3,$(checks))
 test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
 	$(call parts,2,drills-with-a-stack drills-without)
-# Not more than three stacks at once: each has eight networks, and the engine's address pools are for about thirty.
+# Not more than three stacks at once: each has seven networks, and the engine's address pools are for about thirty.
 drills-with-a-stack:
 	$(call parts,3,$(addprefix drills-,automation failures deploy apart walls others backup))
 drills-without:
