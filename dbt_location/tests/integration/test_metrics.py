@@ -117,11 +117,14 @@ def test_first_builds_at_once_leave_one_table_with_all_their_rows(query: Any, wa
         together.wait(timeout=30)
         replace(warehouse, start, end)
 
+    # Postgres's error depends on how far the other session has come, so once is not enough.
     with ThreadPoolExecutor(4) as pool:
-        ends = [pool.submit(build, *days) for days in [(FIRST, SECOND), (SECOND, THIRD)] * 2]
-        for end in ends:
-            end.result(timeout=60)
-    assert query("select date_of_business from metrics.manhattan_stats order by 1") == [(FIRST,), (SECOND,)]
+        for _ in range(20):
+            query("drop table if exists metrics.manhattan_stats")
+            ends = [pool.submit(build, *days) for days in [(FIRST, SECOND), (SECOND, THIRD)] * 2]
+            for end in ends:
+                end.result(timeout=60)
+            assert query("select date_of_business from metrics.manhattan_stats order by 1") == [(FIRST,), (SECOND,)]
 
 
 def test_a_build_that_waited_for_another_reads_what_the_mart_says_after_the_wait(

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.errors import DeadlockDetected, DuplicateTable, LockNotAvailable, UniqueViolation
+from psycopg2.errors import DeadlockDetected, DuplicateObject, DuplicateTable, LockNotAvailable, UniqueViolation
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
@@ -22,8 +22,8 @@ from ingestion_location.progress import Log
 # readers too. It is longer than deadlock_timeout, after which Postgres cancels an autovacuum that holds the lock.
 ATTEMPT_SECONDS = 2.0
 GIVE_UP_SECONDS = 900.0
-# The errors of a `create table` if another session has created the same table meanwhile.
-CREATED_MEANWHILE = (UniqueViolation, DuplicateTable)
+# The errors of a `create table` if another session has created the same table, or its type, meanwhile.
+CREATED_MEANWHILE = (UniqueViolation, DuplicateTable, DuplicateObject)
 
 
 class LockError(LoadError):

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-from psycopg2.errors import UniqueViolation
+from psycopg2.errors import DuplicateObject, DuplicateTable, UniqueViolation
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
 from dbt_location.automation_conditions import build_when_month_is_loaded
@@ -72,8 +72,9 @@ def read_days(connection: Connection, start: date, end: date) -> list[Any]:
 
 def create_table(warehouse: Warehouse) -> None:
     """Creates the table if it is missing; another first build may create it at the same time."""
-    # The second one waits until the first one has created the table, and fails; then it finds the table.
-    with contextlib.suppress(UniqueViolation), warehouse.transaction() as connection, connection.cursor() as cursor:
+    # Each of these errors means that the other one has committed: the table is there.
+    created_meanwhile = contextlib.suppress(UniqueViolation, DuplicateObject, DuplicateTable)
+    with created_meanwhile, warehouse.transaction() as connection, connection.cursor() as cursor:
         cursor.execute(CREATE)
 
 
