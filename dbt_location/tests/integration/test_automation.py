@@ -765,6 +765,7 @@ def test_february_that_lands_after_march_has_marchs_report_built_again_once(mont
     assert months_that_are_outdated(months) == []
 
 
+@pytest.mark.drill
 def test_a_reload_of_a_month_has_the_report_of_the_next_month_built_again_and_no_other(months: Platform) -> None:
     for month in (FEBRUARY, MARCH):
         months.materialize("taxi_trips", month)
@@ -786,6 +787,7 @@ def test_a_table_of_the_month_before_that_is_committed_while_a_report_is_drawn_h
     assert FEBRUARY in months.requested("monthly_report")
 
 
+@pytest.mark.drill
 def test_a_month_before_that_fails_for_ever_holds_nothing_up(months: Platform) -> None:
     months.materialize("taxi_trips", FEBRUARY)
     months.tick()

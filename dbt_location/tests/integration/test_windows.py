@@ -188,6 +188,7 @@ def test_two_builds_of_one_window_at_once_leave_one_right_table(
     assert days(table) == [1, 2, 3, 4]
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize(
     ("model", "waits_in"),
     [("daily_metrics", "analytics.stg_trips"), ("monthly_totals", "metrics.monthly_totals")],
