@@ -5,10 +5,12 @@ who ask both code servers, CALLS_A_SECOND in all. It is measured on the idle mac
 """
 
 import contextlib
+import re
 import subprocess
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,12 +110,15 @@ def measure(stack: Stack) -> dict[str, float]:
     failed_before = len(webserver.failed_ticks(*DATA_LOCATIONS))
     known = {run["runId"] for run in webserver.runs()}
     seconds = {}
+    loaded: dict[str, float] = defaultdict(float)
     backfill = webserver.backfill(["taxi_trips"], [f"{month}-01" for month in MONTHS])
     with Load(stack) as load:
         for location in DATA_LOCATIONS:
             began = time.monotonic()
-            stack.command("make", "--no-print-directory", "deploy", f"LOCATION={location}", f"TAG={PROJECT}")
+            printed = stack.command("make", "--no-print-directory", "deploy", f"LOCATION={location}", f"TAG={PROJECT}")
             seconds[location] = round(time.monotonic() - began, 1)
+            for service, since in re.findall(r"the (webserver|daemon) .*, ([\d.]+) s after the switch", printed):
+                loaded[service] = max(loaded[service], float(since))
             log(f"{location}: deployed in {seconds[location]} s")
     webserver.backfill_runs(backfill, len(MONTHS), 900)
 
@@ -134,6 +139,7 @@ def measure(stack: Stack) -> dict[str, float]:
         "launches": len(load.launched) + load.failed_launches,
         "slowest_call_ms": round(max(end - began for _, began, end, _ in load.calls) * 1000),
         **{f"{location}_seconds": taken for location, taken in seconds.items()},
+        **{f"{service}_loaded_after_seconds": since for service, since in loaded.items()},
     }
 
 

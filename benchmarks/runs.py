@@ -122,8 +122,12 @@ def ninety_days(stack: Stack, pause: float) -> dict[str, float]:
     return {name: round(time_ - requested, 2) for name, time_ in times.items()}
 
 
-def land(stack: Stack, month: date) -> float:
-    """Publishes a month at the source; seconds from the end of its load to the end of its last days and metrics."""
+# A month's way through the stack, each part with an asset whose run is the last of it.
+LANDED = {"load": "taxi_trips", "days": "daily_metrics", "report": "monthly_report"}
+
+
+def land(stack: Stack, month: date) -> dict[str, float]:
+    """Publishes a month at the source; seconds from then to the request, start and end of each of its runs."""
     before = {run["runId"] for run in stack.webserver.runs()}
     end = (month + timedelta(days=31)).replace(day=1)
     script = (
@@ -131,21 +135,27 @@ def land(stack: Stack, month: date) -> float:
         f" mv files/new/trip-data/yellow_tripdata_{month:%Y-%m}.parquet files/trip-data/; rm -r files/new"
     )
     stack.command("docker", "compose", "--profile", "sample", "exec", "-T", "sample", "sh", "-ec", script)
+    published = time.time()
 
-    def look() -> float | None:
+    def look() -> dict[str, Any] | None:
         new = [run for run in stack.webserver.runs() if run["runId"] not in before]
-        ended = {asset: run["endTime"] for run in new if run["status"] == "SUCCESS" for asset in run["assets"]}
         assert not any(run["status"] in FINISHED - {"SUCCESS"} for run in new), new
-        if not {"taxi_trips", "daily_metrics", "monthly_report"} <= set(ended):
-            return None
-        return float(max(ended.values()) - ended["taxi_trips"])
+        # The newest one of each asset.
+        ended = {asset: run for run in reversed(new) if run["status"] == "SUCCESS" for asset in run["assets"]}
+        return ended if ended.keys() >= {*LANDED.values()} else None
 
-    seconds = wait_for(f"{month:%Y-%m} to be built", 600, look)
-    log(f"{month:%Y-%m}: built {seconds:.1f} s after it was loaded")
-    return seconds
+    runs = wait_for(f"{month:%Y-%m} to be built", 600, look)
+    ends = {"requested": "creationTime", "started": "startTime", "ended": "endTime"}
+    timeline = {
+        f"{part}_{name}": round(runs[asset][field] - published, 1)
+        for part, asset in LANDED.items()
+        for name, field in ends.items()
+    }
+    log(f"{month:%Y-%m}, seconds since it was published: {timeline}")
+    return timeline
 
 
-def landed_to_built(stack: Stack) -> list[float]:
+def landed(stack: Stack) -> list[dict[str, float]]:
     """Starts the stack anew with automation, waits for the first months, and publishes others, one after the other."""
     stack.destroy()
     stack.env |= {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10", "TAXI_END_DATE": ""}
@@ -156,6 +166,12 @@ def landed_to_built(stack: Stack) -> list[float]:
 
     wait_for("three months, their days and metrics", 600, built)
     return [land(stack, month) for month in LANDING]
+
+
+def transactions(stack: Stack) -> int:
+    """The transactions in the instance's database since it was created; Dagster's queries are one each."""
+    ((number,),) = stack.query("select xact_commit + xact_rollback from pg_stat_database where datname = 'dagster'")
+    return int(number)
 
 
 def idle(stack: Stack) -> dict[str, dict[str, float]]:
@@ -195,12 +211,17 @@ def measure(stack: Stack) -> dict[str, Any]:
     log(f"ninety days: {rounds}")
     day = beside_bare(stack, "dbt_location", DBT_ASSETS, DAY, ["dbt", *dbt_build(DAY, DAY)])
     month = beside_bare(stack, "ingestion_location", ["taxi_trips"], date(2023, 2, 1), ["python", "-c", LOAD])
-    landed = [round(seconds, 1) for seconds in landed_to_built(stack)]
+    timelines = landed(stack)
     log(f"the idle stack, over {IDLE_SECONDS} s")
+    before, start = transactions(stack), time.monotonic()
+    services = idle(stack)
+    per_second = (transactions(stack) - before) / (time.monotonic() - start)
     return {
         "day": day,
-        "idle": idle(stack),
-        "landed_to_built_seconds": landed,
+        "idle": services,
+        "instance_transactions_per_minute": round(60 * per_second),
+        "landed": medians(timelines),
+        "landed_to_built_seconds": [round(each["report_ended"] - each["load_ended"], 1) for each in timelines],
         "month": month,
         "ninety_days": {"rounds": len(BACKFILL_PAUSES), "seconds_since_request": medians(rounds)},
         "ninety_days_all_seconds": sorted(each["done"] for each in rounds),

@@ -106,15 +106,19 @@ def wait_for_calls(location: Location, address: str) -> None:
         log(f"{location.name}: a call to the old code server has taken {_CALL_SECONDS} s and is ended")
 
 
-def wait_for_daemon(server_id: str) -> None:
-    """Waits until the daemon has loaded what the code server of this id serves. A deploy needs no daemon."""
+def wait_for_daemon(server_id: str) -> bool:
+    """Waits until the daemon has loaded what the code server of this id serves; a deploy works without a daemon, too.
+
+    Returns whether it has.
+    """
     deadline = time.monotonic() + _DAEMON_SECONDS
     # services/dagster/platform_host/code_location.py prints it.
     while server_id not in run("docker", "compose", "logs", "--no-log-prefix", "--tail", "1000", "daemon"):
         if time.monotonic() > deadline:
             log(f"the daemon did not load it within {_DAEMON_SECONDS} s; see `docker compose logs daemon`")
-            return
+            return False
         time.sleep(0.2)
+    return True
 
 
 def _join_network(location: Location, container: str, *names: str) -> None:

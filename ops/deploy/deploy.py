@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -145,10 +146,13 @@ def _replace(location: Location, compare: Callable[[list[Asset]], None], without
     before = code_server.serving_address(location)
     log(f"{location.image}: verified; the gateway switches to it")
     code_server.switch(location, container)
+    switched = time.monotonic()
     served.reload_location(location.name, location.image, {str(asset["key"]) for asset in assets})
+    log(f"{location.image}: the webserver serves it, {time.monotonic() - switched:.1f} s after the switch")
     # The daemon finds a new location within a minute.
     if before:
-        code_server.wait_for_daemon(server_id)
+        if code_server.wait_for_daemon(server_id):
+            log(f"{location.image}: the daemon has loaded it, {time.monotonic() - switched:.1f} s after the switch")
         code_server.wait_for_calls(location, before)
     return container
 

@@ -257,7 +257,7 @@ class Webserver:
         data = self.ask(
             """
             query { runsOrError { ... on Runs { results {
-              runId status creationTime endTime assetSelection { path } tags { key value } } } } }
+              runId status creationTime startTime endTime assetSelection { path } tags { key value } } } } }
             """
         )
         return [
