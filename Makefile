@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Arguments reach a recipe as variables of its environment, never as a part of its text. Make would expand the text of a
 # variable that was given to it wherever it is used or exported; := with $(value) keeps the text as it is.
-ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE
+ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE TO
 keep_as_is = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(call keep_as_is,$(name))))
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(call keep_as_is,$(name))))
@@ -172,10 +172,10 @@ audit: .venv/.ops ## List who did what (SINCE=7d or a date, NAME=… for one use
 .PHONY: backup-key backup restore
 backup-key: .venv/.ops ## Make the keys for encrypted backups (BACKUP_RECIPIENT_FILE=… public, BACKUP_KEY_FILE=… private)
 	@$(ops) backup-key
-backup: .venv/.ops ## Back up the running stack: both databases and the reports, into BACKUP_DIR (default backups/)
+backup: .venv/.ops ## Write a portable copy of both databases and the reports into BACKUP_DIR (default backups/)
 	@$(ops) backup
-restore: .venv/.ops ## Replace the stack's data with a backup and start it (BACKUP=backups/…, FORCE=1 if it is not empty)
-	@$(ops) restore $(if $(filter 1,$(FORCE)),--force) -- $(call given,BACKUP)
+restore: .venv/.ops ## Replace the stack's data and start it (TO="2026-01-31 12:00" or BACKUP=backups/…, FORCE=1 if it is not empty)
+	@$(ops) restore $(if $(filter 1,$(FORCE)),--force) $(call given,TO,--to=) -- $(call given,BACKUP)
 
 .PHONY: rotate-password
 rotate-password: .venv/.ops ## Give a role in Postgres a new password; no run fails (LOCATION=dbt_location, or dagster for the platform)
@@ -239,8 +239,8 @@ test-stack: test-images
 drills_failures := failures
 drills_deploy := deploy
 drills_automation := automation
-# These two share a stack in which everything is built.
-drills_backup := connections backup
+# These share a stack in which everything is built.
+drills_backup := connections backup backup_moment
 drills_walls := rotate_password $(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py))
 drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))

@@ -1,12 +1,12 @@
-"""Replaces the content of the stack by a backup, and starts the stack."""
+"""Replaces the content of the stack by a backup, or by a moment of the archive, and starts the stack."""
 
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 from typer import Argument, Option
 
 from ops import compose
-from ops.backup import age, manifest
+from ops.backup import age, manifest, moment
 from ops.backup.fill import fill
 from ops.command import CommandError, OpsError, log, run
 from ops.compose import DATABASES, in_postgres, query, run_in
@@ -30,10 +30,44 @@ print(dagster.__version__, sys.argv[1] in {script.revision for script in scripts
 
 
 def restore(
-    backup: Annotated[Path, Argument(metavar="BACKUP", help="Folder of the backup, or a file in it.")],
+    backup: Annotated[Path | None, Argument(metavar="[BACKUP]", help="Folder of make backup, or a file in it.")] = None,
+    to: Annotated[str | None, Option(help="Moment, such as 2026-01-31 12:00; without it the last commit.")] = None,
     force: Annotated[bool, Option("--force", help="Replace the content of a stack that is not empty.")] = False,
 ) -> None:
-    """Replace the content of the stack by a backup, and start the stack."""
+    """Replace the content of the stack by what is archived, or by a folder of make backup, and start the stack."""
+    if backup is None:
+        _restore_moment(to, force)
+    elif to is not None:
+        raise OpsError("Give BACKUP or TO, not both: a folder of make backup has one moment only.")
+    else:
+        _restore_dumps(backup, force)
+
+
+def _restore_moment(to: str | None, force: bool) -> None:
+    target = moment.parse(to) if to is not None else None
+    stack = compose.config()
+    log("building the images")
+    run("docker", "compose", "build")
+    start = moment.find_start(target)
+    log(f"restoring from the backup {start.label} to {target or 'the last commit that is archived'}")
+    if not force:
+        try:
+            _start_postgres()
+        except CommandError as error:
+            raise OpsError(
+                f"Whether the stack is empty is not known: Postgres does not start. {error}\n"
+                "Nothing was changed. To replace what its volume has, give FORCE=1 too."
+            ) from None
+        _refuse_unless_empty(stack["name"])
+    _stop_all_but_postgres(stack)
+    # Postgres archives the rest of its log before it ends.
+    run("docker", "compose", "stop", "postgres")
+    run("docker", "compose", "create")
+    moment.recover(start, target)
+    _start()
+
+
+def _restore_dumps(backup: Path, force: bool) -> None:
     # Both databases are restored under new names, and then swapped with the existing ones in a single transaction. An
     # interrupted restore leaves all of the old or all of the new content, and can be repeated.
     folder, content = manifest.read(backup)
@@ -42,20 +76,14 @@ def restore(
     key = age.setting_path(stack, "key")
     if content.encrypted_for:
         age.check_key([folder / name for name in content.files], content.encrypted_for, key)
-    if not compose.is_running("postgres"):
-        run("docker", "compose", "up", "--detach", "--wait", "postgres")
+    _start_postgres()
     if not force:
         _refuse_unless_empty(stack["name"])
     log("building the images")
     run("docker", "compose", "build")
     _refuse_unless_migratable(content)
 
-    services = [service for service in stack["services"] if service != "postgres"]
-    log("stopping " + ", ".join(services))
-    run("docker", "compose", "stop", *services)
-    # A run that continues would write events into the restored history.
-    if runs := run("docker", "ps", "--all", "--quiet", "--filter", f"label=project={stack['name']}").split():
-        run("docker", "rm", "--force", *runs)
+    _stop_all_but_postgres(stack)
     # Creates networks and volumes, and Postgres with the settings of this checkout.
     run("docker", "compose", "create")
     run("docker", "compose", "up", "--detach", "--wait", "postgres")
@@ -71,6 +99,24 @@ def restore(
     for volume in content.volumes:
         with age.reading(content.path(folder, f"{volume}.tar"), key) as tar:
             _unpack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], tar)
+    _start()
+
+
+def _start_postgres() -> None:
+    if not compose.is_running("postgres"):
+        run("docker", "compose", "up", "--detach", "--wait", "postgres")
+
+
+def _stop_all_but_postgres(stack: dict[str, Any]) -> None:
+    services = [service for service in stack["services"] if service != "postgres"]
+    log("stopping " + ", ".join(services))
+    run("docker", "compose", "stop", *services)
+    # A run that continues would write events into the restored history.
+    if runs := run("docker", "ps", "--all", "--quiet", "--filter", f"label=project={stack['name']}").split():
+        run("docker", "rm", "--force", *runs)
+
+
+def _start() -> None:
     log("migrating the instance and starting the stack")
     try:
         run("docker", "compose", "up", "--detach", "--wait")

@@ -10,6 +10,7 @@ from ops.status.judge import Judgement
 from ops.status.partitions import STATES, AssetStatus
 
 TIMES = {"since", "last_tick", "beat", "created", "started", "ended"}
+TIMES |= {"newest", "archived", "waiting_since", "dropped"}
 
 
 def as_json(facts: Facts, judgement: Judgement) -> str:
@@ -26,6 +27,7 @@ def as_json(facts: Facts, judgement: Judgement) -> str:
         "checks": facts.checks,
         "sensors_and_schedules": workspace if isinstance(workspace, Unknown) else workspace.instigators,
         "storage": facts.storage,
+        "backups": facts.backups,
     }
     whole = {
         "project": facts.project,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ops import compose, graphql
 from ops.command import CommandError, OpsError
 from ops.status import docker, postgres, webserver
+from ops.status.backups import backups
 from ops.status.facts import Facts, Unknown
 
 T = TypeVar("T")
@@ -47,8 +48,9 @@ def collect() -> Facts:
         stack = pool.submit(asked, lambda: graphql.webserver(url), "postgres", "webserver")
         answers = pool.map(asked_webserver, parts)
         policies = pool.submit(asked, lambda: docker.policies(running["daemon"]), "daemon")
+        archive = pool.submit(asked, lambda: backups(running["backups"]), "postgres", "backups")
         answer = asked(lambda: postgres.ask(running["postgres"]), "postgres")
     storage, events = (answer, answer) if isinstance(answer, Unknown) else answer
     known = dict(zip(parts, answers, strict=True))
-    known["policies"] = policies.result()
+    known |= {"policies": policies.result(), "backups": archive.result()}
     return Facts(time.time(), name, url, services, **known, events=events, storage=storage)

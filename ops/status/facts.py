@@ -171,6 +171,33 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class Repository:
+    """A repository of backups; ``newest`` is when the newest backup ended, ``error`` why none can be made."""
+
+    key: int
+    backups: int
+    newest: float | None
+    size: int
+    encrypted: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Backups:
+    """The backups, and the archiving of Postgres's log, of which ``waiting`` segments are not archived yet."""
+
+    repositories: tuple[Repository, ...]
+    elsewhere: bool  # one of the repositories is on another disk or machine
+    archived: float | None = None  # when the newest segment was archived
+    waiting: int = 0
+    waiting_since: float | None = None
+    dropped: float | None = None  # since when segments were dropped, until the next backup
+    failed: str = ""  # why the last backup failed
+    checksums: bool = True
+    interval: int = 24 * 3600  # seconds from one backup to the next
+
+
+@dataclass(frozen=True)
 class Facts:
     time: float
     project: str
@@ -185,3 +212,4 @@ class Facts:
     storage: Storage | Unknown = Unknown("not asked")
     # The locations that have a run policy, each with why it cannot be used; an empty reason where it can.
     policies: Mapping[str, str] | Unknown = Unknown("not asked")
+    backups: Backups | Unknown = Unknown("not asked")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ops.lineage import Asset, Lineage, Newest
-from ops.status.facts import BACKFILL_FAILED, Events, Facts, Role, Runs, Service, Unknown, Workspace, known
+from ops.status.facts import BACKFILL_FAILED, Backups, Events, Facts, Role, Runs, Service, Unknown, Workspace, known
 from ops.status.failures import Failure, unresolved
 from ops.status.overdue import Overdue, overdue
 from ops.status.partitions import OUTDATED, STALE, WAITING, AssetStatus, asset_statuses, format_ranges
@@ -30,6 +30,12 @@ WORKERS = {"daemon", "docker-proxy", "postgres"}
 NOT_JUDGED = "not judged"
 # The used share of the disk, or of connections, that needs a person.
 FULL = 0.9
+
+
+# A segment of the log is archived within seconds; a repository that is away for a moment does no harm.
+WAITING_SECONDS = 180
+# How late a backup may be: the service tries again every ten minutes, and a large database takes hours.
+LATE_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,12 @@ def judge(facts: Facts) -> Judgement:
         problems += _checks(facts, failures)
         problems += _queue(runs, facts.time, down)
         problems += _storage(facts)
-    notices = (*_outdated(statuses, lineage, facts.time), *_not_judged(known(facts.assets, ())))
+        problems += _backups(facts, down, starting)
+    notices = (
+        *_outdated(statuses, lineage, facts.time),
+        *_not_judged(known(facts.assets, ())),
+        *_same_disk(facts.backups),
+    )
     return Judgement(tuple(statuses), tuple(failures), tuple(problems), notices)
 
 
@@ -278,3 +289,33 @@ def _storage(facts: Facts) -> Iterator[Problem]:
     if share(storage.connections, storage.max_connections) >= FULL:
         what = f"{storage.connections} of {storage.max_connections} connections are used"
         yield Problem("connections", what, activity)
+
+
+def _backups(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Problem]:
+    found, now = facts.backups, facts.time
+    if isinstance(found, Unknown):
+        if not {"backups", "postgres"} & (down | starting):
+            yield Problem("backup", f"the state of the backups is not known: {found.reason}", _logs("backups"))
+        return
+    logs = _logs("backups")
+    if found.waiting_since and now - found.waiting_since > WAITING_SECONDS:
+        what = f"the log has not been archived for {duration(now - found.waiting_since)}, {found.waiting} segments wait"
+        yield Problem("backup", what, _logs("postgres"))
+    if found.dropped:
+        what = f"a part of the log was not archived: no moment of the last {duration(now - found.dropped)} can be"
+        yield Problem("backup", f"{what} restored until the next backup", logs)
+    if found.failed:
+        yield Problem("backup", f"the last backup failed: {found.failed}", logs)
+    started = next((one.since for one in known(facts.services, ()) if one.name == "backups"), None)
+    for one in found.repositories:
+        last, limit = (one.newest, found.interval + LATE_SECONDS) if one.newest else (started, LATE_SECONDS)
+        if one.error and one.backups:
+            yield Problem("backup", f"the repository {one.key} is not in order: {one.error}", logs)
+        elif last and now - last > limit:
+            yield Problem("backup", f"no backup was made for {duration(now - last)} in the repository {one.key}", logs)
+
+
+def _same_disk(found: Backups | Unknown) -> Iterator[Problem]:
+    if isinstance(found, Backups) and not found.elsewhere:
+        what = "the backups are on the disk of Postgres, and lost with it"
+        yield Problem("backup", what, "docs/backup.md")

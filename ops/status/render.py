@@ -13,7 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.command import printable
-from ops.status.facts import BACKFILL_IN_PROGRESS, Check, Daemon, Facts, Run, Runs, Service, Storage, Unknown, Workspace
+from ops.status.facts import (
+    BACKFILL_IN_PROGRESS,
+    Backups,
+    Check,
+    Daemon,
+    Facts,
+    Run,
+    Runs,
+    Service,
+    Storage,
+    Unknown,
+    Workspace,
+)
 from ops.status.failures import Failure
 from ops.status.judge import BEAT_SECONDS, FULL, Judgement, Problem, duration, is_full, service_problem, share
 from ops.status.partitions import BUILT, FAILED, MISSING, RUNNING, STATES, AssetStatus, format_ranges
@@ -90,6 +102,7 @@ def _blocks(facts: Facts, judgement: Judgement) -> list[tuple[str, Unknown | Gro
         ("Asset checks", block(facts.checks, _checks)),
         ("Sensors and schedules", block(workspace, lambda found: _instigators(found, now))),
         ("Disk and connections", block(facts.storage, _storage)),
+        ("Backups", block(facts.backups, lambda found: _backups(found, now))),
     ]
 
 
@@ -248,3 +261,17 @@ def _storage(storage: Storage) -> Iterator[RenderableType]:
             [text("connections"), text(connections, "red" if full else "", most=1000)],
         ]
     )
+
+
+def _backups(found: Backups, now: float) -> Iterator[RenderableType]:
+    rows = []
+    for one in found.repositories:
+        newest = f"{one.backups} backups, the newest {_when(one.newest, now)}" if one.newest else "no backup yet"
+        cipher = "encrypted" if one.encrypted else "not encrypted"
+        rows.append([text(f"repository {one.key}"), text(f"{newest}, {decimal(one.size)}, {cipher}")])
+    archived = f"archived {_when(found.archived, now)}" if found.archived else "nothing archived yet"
+    waiting = f", {found.waiting} segments wait" if found.waiting else ""
+    rows.append([text("log"), text(archived + waiting)])
+    if not found.checksums:
+        rows.append([text("checksums"), text("off: docker compose restart postgres adds them", "yellow")])
+    yield from _table(rows)

@@ -7,12 +7,14 @@ from typing import Any
 
 from ops.lineage import Asset, Key, Materialization
 from ops.status.facts import (
+    Backups,
     Check,
     Daemon,
     Events,
     Facts,
     Instigator,
     Location,
+    Repository,
     Role,
     Run,
     Runs,
@@ -27,7 +29,7 @@ HOUR = 3600.0
 MONTHS = ("2023-01-01", "2023-02-01")
 DAYS = ("2023-01-30", "2023-01-31", "2023-02-01", "2023-02-02")
 
-_UP = ("daemon", "dbt_location", "ingestion_location", "postgres", "webserver")
+_UP = ("backups", "daemon", "dbt_location", "ingestion_location", "postgres", "webserver")
 SERVICES = (
     *(Service(name, "running", "healthy", f"{name}:1", NOW - HOUR) for name in _UP),
     Service("migrate", "exited", None, "platform:1", NOW - HOUR, one_shot=True),
@@ -114,6 +116,7 @@ HEALTHY = Facts(
         40, 60, {"dagster": 1, "warehouse": 2}, 10, 100, (Role("dagster", 5, 20), Role("postgres", 1, None))
     ),
     policies={"dbt_location": "", "ingestion_location": ""},
+    backups=Backups((Repository(1, 3, NOW - HOUR, 1000, True),), elsewhere=True, archived=NOW - 20),
 )
 
 
@@ -135,6 +138,7 @@ def _service(name: str, image: str = "", **changed: Any) -> Service:
 
 
 _SERVICES = (
+    _service("backups", "database"),
     _service("daemon", "platform"),
     _service("dbt_location"),
     _service("dbt_location_gateway", "proxies"),
@@ -144,7 +148,7 @@ _SERVICES = (
     _service("ingestion_location_gateway", "proxies"),
     _service("platform_location"),
     _service("platform_location_gateway", "proxies"),
-    _service("postgres", image="postgres:17"),
+    _service("postgres", "database"),
     _service("reports"),
     _service("webserver", "platform"),
     _service("dbt_location_policy", "migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 38),
@@ -256,6 +260,7 @@ EXAMPLE_FAILED_MONTH = Facts(
         ),
     ),
     policies=dict.fromkeys(_LOCATIONS, ""),
+    backups=Backups((Repository(1, 3, _AT - 7 * HOUR, 41_000_000, False),), elsewhere=False, archived=_AT - 14),
 )
 _NO_WEBSERVER = Unknown("webserver is exited")
 EXAMPLE_STOPPED_WEBSERVER = replace(

@@ -44,7 +44,6 @@ def test_every_command_has_help_of_its_own(command: str) -> None:
         ("new-location", "NAME"),
         ("remove-location", "NAME"),
         ("check-location", "NAME"),
-        ("restore", "BACKUP"),
         ("secret", "LOCATION"),
         ("secrets", "LOCATION"),
         ("remove-secret", "LOCATION"),

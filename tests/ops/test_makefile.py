@@ -21,6 +21,7 @@ TAKEN = {
     "NAME": ("remove-location", "remove-location", "--", "{}"),
     "TEAM": ("new-location", "new-location", "--", "{}"),
     "BACKUP": ("restore", "restore", "--", "{}"),
+    "TO": ("restore", "restore", "--to={}", "--"),
     "SINCE": ("audit", "audit", "--since={}"),
     "ROLE": ("token", "tokens", "add", "--role={}", "--"),
     "SQL": ("query", "query", "--", "{}"),

@@ -9,6 +9,7 @@ import pytest
 from ops.lineage import Asset
 from ops.status.facts import (
     Backfill,
+    Backups,
     Check,
     Daemon,
     Events,
@@ -366,3 +367,45 @@ def test_nothing_is_overdue_while_the_automation_sensor_is_stopped() -> None:
 def test_a_stopped_schedule_needs_a_person_like_a_sensor() -> None:
     schedule = Instigator("nightly", "platform_location", "schedule", False, True)
     assert problems(workspace=workspace(instigators=(schedule,))) == ["schedule nightly (platform_location) is stopped"]
+
+
+def backups(**changed: Any) -> Backups:
+    assert isinstance(HEALTHY.backups, Backups)
+    return replace(HEALTHY.backups, **changed)
+
+
+def repository(**changed: Any) -> Backups:
+    assert isinstance(HEALTHY.backups, Backups)
+    return backups(repositories=(replace(HEALTHY.backups.repositories[0], **changed),))
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (repository(newest=NOW - 29 * HOUR), []),
+        (repository(newest=NOW - 31 * HOUR), ["no backup was made for 31 h in the repository 1"]),
+        (repository(newest=None, backups=0, error="missing stanza path"), []),
+        (repository(error="other"), ["the repository 1 is not in order: other"]),
+        (backups(failed="no space left"), ["the last backup failed: no space left"]),
+        (backups(waiting=1, waiting_since=NOW - 170), []),
+        (
+            backups(waiting=9, waiting_since=NOW - 240),
+            ["the log has not been archived for 4 min, 9 segments wait"],
+        ),
+        (
+            backups(dropped=NOW - 2 * HOUR),
+            ["a part of the log was not archived: no moment of the last 2 h can be restored until the next backup"],
+        ),
+        (Unknown("no answer within 60 s"), ["the state of the backups is not known: no answer within 60 s"]),
+    ],
+)
+def test_backups_that_are_not_made_need_a_person(changed: Backups | Unknown, expected: list[str]) -> None:
+    assert problems(backups=changed) == expected
+
+
+def test_backups_on_the_disk_of_postgres_are_a_notice() -> None:
+    judgement = judge(replace(HEALTHY, backups=backups(elsewhere=False)))
+    assert (judgement.problems, [notice.what for notice in judgement.notices]) == (
+        (),
+        ["the backups are on the disk of Postgres, and lost with it"],
+    )

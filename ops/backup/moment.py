@@ -1,0 +1,157 @@
+"""Restores the whole Postgres cluster from the repository of the service `backups`, to a moment or to the last commit.
+
+Each restore begins a new timeline, on which the clock goes on. A moment is looked for on the timeline that was the
+current one then, from a backup that this timeline contains.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ops import compose
+from ops.command import CommandError, OpsError, log, run
+
+# How long Postgres may apply the log without reaching the moment.
+_RECOVERY_SECONDS = 24 * 3600
+_NOT_REACHED = "recovery ended before configured recovery target was reached"
+# The volume may hold a cluster, a damaged one, or what an interrupted restore left. Nothing uses it now.
+_RESTORE = """
+rm --force "$PGDATA/postmaster.pid"
+test -s "$PGDATA/PG_VERSION" || find "$PGDATA" -mindepth 1 -delete
+exec pgbackrest restore --delta "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A timeline of the cluster: its number, when it began, and where (LSN) each of its ancestors ended."""
+
+    number: int
+    began: float
+    ancestors: Mapping[int, int]
+
+    def contains(self, backup: Mapping[str, Any]) -> bool:
+        timeline, end = int(backup["archive"]["start"][:8], 16), lsn(backup["lsn"]["stop"])
+        return timeline == self.number or end <= self.ancestors.get(timeline, -1)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a recovery starts: a backup in a repository, and the timeline that it follows."""
+
+    repository: int
+    label: str
+    timeline: int
+
+
+def lsn(text: str) -> int:
+    """A position in the log, such as ``0/3000028``, as a number."""
+    high, _, low = text.partition("/")
+    return int(high, 16) << 32 | int(low, 16)
+
+
+def parse(text: str) -> datetime:
+    """A moment such as ``2026-01-31 12:00``, in this machine's time zone unless it names one; raises OpsError."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise OpsError(f'TO={text!r} is not a moment. Give one such as TO="2026-01-31 12:00".') from None
+    if moment > datetime.now(UTC):
+        raise OpsError(f"TO={text!r} is in the future. Leave TO out to restore everything that is archived.")
+    return moment
+
+
+def choose(
+    backups: Sequence[Mapping[str, Any]], timelines: Iterable[Timeline], moment: datetime | None
+) -> tuple[str, int] | None:
+    """The label of the newest backup from which a moment (None: the end) can be reached, and the timeline to follow.
+
+    ``backups`` are pgBackRest's of one repository, oldest first. None if no backup is old enough.
+    """
+    limit = moment.timestamp() if moment else float("inf")
+    first = Timeline(1, 0, {})
+    timeline = max((one for one in [first, *timelines] if one.began <= limit), key=lambda one: one.number)
+    fitting = [one for one in backups if one["timestamp"]["stop"] <= limit and timeline.contains(one)]
+    return (fitting[-1]["label"], timeline.number) if fitting else None
+
+
+def find_start(moment: datetime | None) -> Start:
+    """Asks the repositories, in their order, for a backup to start from; raises OpsError if none has one."""
+    (stanza,) = json.loads(_pgbackrest("info", "--output=json")) or [{}]
+    backups = [one for one in stanza.get("backup", []) if not one["error"]]
+    for repository in (one["key"] for one in stanza.get("repo", [])):
+        in_it = [one for one in backups if one["database"]["repo-key"] == repository]
+        if in_it and (found := choose(in_it, _timelines(repository, stanza), moment)):
+            return Start(repository, *found)
+    if not backups:
+        reasons = ", ".join(f"repository {one['key']}: {one['status']['message']}" for one in stanza.get("repo", []))
+        raise OpsError(
+            f"There is no backup to restore from ({reasons or 'no repository'}). Nothing was changed. "
+            "BACKUP_REPOSITORY and BACKUP_SETTINGS_DIR say where backups are (docs/backup.md)."
+        )
+    oldest = datetime.fromtimestamp(min(one["timestamp"]["stop"] for one in backups)).astimezone()
+    raise OpsError(f"The oldest backup is of {oldest:%Y-%m-%d %H:%M:%S %Z}. Nothing was changed. Give a later moment.")
+
+
+def recover(start: Start, moment: datetime | None) -> None:
+    """Replaces the cluster, whose Postgres is stopped, and starts Postgres; returns when it has recovered."""
+    options = [f"--repo={start.repository}", f"--set={start.label}", f"--target-timeline={start.timeline}"]
+    if moment:
+        target = f"--target={moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"
+        _restore(*options, "--type=time", target, "--target-action=promote")
+        if _recovered():
+            return
+        log("There is no commit after that moment: everything that is archived is restored.")
+        run("docker", "compose", "stop", "postgres")
+    _restore(*options, "--type=default")
+    if not _recovered():
+        raise OpsError("Postgres did not recover. See: docker compose logs -n 50 postgres")
+
+
+def _restore(*options: str) -> None:
+    compose.run_in("postgres", "sh", "-c", _RESTORE, "restore", *options)
+
+
+def _recovered() -> bool:
+    """Starts Postgres and waits for the end of its recovery; false if the log ended before the moment."""
+    began = time.time()
+    run("docker", "compose", "up", "--detach", "--no-deps", "postgres")
+    while time.time() < began + _RECOVERY_SECONDS:
+        try:
+            if compose.query("postgres", "select pg_is_in_recovery()") == ["f"]:
+                return True
+        except CommandError:  # it is starting, or restarting
+            since = str(int(began))
+            said = run("docker", "compose", "logs", "--no-log-prefix", "--since", since, "postgres")
+            if _NOT_REACHED in said:
+                return False
+            if fatal := [
+                line for line in said.splitlines() if "FATAL: " in line and "the database system is" not in line
+            ]:
+                raise OpsError(
+                    f"Postgres does not recover: {fatal[0]}. The same command, with FORCE=1, tries again. "
+                    "See: docker compose logs postgres"
+                ) from None
+        time.sleep(1)
+    raise OpsError(
+        f"Postgres has not recovered in {_RECOVERY_SECONDS // 3600} hours. See: docker compose logs postgres"
+    )
+
+
+def _timelines(repository: int, stanza: Mapping[str, Any]) -> list[Timeline]:
+    folder = f"archive/{stanza['name']}/{stanza['archive'][-1]['id']}"
+    listed = _pgbackrest("repo-ls", f"--repo={repository}", "--output=json", "--filter=\\.history$", folder)
+    found = []
+    for name, file in json.loads(listed).items():
+        if name.endswith(".history"):
+            history = _pgbackrest("repo-get", f"--repo={repository}", f"{folder}/{name}")
+            rows = [line.split() for line in history.splitlines() if line.strip() and line.lstrip()[0] != "#"]
+            found.append(Timeline(int(name[:8], 16), file["time"], {int(row[0]): lsn(row[1]) for row in rows}))
+    return found
+
+
+def _pgbackrest(*arguments: str) -> str:
+    return compose.run_in("postgres", "pgbackrest", *arguments)

@@ -1,0 +1,27 @@
+"""What the service `backups` says of the backups and of the archiving of Postgres's log."""
+
+import json
+
+from ops.command import run
+from ops.status.facts import Backups, Repository
+
+
+def backups(container: str) -> Backups:
+    """Asks the service, by the id of its container."""
+    found = json.loads(run("docker", "exec", container, "backups", "state", timeout=60))
+    archiver = found.pop("archiver")
+    return Backups(
+        repositories=tuple(
+            Repository(
+                key=one["key"],
+                backups=len(one["backups"]),
+                newest=max((each["stop"] for each in one["backups"]), default=None),
+                size=sum(each["bytes"] for each in one["backups"]),
+                encrypted=one["encrypted"],
+                error=one["error"],
+            )
+            for one in found.pop("repositories")
+        ),
+        **{name: archiver[name] for name in ("archived", "waiting", "waiting_since", "checksums")},
+        **found,
+    )

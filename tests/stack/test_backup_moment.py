@@ -1,0 +1,87 @@
+"""The archive of the live stack: what Postgres had is restored to a moment, and after its volume was lost."""
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.independent import RightAnswers
+from tests.stack.backfill import DAILY_ASSETS, DAYS, Backfill, build_missing
+from tests.stack.conftest import PROJECT, Stack
+from tests.stack.webserver import wait_for
+
+pytestmark = pytest.mark.drill
+
+
+def backups(stack: Stack) -> dict[str, Any]:
+    """What `make status` says of the backups."""
+    found: dict[str, Any] = json.loads(stack.status("FORMAT=json")[1])["backups"]
+    return found
+
+
+def has_backup(stack: Stack) -> bool | None:
+    return all(one["newest"] for one in backups(stack)["repositories"]) or None
+
+
+def moment(stack: Stack) -> str:
+    """The time of Postgres's clock, with a second without a commit of the tests before and after it."""
+    time.sleep(1)
+    ((now,),) = stack.query("select extract(epoch from clock_timestamp())::float as now")
+    time.sleep(1)
+    return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S.%f}+00:00"
+
+
+@pytest.fixture
+def backed_up(stack: Stack, backfill: Backfill) -> Stack:
+    """A stack with three months, their days and metrics, and a backup that may be older than these."""
+    assert set(backfill.statuses) == {"SUCCESS"}
+    wait_for("the first backup", 120, lambda: has_backup(stack))
+    return stack
+
+
+def lose_postgres(stack: Stack) -> None:
+    """Destroys the container and the volume of Postgres, in the midst of what it does."""
+    stack.command("docker", "rm", "--force", "--volumes", f"{PROJECT}-postgres-1", f"{PROJECT}-backups-1")
+    stack.command("docker", "volume", "rm", f"{PROJECT}_postgres_data")
+
+
+def restore(stack: Stack, *arguments: str) -> str:
+    return stack.command("make", "restore", *arguments, COMPOSE_PROFILES="sample")
+
+
+def test_both_databases_go_back_to_a_moment_before_a_mistake(backed_up: Stack, right: RightAnswers) -> None:
+    runs = backed_up.webserver.run_count()
+    then = moment(backed_up)
+    backfill_id = backed_up.webserver.backfill(DAILY_ASSETS, DAYS[:3])
+    assert [run["status"] for run in backed_up.webserver.backfill_runs(backfill_id)] == ["SUCCESS"]
+    mistake = ("psql", "-U", "postgres", "-d", "warehouse", "-c", "drop schema raw_taxis cascade")
+    backed_up.command("docker", "exec", f"{PROJECT}-postgres-1", *mistake)
+    print(restore(backed_up, f"TO={then}", "FORCE=1"))
+    assert backed_up.webserver.run_count() == runs
+    backed_up.check_days(right)
+    backed_up.check_months(right)
+
+
+def test_a_backup_of_the_new_timeline_follows_a_restore(backed_up: Stack) -> None:
+    ((timeline,),) = backed_up.query("select timeline_id from pg_control_checkpoint()")
+
+    def newest_timeline() -> bool | None:
+        state = json.loads(backed_up.command("docker", "exec", f"{PROJECT}-backups-1", "backups", "state"))
+        return int(state["repositories"][0]["backups"][-1]["timeline"], 16) == timeline or None
+
+    wait_for("a backup of this timeline", 180, newest_timeline)
+
+
+def test_a_stack_that_lost_postgres_while_it_worked_is_restored_and_completes_its_work(
+    backed_up: Stack, right: RightAnswers
+) -> None:
+    loading = backed_up.webserver.launch_month("2023-02-01")
+    backed_up.webserver.backfill(DAILY_ASSETS, DAYS)
+    backed_up.webserver.started(loading)
+    lose_postgres(backed_up)
+    print(restore(backed_up))
+    build_missing(backed_up)
+    backed_up.check_days(right)
+    backed_up.check_months(right)
