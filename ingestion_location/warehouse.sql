@@ -53,3 +53,33 @@ $$;
 revoke all on function locks.in_the_way(integer, boolean) from public;
 grant usage on schema locks to ingestion_location;
 grant execute on function locks.in_the_way(integer, boolean) to ingestion_location;
+
+-- What is wrong with the restored tables, asked by the rehearsal of a restore (services/postgres/backups) as this
+-- location's role: a month whose trips are not as many as its ledger says. The tables come with the first load, so they
+-- are looked up when the function is called.
+create schema if not exists rehearsal;
+grant usage on schema rehearsal to ingestion_location;
+create or replace function rehearsal.ingestion_location() returns setof text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if to_regclass('raw_taxis.trip_files') is null then
+        return;
+    end if;
+    return query
+        select format(
+            'raw_taxis.trips has %s trips and %s strays of the file of %s, and its ledger says %s and %s',
+            found.trips, found.strays, files.month, files.rows - files.strays, files.strays
+        )
+        from raw_taxis.trip_files as files
+        cross join lateral (
+            select
+                (
+                    select count(*) from raw_taxis.trips
+                    where pickup_datetime >= files.month and pickup_datetime < files.month + interval '1 month'
+                ) as trips,
+                (select count(*) from raw_taxis.stray_trips where file_month = files.month) as strays
+        ) as found
+        where (found.trips, found.strays) <> (files.rows - files.strays, files.strays);
+end
+$$;

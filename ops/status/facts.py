@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ops.lineage import Asset, Newest
 
@@ -195,6 +195,8 @@ class Backups:
     failed: str = ""  # why the last backup failed
     checksums: bool = True
     interval: int = 24 * 3600  # seconds from one backup to the next
+    rehearsal: Mapping[str, Any] | None = None  # of a restore: started, ended, and what was found to be wrong
+    rehearsal_interval: int = 24 * 3600  # 0: never
 
 
 @dataclass(frozen=True)

@@ -313,6 +313,12 @@ def _backups(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Probl
             yield Problem("backup", f"the repository {one.key} is not in order: {one.error}", logs)
         elif last and now - last > limit:
             yield Problem("backup", f"no backup was made for {duration(now - last)} in the repository {one.key}", logs)
+    if rehearsal := found.rehearsal:
+        for wrong in rehearsal["found"]:
+            yield Problem("backup", f"the last rehearsal of a restore found: {wrong}", "docs/backup.md")
+        age = now - rehearsal["ended"]
+        if found.rehearsal_interval and age > found.rehearsal_interval + LATE_SECONDS:
+            yield Problem("backup", f"no restore was rehearsed for {duration(age)}", logs)
 
 
 def _same_disk(found: Backups | Unknown) -> Iterator[Problem]:

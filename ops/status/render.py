@@ -272,6 +272,11 @@ def _backups(found: Backups, now: float) -> Iterator[RenderableType]:
     archived = f"archived {_when(found.archived, now)}" if found.archived else "nothing archived yet"
     waiting = f", {found.waiting} segments wait" if found.waiting else ""
     rows.append([text("log"), text(archived + waiting)])
+    if found.rehearsal:
+        wrong = len(found.rehearsal["found"])
+        result = f"{wrong} errors" if wrong else "a restore worked"
+        when = _when(found.rehearsal["ended"], now)
+        rows.append([text("rehearsal"), text(f"{result}, {when}", "red" if wrong else "")])
     if not found.checksums:
         rows.append([text("checksums"), text("off: docker compose restart postgres adds them", "yellow")])
     yield from _table(rows)

@@ -70,3 +70,24 @@ def test_the_bridge_of_an_internal_network_has_no_address_of_the_host(project: d
     assert {"dbt_location", "docker", "weather_location"} <= set(internal)
     option = {"com.docker.network.bridge.inhibit_ipv4": "true"}
     assert {name: network.get("driver_opts") for name, network in internal.items()} == dict.fromkeys(internal, option)
+
+
+@pytest.mark.parametrize(
+    ("volume", "services"),
+    [
+        ("postgres_socket", {"postgres", "backups", "migrate"}),
+        ("postgres_data", {"postgres", "backups"}),
+        ("backup_repository", {"postgres", "backups"}),
+        ("backup_settings", {"postgres"}),
+        ("backup_rehearsal", {"backups"}),
+    ],
+)
+def test_the_superusers_socket_and_the_backups_are_in_no_service_of_a_location(
+    project: dict[str, Any], volume: str, services: set[str]
+) -> None:
+    mounted = {
+        name
+        for name, service in project["services"].items()
+        if any(mount["source"] == volume for mount in service.get("volumes", ()))
+    }
+    assert mounted == services

@@ -396,6 +396,15 @@ def repository(**changed: Any) -> Backups:
             backups(dropped=NOW - 2 * HOUR),
             ["a part of the log was not archived: no moment of the last 2 h can be restored until the next backup"],
         ),
+        (backups(rehearsal={"started": NOW - 60, "ended": NOW, "found": []}), []),
+        (
+            backups(rehearsal={"started": NOW - 60, "ended": NOW, "found": ["block 3 of zones is damaged"]}),
+            ["the last rehearsal of a restore found: block 3 of zones is damaged"],
+        ),
+        (
+            backups(rehearsal={"started": NOW, "ended": NOW - 31 * HOUR, "found": []}),
+            ["no restore was rehearsed for 31 h"],
+        ),
         (Unknown("no answer within 60 s"), ["the state of the backups is not known: no answer within 60 s"]),
     ],
 )

@@ -1,12 +1,14 @@
 """The archive of the live stack: what Postgres had is restored to a moment, and after its volume was lost."""
 
 import json
+import subprocess
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from ops.command import ROOT
 from tests.independent import RightAnswers
 from tests.stack.backfill import DAILY_ASSETS, DAYS, Backfill, build_missing
 from tests.stack.conftest import PROJECT, Stack
@@ -72,6 +74,49 @@ def test_a_backup_of_the_new_timeline_follows_a_restore(backed_up: Stack) -> Non
         return int(state["repositories"][0]["backups"][-1]["timeline"], 16) == timeline or None
 
     wait_for("a backup of this timeline", 180, newest_timeline)
+
+
+def rehearsed(stack: Stack) -> list[str]:
+    """What a rehearsal of a restore finds, which is also what `make status` shows."""
+    rehearse = ("docker", "compose", "exec", "backups", "backups", "rehearse")
+    subprocess.run(rehearse, cwd=ROOT, env=stack.env, capture_output=True)
+    found: list[str] = backups(stack)["rehearsal"]["found"]
+    return found
+
+
+def test_a_page_that_changed_on_the_disk_is_named_by_the_rehearsal_and_healed_by_a_restore(
+    backed_up: Stack, right: RightAnswers
+) -> None:
+    # The image of these tests adds checksums at the second start only.
+    backed_up.command("docker", "compose", "restart", "postgres")
+    wait_for("a rehearsal without a finding", 120, lambda: rehearsed(backed_up) == [] or None)
+    wait_for("all to be archived", 120, lambda: backups(backed_up)["waiting"] == 0 or None)
+    ((path,),) = backed_up.query("select pg_relation_filepath('raw_taxis.zones') as path")
+    in_postgres = ("docker", "exec", f"{PROJECT}-postgres-1")
+    backed_up.command(*in_postgres, "psql", "-U", "postgres", "-c", "checkpoint")
+    flip = f"printf '\\377\\376\\375' | dd of=$PGDATA/{path} bs=1 seek=8000 conv=notrunc"
+    backed_up.command(*in_postgres, "sh", "-c", flip)
+    (found,) = rehearsed(backed_up)
+    assert found == f"block 0 of {path}, warehouse: raw_taxis.zones is damaged in the volume of Postgres"
+    print(restore(backed_up, "FORCE=1"))
+    assert rehearsed(backed_up) == []
+    backed_up.check_months(right)
+
+
+def test_the_rehearsal_names_a_month_that_is_not_as_its_ledger_says(backed_up: Stack) -> None:
+    change = "update raw_taxis.trip_files set rows = rows + {} where month = '2023-01-01'"
+    in_warehouse = ("docker", "exec", f"{PROJECT}-postgres-1", "psql", "-U", "postgres", "-d", "warehouse", "-c")
+    switch = "select pg_switch_wal()"
+    backed_up.command(*in_warehouse, change.format(1))
+    try:
+        backed_up.command(*in_warehouse, switch)
+        wait_for("all to be archived", 120, lambda: backups(backed_up)["waiting"] == 0 or None)
+        (found,) = rehearsed(backed_up)
+    finally:
+        backed_up.command(*in_warehouse, change.format(-1))
+        backed_up.command(*in_warehouse, switch)
+    assert "raw_taxis.trips has " in found
+    assert "of the file of 2023-01-01" in found
 
 
 def test_a_stack_that_lost_postgres_while_it_worked_is_restored_and_completes_its_work(
