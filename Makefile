@@ -115,13 +115,15 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 
 # --- deploys of one location, docs/deploying.md ----------------------------------------------------------------------
 
-.PHONY: deploy rollback deployments
+.PHONY: deploy rollback deployments watch
 deploy: .venv/.ops ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an existing image, FORCE=1)
 	@$(ops) deploy $(if $(filter 1,$(FORCE)),--force) $(call given,TAG,--tag=) -- $(call given,LOCATION)
 rollback: .venv/.ops ## Return to a location's previous good version (LOCATION=dbt_location, FORCE=1)
 	@$(ops) rollback $(if $(filter 1,$(FORCE)),--force) -- $(call given,LOCATION)
 deployments: .venv/.ops ## List the deploys: when, by whom, with what result (LOCATION=dbt_location for one location)
 	@$(ops) deployments -- $(call given,LOCATION)
+watch: .venv/.ops ## Serve each change of one location's folder, until Ctrl-C, for development (LOCATION=dbt_location)
+	@$(ops) watch -- $(call given,LOCATION)
 
 # --- locations that come and go, docs/adding-a-location.md -----------------------------------------------------------
 

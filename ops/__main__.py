@@ -14,6 +14,7 @@ from ops.command import Interrupted, OpsError
 from ops.contract.workspace import contract
 from ops.deploy.deploy import deploy, rollback
 from ops.deploy.history import deployments, pin
+from ops.deploy.watch import watch
 from ops.rebuild import rebuild
 from ops.rotate import rotate_password
 from ops.scaffold.check import check_location
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order of --help. Each function's annotations and docstring are its arguments and its help.
-COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, status, rebuild, backup)
+COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, watch, status, rebuild, backup)
 COMMANDS += (restore, backup_key, rotate_password, secret, secrets, remove_secret)
 COMMANDS += (new_location, remove_location, check_location, contract, roles, whoami, audit)
 for command in COMMANDS:

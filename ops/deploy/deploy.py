@@ -42,7 +42,7 @@ def deploy(
         raise OpsError("TAG is given and empty. Give the tag of an image, or leave TAG out to build one.")
     check_exists("LOCATION", location)
     new = read_location(location, source_tag(location) if tag is None else tag)
-    with _locked(new) as ledger:
+    with lock(new, who()) as ledger:
         if tag is None:
             log(f"{new.image}: building")
             build(new)
@@ -53,7 +53,7 @@ def deploy(
 
 def rollback(location: LocationArgument, force: Force = False) -> None:
     """Go back to a location's previous good version; a second rollback goes to the one before that."""
-    with _locked(read_location(location, "local")) as ledger:
+    with lock(read_location(location, "local"), who()) as ledger:
         target = records.rollback_target(ledger.read(), _running(location))
         if target is None:
             raise OpsError(f"{location}: there is no good version before the one that runs. See `make deployments`.")
@@ -73,7 +73,7 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
         location=location.name,
         action=action,
         version=Version(location.tag, ""),
-        by=_who(),
+        by=who(),
         result=records.REPLACING,
         previous=previous,
     )
@@ -245,15 +245,19 @@ def _reason(error: BaseException) -> str:
     return str(error) or "interrupted"
 
 
-def _who() -> str:
+def who() -> str:
     return os.environ.get("DEPLOYED_BY") or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 @contextmanager
-def _locked(location: Location) -> Iterator[Ledger]:
+def lock(location: Location, by: str) -> Iterator[Ledger]:
+    """Locks a location for this process, which a signal then ends by an exception.
+
+    ``by`` is whom the error of another deploy names. Raises OpsError if somebody else has the lock.
+    """
     start_seconds()  # a wrong value is reported before anything is done
-    with locked(location.project, location.name, location.toolbox, _who()) as ledger:
-        # The signals that end a CI job become an exception, so that an unfinished deploy is cleaned up.
+    with locked(location.project, location.name, location.toolbox, by) as ledger:
+        # The signals that end a CI job become an exception, so that what is unfinished is cleaned up.
         for number in _SIGNALS:
             signal.signal(number, _interrupt)
         yield ledger

@@ -584,6 +584,14 @@ def test_make_up_keeps_what_was_deployed(deploys: Deploys) -> None:
         deploys.env_file.write_text(settings)
 
 
+def test_a_location_that_was_deployed_is_not_watched(deploys: Deploys) -> None:
+    if not deploys.history(DBT):
+        deploys.deploy(DBT)
+    ended = deploys.make("watch", f"LOCATION={DBT}")
+    assert ended.returncode != 0
+    assert f"{DBT} was deployed by `make deploy`" in ended.stderr
+
+
 def test_what_was_refused_leaves_no_image_behind(deploys: Deploys) -> None:
     tag = deploys.variant("broken-project")
     deploys.not_deployed(DBT, tag)
