@@ -125,6 +125,16 @@ deployments: .venv/.ops ## List the deploys: when, by whom, with what result (LO
 watch: .venv/.ops ## Serve each change of one location's folder, until Ctrl-C, for development (LOCATION=dbt_location)
 	@$(ops) watch -- $(call given,LOCATION)
 
+# --- Kubernetes, kubernetes/README.md --------------------------------------------------------------------------------
+
+.PHONY: kubernetes-up kubernetes-status kubernetes-destroy
+kubernetes-up: .venv/.ops ## Install or upgrade the stack on kubectl's current context (KUBERNETES_VALUES=… a file of values)
+	@$(ops) kubernetes up
+kubernetes-status: .venv/.ops ## Show the pods of the stack and of its runs in Kubernetes
+	@$(ops) kubernetes status
+kubernetes-destroy: .venv/.ops ## Remove the stack from Kubernetes with its data, run history and passwords
+	@$(ops) kubernetes destroy
+
 # --- locations that come and go, docs/adding-a-location.md -----------------------------------------------------------
 
 .PHONY: new-location remove-location check-location build-location

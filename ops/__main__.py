@@ -15,6 +15,7 @@ from ops.contract.workspace import contract
 from ops.deploy.deploy import deploy, rollback
 from ops.deploy.history import deployments, pin
 from ops.deploy.watch import watch
+from ops.kubernetes import kubernetes
 from ops.rebuild import rebuild
 from ops.rotate import rotate_password
 from ops.scaffold.check import check_location
@@ -38,6 +39,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(users, name="users")
 app.add_typer(tokens, name="tokens")
+app.add_typer(kubernetes, name="kubernetes")
 app.command(hidden=True)(pin)
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ local function opened(path)
     return nil
 end
 
--- GET /PATH?offset=BYTES answers with at most CHUNK_BYTES of a regular file. gateway.cfg passes only paths of log files.
+-- GET /PATH?offset=BYTES answers with at most CHUNK_BYTES of a regular file. compute_logs.cfg passes only paths of log files.
 core.register_service("compute_log", "http", function(applet)
     local offset = math.tointeger(tonumber(applet.qs:match("^offset=(%d+)$"))) or 0
     local file = opened(FOLDER .. applet.path)

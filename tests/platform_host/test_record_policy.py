@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from platform_host import record_policy
 from platform_host.check_policies import main as check_policies
-from platform_host.run_policy import read_policy
+from platform_host.run_policy import RunPolicy, read_policy
 
 KNOWN = ("ingestion_location", "dbt_location", "dbt_location_two_location", "platform_location")
 ENVIRONMENT = {"PATH": "/opt/venv/bin", "HOSTNAME": "4f1c", "PGUSER": "dbt", "TAXI_START_DATE": "2023-01-01"}
@@ -149,5 +149,5 @@ def test_make_status_is_told_which_policies_can_be_used(folder: Path, capsys: py
 
 def test_a_reader_gets_the_policy_that_was_written(folder: Path) -> None:
     record("platform_location")
-    volumes = read_policy(folder, "platform_location").volumes
+    volumes = read_policy(folder, "platform_location", RunPolicy).volumes
     assert volumes[0] == "taxi_platform_location_credentials:/run/credentials:ro"

@@ -219,7 +219,7 @@ def test_a_gateway_deletes_logs_when_they_are_old_and_not_before(stack: Stack) -
     try:
         stack.command(*run, image, "sh", "-ec", make)
         stack.command("docker", "rm", name)
-        gateway = ("haproxy", "-W", "-db", "-f", "/etc/haproxy/gateway.cfg")
+        gateway = ("haproxy", "-W", "-db", "-f", "/etc/haproxy/compute_logs.cfg")
         stack.command(*run, "--env=HOUSEKEEPING=on", "--read-only", "--cap-drop=ALL", "--detach", image, *gateway)
 
         def left() -> set[str]:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from platform_host.run_policy import PolicyError, read_policy
+from platform_host.run_policy import PolicyError, RunPolicy, read_policy
 
 FOLDER = Path("/opt/dagster/run_policies")
 
@@ -12,7 +12,7 @@ def main() -> None:
     found: dict[str, str] = {}
     for path in sorted(FOLDER.glob("*.json")):
         try:
-            read_policy(FOLDER, path.stem)
+            read_policy(FOLDER, path.stem, RunPolicy)
             found[path.stem] = ""
         except PolicyError as error:
             found[path.stem] = str(error)

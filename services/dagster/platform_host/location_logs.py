@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from dagster import DagsterInstance, DagsterRun
+from dagster import DagsterInstance, DagsterRun, Field
 from dagster._config import UserConfigSchema
 from dagster._core.storage.cloud_storage_compute_log_manager import CloudStorageComputeLogManager
 from dagster._core.storage.compute_log_manager import (
@@ -27,9 +27,9 @@ from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, L
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from sqlalchemy.exc import SQLAlchemyError
 
-from platform_host.run_policy import LOCATION
+from platform_host.run_policy import LOCATION, resource_name
 
-# As in services/proxies/gateway.cfg.
+# As in services/proxies/compute_logs.cfg.
 PORT = 8080
 LOG_PATH = re.compile(r"[0-9a-f-]{36}/compute_logs/[a-z0-9_-]+")
 TIMEOUT_SECONDS = 5
@@ -47,10 +47,14 @@ class LocationLogs(CloudStorageComputeLogManager[DagsterInstance], ConfigurableC
     """The compute log manager of webserver and daemon; it only reads.
 
     Its base class is the one whose logs are elsewhere: the webserver offers a copy to download for it.
+
+    Args:
+        host: what serves the logs of a location, with {location} for its name and {name} for that with dashes.
     """
 
-    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+    def __init__(self, inst_data: ConfigurableClassData | None = None, host: str = "{location}") -> None:
         self._inst_data = inst_data
+        self._host = host
         self._folder = Path(tempfile.gettempdir()) / "compute_logs"
         self._copies = LocalComputeLogManager(str(self._folder))
 
@@ -60,13 +64,13 @@ class LocationLogs(CloudStorageComputeLogManager[DagsterInstance], ConfigurableC
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        return {}
+        return {"host": Field(str, default_value="{location}")}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "LocationLogs":
-        return cls(inst_data)
+        return cls(inst_data, **config_value)
 
     @contextmanager
     def open_log_stream(self, log_key: Sequence[str], io_type: ComputeIOType) -> Iterator[IO[bytes] | None]:
@@ -109,7 +113,8 @@ class LocationLogs(CloudStorageComputeLogManager[DagsterInstance], ConfigurableC
         location = self._location(log_key)
         if location is None:
             return None
-        connection = http.client.HTTPConnection(location, PORT, timeout=TIMEOUT_SECONDS)
+        host = self._host.format(location=location, name=resource_name(location))
+        connection = http.client.HTTPConnection(host, PORT, timeout=TIMEOUT_SECONDS)
         try:
             connection.request("GET", f"/{'/'.join(log_key)}.{extension}?offset={offset}")
             response = connection.getresponse()

@@ -71,7 +71,7 @@ def policy(given: argparse.Namespace, known: Sequence[str], environment: Mapping
 
 def _images(given: argparse.Namespace) -> list[str]:
     try:
-        before = read_policy(FOLDER, given.location).images
+        before = read_policy(FOLDER, given.location, RunPolicy).images
     except PolicyError as error:
         if (FOLDER / f"{given.location}.json").exists():
             print(f"{error} It is written anew, so that runs which are queued with an earlier image will be refused.")

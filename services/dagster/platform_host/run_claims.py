@@ -11,7 +11,7 @@ from dagster import DagsterRun
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
 
-from platform_host.run_policy import RunPolicy
+from platform_host.run_policy import LocationPolicy
 
 # The Python of every location's image.
 PYTHON = "/opt/venv/bin/python"
@@ -28,7 +28,7 @@ def location_of(run: DagsterRun) -> str:
     return run.remote_job_origin.location_name
 
 
-def claimed_image(run: DagsterRun, policy: RunPolicy) -> str:
+def claimed_image(run: DagsterRun, policy: LocationPolicy) -> str:
     """The image of a run whose claims are all right; otherwise raises RunRefusedError."""
     wrong = list(_wrong(run, policy))
     origin = run.job_code_origin
@@ -41,7 +41,7 @@ def claimed_image(run: DagsterRun, policy: RunPolicy) -> str:
     return str(origin.repository_origin.container_image)
 
 
-def _wrong(run: DagsterRun, policy: RunPolicy) -> Iterator[str]:
+def _wrong(run: DagsterRun, policy: LocationPolicy) -> Iterator[str]:
     location = policy.location
     if run.job_code_origin is None:
         return

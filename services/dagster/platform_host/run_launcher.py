@@ -5,7 +5,6 @@ context and container id from the run's row. tests/platform_host/test_run_launch
 """
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,20 +15,17 @@ import docker
 from dagster import DagsterRun
 from dagster._config import UserConfigSchema
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
-from dagster._core.storage.tags import DOCKER_IMAGE_TAG, MAX_RETRIES_TAG
-from dagster._grpc.types import ExecuteRunArgs
+from dagster._core.storage.tags import DOCKER_IMAGE_TAG
 from dagster._serdes.config_class import ConfigurableClassData
 from dagster_docker import DockerRunLauncher
 from dagster_docker.container_context import DockerContainerContext
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from platform_host.instance import reference_for_run
-from platform_host.run_claims import RunRefusedError, claimed_image, location_of, own_origin
+from platform_host.accepted_run import accept, refuse
 from platform_host.run_container import RUN_ID, container_config, container_name, out_of_memory
-from platform_host.run_policy import PolicyError, RunPolicy, read_policy
+from platform_host.run_policy import RunPolicy
 
 CONFLICT = 409
-logger = logging.getLogger(__name__)
 
 
 class PolicyRunLauncher(DockerRunLauncher):
@@ -62,35 +58,23 @@ class PolicyRunLauncher(DockerRunLauncher):
     def launch_run(self, context: LaunchRunContext) -> None:
         """Starts a run's container. A run that is refused fails with the message, and is not retried."""
         run = context.dagster_run
-        try:
-            policy = read_policy(self._policies, location_of(run))
-            image = claimed_image(run, policy)
-        except (RunRefusedError, PolicyError) as error:
-            self._refuse(run, str(error))
+        accepted = accept(self._instance, self._policies, RunPolicy, run)
+        if accepted is None:
             return
-        arguments = ExecuteRunArgs(
-            job_origin=own_origin(run.job_name, policy.location, image),
-            run_id=run.run_id,
-            instance_ref=reference_for_run(self._instance),
-        )
-        config = container_config(policy, run.run_id, run.job_name, image, arguments.get_command_args())
+        policy, image = accepted.policy, accepted.image
+        config = container_config(policy, run.run_id, run.job_name, image, accepted.command)
         with _engine() as engine:
             try:
                 self._start(engine, run, policy, config)
             except ImageNotFound:
                 # Not pulled: a location's image is built here, and a registry has somebody else's under its name.
-                self._refuse(
+                refuse(
+                    self._instance,
                     run,
                     f"The image {image} was deployed for {policy.location} and is not on this machine any more, so "
                     f"nothing was started. Deploy the location (make deploy LOCATION={policy.location}) and launch the "
                     "run again.",
                 )
-
-    def _refuse(self, run: DagsterRun, why: str) -> None:
-        logger.warning("Run %s: %s", run.run_id, why)
-        # A retry would be a run of the location that this row names, with the configuration that it names.
-        self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
-        self._instance.report_run_failed(run, why)
 
     def _start(self, engine: docker.APIClient, run: DagsterRun, policy: RunPolicy, config: dict[str, Any]) -> None:
         """Creates and starts a run's container.

@@ -1,15 +1,16 @@
 """The run policy of a location: all that the container of one of its runs gets.
 
-A policy is a file, ``<location>.json`` in the volume run_policies. The location's one-shot service writes it
-(record_policy.py), and the launcher takes a run's container from it (run_launcher.py). No container that runs code of a
-location mounts the volume.
+A policy is a file, ``<location>.json`` in the folder run_policies, from which the launcher makes a run. On compose the
+folder is a volume that the location's one-shot service writes to (record_policy.py). In Kubernetes the location's
+release has the policy in a ConfigMap (kubernetes_policy.py), which is copied to the folder (kubernetes_locations.py).
+No container that runs code of a location mounts the folder.
 """
 
 import os
 import posixpath
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -20,12 +21,35 @@ class PolicyError(RuntimeError):
     """A location has no policy, or one that cannot be used; the message names the file and the next step."""
 
 
-class RunPolicy(BaseModel):
-    """What the platform knows of a location's runs.
+class LocationPolicy(BaseModel):
+    """What the platform knows of a location's runs on every engine.
 
     Attributes:
         images: those that were deployed and are kept, newest first, each ``<location>:<tag>``.
         environment: the location's settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What may be before the name of an image, and what writes the policy of {location}.
+    registry: ClassVar[str] = ""
+    written_by: ClassVar[str] = "`make up` or `make deploy LOCATION={location}` writes it"
+
+    location: Annotated[str, StringConstraints(pattern=LOCATION)]
+    images: Annotated[list[str], Field(min_length=1)]
+    environment: dict[str, str]
+
+    @model_validator(mode="after")
+    def _has_only_own_images(self) -> Self:
+        for image in self.images:
+            if not re.fullmatch(rf"{self.registry}{self.location}:\w[\w.-]{{0,127}}", image, re.ASCII):
+                raise ValueError(f"the image {image!r} is not {self.location} with a tag")
+        return self
+
+
+class RunPolicy(LocationPolicy):
+    """What the platform knows of a location's runs on compose.
+
+    Attributes:
         network: the one network of a run.
         volumes: each ``<volume>:<folder>``, read-only with ``:ro`` at its end.
         memory: in bytes; Docker demands 6 MB.
@@ -33,12 +57,7 @@ class RunPolicy(BaseModel):
         pids: the most processes and threads at a time.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    location: Annotated[str, StringConstraints(pattern=LOCATION)]
     project: Annotated[str, StringConstraints(min_length=1)]
-    images: Annotated[list[str], Field(min_length=1)]
-    environment: dict[str, str]
     network: str
     volumes: list[str]
     memory: Annotated[int, Field(ge=6 * 2**20)]
@@ -46,10 +65,7 @@ class RunPolicy(BaseModel):
     pids: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
-    def _has_only_what_is_the_locations(self) -> "RunPolicy":
-        for image in self.images:
-            if not re.fullmatch(rf"{self.location}:\w[\w.-]{{0,127}}", image, re.ASCII):
-                raise ValueError(f"the image {image!r} is not {self.location} with a tag")
+    def _has_only_own_network_and_volumes(self) -> Self:
         if not re.fullmatch(rf"{re.escape(self.project)}_\w[\w.-]*", self.network, re.ASCII):
             raise ValueError(f"the network {self.network!r} is not one of the project {self.project}")
         for volume in self.volumes:
@@ -67,14 +83,17 @@ class RunPolicy(BaseModel):
         return ""
 
 
-def read_policy(folder: Path, location: str) -> RunPolicy:
-    """Reads the policy of a location; raises PolicyError if there is none, or none that can be used."""
+Policy = TypeVar("Policy", bound=LocationPolicy)
+
+
+def read_policy(folder: Path, location: str, kind: type[Policy]) -> Policy:
+    """Reads the policy of a location, which is of this kind; raises PolicyError if there is none to be used."""
     if not re.fullmatch(LOCATION, location):
         raise PolicyError(f"{location!r} is not a location's name, so nothing is launched for it.")
     path = folder / f"{location}.json"
-    again = f"`make up` or `make deploy LOCATION={location}` writes it"
+    again = kind.written_by.format(location=location)
     try:
-        policy = RunPolicy.model_validate_json(path.read_bytes(), strict=True)
+        policy = kind.model_validate_json(path.read_bytes(), strict=True)
     except FileNotFoundError:
         raise PolicyError(
             f"There is no run policy {path}, so no run of {location} is launched. {again}. If the location was "
@@ -93,7 +112,12 @@ def read_policy(folder: Path, location: str) -> RunPolicy:
     return policy
 
 
-def write_policy(folder: Path, policy: RunPolicy) -> None:
+def resource_name(location: str) -> str:
+    """What the resources of a location are called in Kubernetes, where names have no underscores."""
+    return location.replace("_", "-")
+
+
+def write_policy(folder: Path, policy: LocationPolicy) -> None:
     """Writes a policy. A reader sees the file as it was or as it is then, never a part of it."""
     new = folder / f".{policy.location}.{os.getpid()}"
     new.write_text(policy.model_dump_json(indent=2))
