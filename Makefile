@@ -213,7 +213,7 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all lint lint-python lint-types lint-sql format test-images test-locations test-cross test-stack
+.PHONY: test test-all test-kubernetes lint lint-python lint-types lint-sql format test-images test-locations test-cross test-stack
 # $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores. The
 # idle services of a stack take a fifth of a core.
 define parts
@@ -232,7 +232,7 @@ test-all: ## Run the long drills: crashes at any moment, builds in any order, a 
 drills-with-a-stack:
 	$(call parts,3,$(addprefix drills-,automation failures deploy apart walls others backup))
 drills-without:
-	$(call parts,1,$(LOCATIONS:%=drills-%) drills-cross)
+	$(call parts,1,test-kubernetes $(LOCATIONS:%=drills-%) drills-cross)
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy without the others; lint checks format, lint and types.
 test-%_location: install-dev
@@ -262,6 +262,8 @@ $(stacks:%=drills-%): install-dev test-images
 # pytest ends with 5 where there is no drill.
 $(LOCATIONS:%=drills-%): drills-%: install-dev
 	cd $* && .venv/bin/pytest -m drill || test $$? = 5
+test-kubernetes: install-dev test-images ## Test the stack in a cluster of two nodes (ENSURE_CLUSTER=… a script that starts one)
+	STACK_IMAGES=$(images) .venv/bin/pytest -m drill tests/kubernetes
 drills-cross: install-dev
 	.venv/bin/pytest -m drill $(CROSS)
 drills-apart: install-dev

@@ -1,0 +1,237 @@
+"""The stack in a real cluster of two nodes, with the TLC's files for three months, which these tests serve themselves.
+
+`../shared/kubernetes/ensure-cluster` starts the cluster, or the script that ENSURE_CLUSTER names. Its address plan and
+its folder that all nodes share are used here.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ops.command import ROOT
+from ops.locations import LOCATIONS
+from tests.stack.webserver import Webserver, wait_for
+
+ENSURE = Path(os.environ.get("ENSURE_CLUSTER") or ROOT.parent / "shared/kubernetes/ensure-cluster")
+FILES = Path(os.environ.get("TLC_FILES") or ROOT.parent / "shared/tlc")
+# The tag of the images; `make test-images` builds them.
+TAG = os.environ.get("STACK_IMAGES", "dagster-taxi-test")
+NAMESPACE = "dagster-taxi-test"
+MACHINE, NODE, PORT = "10.77.0.1", "10.77.0.11", 30300
+SHARED = Path("/var/lib/kubernetes/shared") / NAMESPACE
+NO_CLUSTER = f"no cluster answers (kubectl get nodes), and there is no {ENSURE} to start one, or no files in {FILES}"
+PLATFORM_IMAGES = ("platform", "migrate", "door", "proxies", "reports")
+# The user of the locations' images.
+USER = 10001
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips the tests of this folder where there is no cluster; CI demands one with REQUIRE_KUBERNETES."""
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    if here and not os.environ.get("REQUIRE_KUBERNETES") and not (ENSURE.exists() and FILES.exists()):
+        for item in here:
+            item.add_marker(pytest.mark.skip(reason=NO_CLUSTER))
+
+
+class Source(SimpleHTTPRequestHandler):
+    """Serves the TLC's files. While it is silent it accepts requests and does not answer."""
+
+    may_answer = threading.Event()
+
+    def send_head(self) -> Any:
+        self.may_answer.wait(600)
+        return super().send_head()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Cluster:
+    """The cluster, and the stack in it, driven by the commands that its users type."""
+
+    def __init__(self, kubeconfig: str, values: Path) -> None:
+        self.env = os.environ | {
+            "KUBECONFIG": kubeconfig,
+            "KUBERNETES_NAMESPACE": NAMESPACE,
+            "KUBERNETES_VALUES": str(values),
+        }
+        self.webserver = Webserver(f"http://{NODE}:{PORT}")
+
+    def try_command(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=ROOT, env=self.env, input=stdin, capture_output=True, text=True)
+
+    def command(self, *command: str, stdin: str = "") -> str:
+        """Runs a command in the project's folder and returns its output; the command must succeed."""
+        ended = self.try_command(*command, stdin=stdin)
+        assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        return self.command("kubectl", "--namespace", NAMESPACE, *arguments, stdin=stdin)
+
+    def get(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        """The objects of a kind as the API has them."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, "--selector", selector, "--output", "json"))
+        return list(found["items"])
+
+    def run_pods(self, run_id: str) -> list[dict[str, Any]]:
+        return self.get("pods", f"dagster/run-id={run_id}")
+
+    def query(self, statement: str, database: str = "warehouse") -> list[list[Any]]:
+        """Queries a database as superuser in Postgres's own pod."""
+        as_json = f"select coalesce(json_agg(row), '[]') from ({statement}) as row"
+        psql = 'PGPASSWORD=$(cat /run/password/password) exec psql -h 127.0.0.1 -U postgres -d "$0" -qtAc "$1"'
+        answer = self.kubectl("exec", "postgres-0", "--", "sh", "-c", psql, database, as_json)
+        return [list(row.values()) for row in json.loads(answer)]
+
+    def ready(self) -> None:
+        """Waits until every pod that serves is ready."""
+        for workload in (*self.get("deployments"), *self.get("statefulsets")):
+            name = f"{workload['kind']}/{workload['metadata']['name']}".lower()
+            self.kubectl("rollout", "status", name, "--timeout=300s")
+
+    def retry_of(self, run_id: str, seconds: float) -> str:
+        """Waits until a run was launched again, and returns the id of that run."""
+
+        def look() -> str | None:
+            runs = self.webserver.runs()
+            return next((run["runId"] for run in runs if run["tags"].get("dagster/parent_run_id") == run_id), None)
+
+        return wait_for(f"a retry of the run {run_id}", seconds, look)
+
+    @contextlib.contextmanager
+    def source_silent(self) -> Iterator[None]:
+        """The source accepts connections and does not answer, so that a load waits in the middle."""
+        Source.may_answer.clear()
+        try:
+            yield
+        finally:
+            Source.may_answer.set()
+
+    @contextlib.contextmanager
+    def cut_off(self, node: str) -> Iterator[None]:
+        """The network of a node is away; nothing on it is told or stopped."""
+        self.command(str(ENSURE), "cut-node", node[-1])
+        try:
+            yield
+        finally:
+            self.command(str(ENSURE), "heal-node", node[-1])
+
+
+def _values(port: int) -> dict[str, Any]:
+    """What is laid over the values of the charts: a class of claims that both nodes share, and small requests."""
+    image = {"tag": TAG}
+    return {
+        "postgres": {"user": _postgres_user(), "storage": {"className": "shared"}},
+        "platform": {
+            "image": image,
+            "door": {
+                "publicUrl": f"http://{NODE}:{PORT}",
+                "service": {"type": "NodePort", "port": 80, "nodePort": PORT},
+            },
+        },
+        "locations": {
+            "image": image,
+            "storage": {"className": "shared", "computeLogs": {"image": f"proxies:{TAG}"}},
+            "reports": {"image": f"reports:{TAG}"},
+            "environment": {
+                "TLC_BASE_URL": f"http://{MACHINE}:{port}",
+                "TLC_TAXI_TYPE": "green",
+                "TAXI_SOURCE_INTERVAL_SECONDS": "10",
+            },
+            "runs": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}},
+        },
+    }
+
+
+def _postgres_user() -> int:
+    command = ("docker", "run", "--rm", "--entrypoint", "id", "postgres:17", "-u", "postgres")
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _volumes() -> str:
+    """A PersistentVolume for each claim: a folder that is the same on both nodes."""
+    claims = {f"{location.replace('_', '-')}-compute-logs": USER for location in LOCATIONS}
+    claims |= {"dbt-location-reports": USER, "data-postgres-0": _postgres_user()}
+    made = []
+    for claim, user in claims.items():
+        folder = SHARED / claim
+        folder.mkdir(parents=True)
+        os.chown(folder, user, user)
+        spec = {
+            "capacity": {"storage": "10Gi"},
+            "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+            "storageClassName": "shared",
+            "claimRef": {"namespace": NAMESPACE, "name": claim},
+            "hostPath": {"path": str(folder)},
+        }
+        metadata = {"name": f"{NAMESPACE}-{claim}"}
+        made.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec})
+    return yaml.safe_dump_all(made)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster with the stack installed, on an empty Postgres; the stack is removed at the end."""
+    started = subprocess.run([ENSURE], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"KUBECONFIG=(\S+)", started)
+    assert found, started
+    images = [f"{name}:{TAG}" for name in (*PLATFORM_IMAGES, *LOCATIONS)]
+    subprocess.run([ENSURE, "load", *images, "postgres:17"], check=True, capture_output=True)
+    Source.may_answer.set()
+    with ThreadingHTTPServer((MACHINE, 0), functools.partial(Source, directory=str(FILES))) as source:
+        threading.Thread(target=source.serve_forever, daemon=True).start()
+        values = tmp_path_factory.mktemp("kubernetes") / "values.yaml"
+        values.write_text(yaml.safe_dump(_values(source.server_port)))
+        made = Cluster(found[1], values)
+        _remove(made)
+        try:
+            made.kubectl("apply", "--filename", "-", stdin=_volumes())
+            made.command("make", "kubernetes-up")
+            yield made
+        finally:
+            _keep_state(made)
+            _remove(made)
+            source.shutdown()
+
+
+def _remove(cluster: Cluster) -> None:
+    cluster.command("make", "kubernetes-destroy")
+    for volume in json.loads(cluster.command("kubectl", "get", "persistentvolumes", "--output", "json"))["items"]:
+        if volume["metadata"]["name"].startswith(f"{NAMESPACE}-"):
+            cluster.command("kubectl", "delete", "persistentvolume", volume["metadata"]["name"])
+    shutil.rmtree(SHARED, ignore_errors=True)
+
+
+def _keep_state(cluster: Cluster) -> None:
+    """Writes what the pods are and said to a file in .demo, for whoever looks into a failure."""
+    (ROOT / ".demo").mkdir(exist_ok=True)
+    said = [cluster.try_command("kubectl", "-n", NAMESPACE, "get", "pods,jobs,events", "-o", "wide").stdout]
+    for name in ("deploy/daemon", "deploy/webserver", "statefulset/postgres"):
+        command = ("kubectl", "-n", NAMESPACE, "logs", name, "--all-containers", "--tail", "400")
+        said.append(f"--- {name}\n{cluster.try_command(*command).stdout}")
+    (ROOT / ".demo" / f"{NAMESPACE}-kubernetes.log").write_text("\n".join(said))
+
+
+@pytest.fixture(scope="session")
+def built(cluster: Cluster) -> Cluster:
+    """The cluster after the sensors have had three months, their days and their metrics built."""
+
+    def look() -> bool | None:
+        counts = [cluster.webserver.materialized_partitions(asset) for asset in ("daily_metrics", "monthly_report")]
+        return counts == [90, 3] or None
+
+    wait_for("ninety days and three reports", 300, look)
+    return cluster
