@@ -252,7 +252,7 @@ drills_failures := failures
 drills_deploy := deploy
 drills_automation := automation
 # These share a stack in which everything is built.
-drills_backup := connections backup backup_moment
+drills_backup := connections backup backup_moment backup_repository
 drills_walls := rotate_password $(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py))
 drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
@@ -278,9 +278,9 @@ lint-python: install-dev
 # One mypy with one cache, so that what all environments have, such as Dagster, is checked once.
 mypy = ../.venv/bin/mypy --python-executable .venv/bin/python --config-file ../pyproject.toml --cache-dir ../.mypy_cache
 lint-types: install-dev
-	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/deploy.py benchmarks/door.py benchmarks/runs.py tests
+	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/backup.py benchmarks/deploy.py benchmarks/door.py benchmarks/runs.py tests
 	for location in $(LOCATIONS); do (cd $$location && MYPYPATH=src:tests:.. $(mypy) src tests) || exit 1; done
-	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude '(deploy|door|runs).py'
+	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude '(backup|deploy|door|runs).py'
 sqlfluff = DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
 	'cd dbt_location/analytics && ../.venv/bin/sqlfluff $(1) models'
 lint-sql: install-dev
@@ -302,8 +302,8 @@ sbom: .venv/.dev ## Write a CycloneDX SBOM of each image of the stack into sbom/
 benchmarks/.venv/.run: ingestion_location/requirements.lock benchmarks/requirements.lock
 	$(call install,benchmarks,$^,ingestion_location)
 
-.PHONY: bench bench-ingest bench-windows bench-runs bench-deploy bench-door
-bench: bench-ingest bench-windows bench-runs bench-deploy ## Run all measurements, into benchmarks/results.json
+.PHONY: bench bench-ingest bench-windows bench-runs bench-deploy bench-backup bench-door
+bench: bench-ingest bench-windows bench-runs bench-deploy bench-backup ## Run all measurements, into benchmarks/results.json
 bench-door: .venv/.dev ## Measure the door of the running stack: its calls, and 200 browsers during a backfill
 	.venv/bin/python -m benchmarks.door
 bench-ingest: benchmarks/.venv/.run ## Measure the load of one month (run nothing else meanwhile)
@@ -314,6 +314,8 @@ bench-runs: install-dev ## Measure runs on the live stack, from the request to t
 	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.runs
 bench-deploy: install-dev ## Measure what a deploy of both locations costs those who use the stack meanwhile
 	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.deploy
+bench-backup: install-dev ## Measure what archiving costs, and what is lost and how long it takes when Postgres is lost
+	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.backup
 
 # --- locks -----------------------------------------------------------------------------------------------------------
 
