@@ -85,6 +85,7 @@ def serving(folder: Path) -> Iterator[Server]:
         remove = "rm -rf /folder/repository /folder/second"
         mount = ("--volume", f"{folder}:/folder")
         subprocess.run(["docker", "run", "--rm", *mount, "--entrypoint", "sh", "postgres:17", "-c", remove], check=True)
+        print(server.compose("logs", "--no-log-prefix", "postgres", "backups"))
         server.compose("down", "--volumes", "--timeout", "5")
 
 
@@ -101,10 +102,13 @@ def test_with_a_key_the_repository_in_a_folder_of_the_host_is_encrypted(server: 
     server.backed_up()
     (repository,) = server.state()["repositories"]
     assert repository["encrypted"] is True
-    # What OpenSSL encrypted begins with this word.
-    files = [path for path in server.repository.rglob("*") if path.is_file() and not path.is_symlink()]
-    assert files
-    assert [path for path in files if path.stat().st_size and not path.read_bytes().startswith(b"Salted__")] == []
+    files = [path for path in server.repository.rglob("*") if path.is_file() and path.stat().st_size]
+    begin = {path.suffix: path.read_bytes()[:8] for path in files if path.parent.name != "bundle"}
+    # What OpenSSL encrypted begins with this word, and what zstd compressed with these bytes.
+    assert begin[".zst"] == begin[".info"] == b"Salted__"
+    bundles = [path.read_bytes()[:4] for path in files if path.parent.name == "bundle"]
+    assert bundles
+    assert b"\x28\xb5\x2f\xfd" not in bundles
     assert (server.settings / "key").read_text().strip() not in server.compose("config")
 
 
@@ -147,6 +151,8 @@ def test_a_new_cluster_does_not_write_over_the_backups_of_the_old_one(server: Se
     server.fill_log()
     wait_for("a segment to wait", 60, lambda: server.state()["archiver"]["waiting"] or None)
     assert server.newest() == before
+    # What fails to archive is no crash of Postgres.
+    assert "terminating any other active server processes" not in server.compose("logs", "postgres")
     server.compose("exec", "-T", "backups", "pgbackrest", "stanza-upgrade")
     server.compose("restart", "--timeout", "2", "backups")
     wait_for("a backup of the new cluster", 120, lambda: server.newest() != before or None)
@@ -163,4 +169,7 @@ def test_a_volume_of_an_earlier_version_gets_checksums_and_is_archived(server: S
     subprocess.run(["docker", "stop", "--time", "30", f"{server.name}-earlier"], check=True, capture_output=True)
     server.start()
     assert server.query("show data_checksums") == "on"
+    server.compose("stop", "postgres")
+    assert "database system is shut down" in server.compose("logs", "--tail", "1", "postgres")
+    server.start()
     server.backed_up()
