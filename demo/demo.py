@@ -1,5 +1,6 @@
 """`make demo`: runs what is missing or outdated by Dagster's record (ops/lineage.py); a second one changes nothing."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,20 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date, timedelta
-from itertools import groupby, repeat
-from typing import NamedTuple
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import dagster as dg
 import psycopg2
 from dagster import DagsterEventType, DagsterInstance
 
 from demo.postgres import REPORTS, STATE, running
-from demo.range_run import FAILED
 from demo.summary import measure, render
 from ops.command import ROOT, OpsError, log
 from ops.contract.compare import lineage_assets, not_judged
 from ops.contract.workspace import check_settings, describe_workspace
 from ops.lineage import Asset, Key, Lineage, Materialization, Partition
+from ops.locations import DATA_LOCATIONS
 from ops.status.partitions import format_ranges, ranges
 
 SAMPLE = STATE / "sample"
@@ -83,22 +85,50 @@ def loaded_from(instance: DagsterInstance, asset: str, partition: str | None, ur
     return any(each and each.metadata.get("url") == dg.MetadataValue.url(url) for each in found)
 
 
-def materialize(job: Job, env: Mapping[str, str]) -> None:
-    """Runs a job in its location's own Python and waits for its end; an error has the failure's own message."""
-    start = time.monotonic()
-    folder = ROOT / job.location
-    # -P keeps the modules beside the script out of the location's imports.
-    command = [str(folder / ".venv/bin/python"), "-P", str(ROOT / "demo/range_run.py")]
-    command += [f"{job.location}.definitions", ",".join(job.assets), *filter(None, [job.partition])]
-    path = LOGS / f"{job.name.replace(' ', '_')}.log"
-    with path.open("w") as output:
-        code = subprocess.run(command, cwd=folder, env=env, stdout=output, stderr=output).returncode
-    if code != 0:
-        printed = path.read_text().strip()
+class Workers:
+    """Processes of the locations' own Python. They are kept for other jobs, because each imports for seconds."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._idle: dict[str, list[subprocess.Popen[str]]] = {location: [] for location in DATA_LOCATIONS}
+        self._all: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._all:
+            worker.communicate()
+
+    def materialize(self, job: Job) -> None:
+        """Runs a job and waits for its end; an error has the failure's own message."""
+        start = time.monotonic()
+        path = LOGS / f"{job.name.replace(' ', '_')}.log"
+        path.unlink(missing_ok=True)
+        idle = self._idle[job.location]
+        worker = idle.pop() if idle else self._start(job.location, path)
+        assert worker.stdin
+        assert worker.stdout
+        # A worker that has ended is found by its missing answer.
+        with contextlib.suppress(BrokenPipeError):
+            worker.stdin.write(json.dumps([str(path), job.assets, job.partition]) + "\n")
+            worker.stdin.flush()
+        answer = worker.stdout.readline()
         # A run that did not even start, for example because of an import error, says why in its last line.
-        reason = printed.rpartition(FAILED)[2] if FAILED in printed else printed.rpartition("\n")[2]
-        raise OpsError(f"\nmake demo stopped: {reason}\nThe whole log: {path}")
-    log(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
+        if reason := json.loads(answer) if answer else path.read_text().strip().rpartition("\n")[2]:
+            raise OpsError(f"\nmake demo stopped: {reason}\nThe whole log: {path}")
+        idle.append(worker)
+        log(f"  {job.name}: done in {time.monotonic() - start:.1f} s")
+
+    def _start(self, location: str, path: Path) -> "subprocess.Popen[str]":
+        folder = ROOT / location
+        # -P keeps the modules beside the script out of the location's imports.
+        command = [str(folder / ".venv/bin/python"), "-P", str(ROOT / "demo/range_run.py"), f"{location}.definitions"]
+        with path.open("w") as output:
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": output}
+            worker = subprocess.Popen(command, cwd=folder, env=self._env, text=True, **pipes)
+        self._all.append(worker)
+        return worker
 
 
 def loads(instance: DagsterInstance, lineage: Lineage, source: str, taxi_type: str) -> Iterator[Job]:
@@ -161,17 +191,17 @@ def main(rebuild: bool = False) -> None:
             log("No TLC_BASE_URL is set: using SAMPLE DATA, made up")
             write_sample(taxi_type, months)
         os.environ.update(settings)
-        with DagsterInstance.get() as instance:
+        with DagsterInstance.get() as instance, Workers(env) as workers:
             log(f"Loading {len(months)} months from {base_url}")
             jobs = list(loads(instance, read_lineage(instance, assets), base_url, taxi_type))
             # After a failure, loads that wait are not started.
             with ThreadPoolExecutor(max_workers=2) as pool:
-                list(pool.map(materialize, jobs, repeat(env)))
+                list(pool.map(workers.materialize, jobs))
             for cadence, what in CADENCES.items():
                 log(f"Building {what}")
                 # One after another: two first runs of dbt at once would create the same tables.
                 for job in (jobs := list(builds(read_lineage(instance, assets), cadence, rebuild))):
-                    materialize(job, env)
+                    workers.materialize(job)
                 if not jobs:
                     log("  built already")
             if lines := list(outdated(read_lineage(instance, assets))):

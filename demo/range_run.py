@@ -1,24 +1,27 @@
-"""Runs assets of a code location in this process, the location's own Python: without a partition, for one, or a range.
+"""Runs assets of a code location in this process, the location's own Python, job after job.
 
 A range is the run that a backfill launches. `dagster asset materialize --partition-range` refuses assets whose backfill
 policy has a limit, however short the range.
 
-usage: python range_run.py MODULE ASSET[,ASSET …] [PARTITION | FIRST...LAST]
+usage: python range_run.py MODULE
+
+Each line of the input is a job, as JSON: the file for what it prints, its assets, and its partition, which is null, a
+partition's key or FIRST...LAST. Each line of the output is its result: null, or why it failed.
 """
 
 import importlib
+import json
+import os
 import sys
+from pathlib import Path
 
 import dagster as dg
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-# What follows it in the output is the reason of the failure.
-FAILED = "\nRun failed: "
 
 
-def run(module: str, assets: list[str], partition: str | None = None) -> dg.ExecuteInProcessResult:
+def run(defs: dg.Definitions, assets: list[str], partition: str | None) -> dg.ExecuteInProcessResult:
     first, is_range, last = (partition or "").partition("...")
-    defs: dg.Definitions = importlib.import_module(module).defs
     with dg.DagsterInstance.get() as instance:
         return defs.resolve_implicit_global_asset_job_def().execute_in_process(
             asset_selection=[dg.AssetKey(asset) for asset in assets],
@@ -41,7 +44,21 @@ def reason(result: dg.ExecuteInProcessResult) -> str:
     return result.all_events[-1].message or "no reason was given"
 
 
+def main(module: str) -> None:
+    # Jobs and their processes, such as dbt, have neither the input nor the output, which goes to the job's file.
+    jobs, results = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    defs: dg.Definitions = importlib.import_module(module).defs
+    for line in jobs:
+        path, assets, partition = json.loads(line)
+        with Path(path).open("wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        ended = run(defs, assets, partition)
+        sys.stdout.flush()
+        results.write(json.dumps(None if ended.success else reason(ended)) + "\n")
+
+
 if __name__ == "__main__":
-    ended = run(sys.argv[1], sys.argv[2].split(","), *sys.argv[3:])
-    if not ended.success:
-        sys.exit(FAILED + reason(ended))
+    main(sys.argv[1])

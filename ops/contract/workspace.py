@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from ops.command import ROOT, OpsError
 from ops.contract.compare import Asset, breaches
@@ -12,20 +13,23 @@ from ops.table import print_table
 
 
 def check_settings() -> None:
-    for location in DATA_LOCATIONS:
-        _python(location, None, "-m", f"{location}.settings")
+    with ThreadPoolExecutor() as at_once:
+        list(at_once.map(lambda location: _python(location, None, "-m", f"{location}.settings"), DATA_LOCATIONS))
 
 
 def describe_workspace(env: Mapping[str, str] | None = None) -> list[Asset]:
     """Describes the assets of the locations with data; ``env`` None is the project's own environment."""
+    with ThreadPoolExecutor() as at_once:
+        described = at_once.map(lambda location: _describe(location, env), DATA_LOCATIONS)
+        return [asset for assets in described for asset in assets]
+
+
+def _describe(location: str, env: Mapping[str, str] | None) -> list[Asset]:
     script = str(ROOT / "ops/contract/describe.py")
-    assets: list[Asset] = []
-    for location in DATA_LOCATIONS:
-        try:
-            assets += json.loads(_python(location, env, script, location).splitlines()[-1])
-        except LocationError as error:
-            raise LocationError(f"{location}: its definitions do not load.\n{error}") from None
-    return assets
+    try:
+        return list(json.loads(_python(location, env, script, location).splitlines()[-1]))
+    except LocationError as error:
+        raise LocationError(f"{location}: its definitions do not load.\n{error}") from None
 
 
 def _python(location: str, env: Mapping[str, str] | None, *arguments: str) -> str:
