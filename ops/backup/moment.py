@@ -83,9 +83,13 @@ def find_start(moment: datetime | None) -> Start:
     (stanza,) = json.loads(_pgbackrest("info", "--output=json")) or [{}]
     backups = [one for one in stanza.get("backup", []) if not one["error"]]
     for repository in (one["key"] for one in stanza.get("repo", [])):
-        in_it = [one for one in backups if one["database"]["repo-key"] == repository]
-        if in_it and (found := choose(in_it, _timelines(repository, stanza), moment)):
-            return Start(repository, *found)
+        # The newest cluster first, where the repository has had several.
+        for archive in reversed(stanza["archive"]):
+            of_it = [one for one in backups if one["database"] == archive["database"]]
+            if archive["database"]["repo-key"] == repository and of_it:
+                timelines = _timelines(repository, f"archive/{stanza['name']}/{archive['id']}")
+                if found := choose(of_it, timelines, moment):
+                    return Start(repository, *found)
     if not backups:
         reasons = ", ".join(f"repository {one['key']}: {one['status']['message']}" for one in stanza.get("repo", []))
         raise OpsError(
@@ -141,8 +145,7 @@ def _recovered() -> bool:
     )
 
 
-def _timelines(repository: int, stanza: Mapping[str, Any]) -> list[Timeline]:
-    folder = f"archive/{stanza['name']}/{stanza['archive'][-1]['id']}"
+def _timelines(repository: int, folder: str) -> list[Timeline]:
     listed = _pgbackrest("repo-ls", f"--repo={repository}", "--output=json", "--filter=\\.history$", folder)
     found = []
     for name, file in json.loads(listed).items():

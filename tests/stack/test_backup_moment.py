@@ -78,7 +78,7 @@ def test_a_backup_of_the_new_timeline_follows_a_restore(backed_up: Stack) -> Non
 
 def rehearsed(stack: Stack) -> list[str]:
     """What a rehearsal of a restore finds, which is also what `make status` shows."""
-    rehearse = ("docker", "compose", "exec", "backups", "backups", "rehearse")
+    rehearse = ("docker", "compose", "exec", "-T", "backups", "backups", "rehearse")
     subprocess.run(rehearse, cwd=ROOT, env=stack.env, capture_output=True)
     found: list[str] = backups(stack)["rehearsal"]["found"]
     return found
