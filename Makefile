@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Arguments reach a recipe as variables of its environment, never as a part of its text. Make would expand the text of a
 # variable that was given to it wherever it is used or exported; := with $(value) keeps the text as it is.
-ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE TO
+ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE TO FOR
 keep_as_is = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(call keep_as_is,$(name))))
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(call keep_as_is,$(name))))
@@ -193,6 +193,16 @@ restore: .venv/.ops ## Replace the stack's data and start it (TO="2026-01-31 12:
 rotate-password: .venv/.ops ## Give a role in Postgres a new password; no run fails (LOCATION=dbt_location, or dagster for the platform)
 	@$(ops) rotate-password -- $(call given,LOCATION)
 
+.PHONY: alerts alerts-test silence unsilence
+alerts: .venv/.ops ## List what needs a person, what is silenced, and who is told (docs/alerts.md)
+	@$(ops) alerts
+alerts-test: .venv/.ops ## Send a test message to every receiver of alerts
+	@$(ops) alerts test
+silence: .venv/.ops ## Tell nobody of a location, an asset, a service or a team for a time (NAME=…, FOR=2h)
+	@$(ops) alerts silence $(call given,FOR,--for=) -- $(call given,NAME)
+unsilence: .venv/.ops ## End a silence (NAME=…)
+	@$(ops) alerts unsilence -- $(call given,NAME)
+
 .PHONY: status rebuild
 status: .venv/.ops ## Show the state of the compose stack and whether it needs a person (FORMAT=json)
 	@$(ops) status $(call given,FORMAT,--format=)
@@ -335,7 +345,7 @@ lock-template: .venv/.dev
 		&& ($(call compile_location,"$$folder/new_location")) \
 		&& cp "$$folder"/new_location/*.lock 'ops/template/files/{{ name }}/'
 lock: ## Recompile the hash-pinned locks (needs uv)
-	for folder in services/dagster demo ops tests docs demo/sample; do \
+	for folder in services/dagster services/alerts demo ops tests docs demo/sample; do \
 		(cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
 	cd tests/drills && $(compile) older.in --output-file older.lock
 	cd tests/stack/skew && $(compile) ../../../ingestion_location/pyproject.toml --override requirements.in \

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import typer
 
 from ops.access import roles, tokens, users, whoami
+from ops.alerts import alerts
 from ops.audit import audit
 from ops.backup.age import backup_key
 from ops.backup.backup import backup
@@ -40,6 +41,7 @@ for command in COMMANDS:
 app.add_typer(users, name="users")
 app.add_typer(tokens, name="tokens")
 app.add_typer(kubernetes, name="kubernetes")
+app.add_typer(alerts, name="alerts")
 app.command(hidden=True)(pin)
 
 if __name__ == "__main__":

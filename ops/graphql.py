@@ -32,6 +32,7 @@ class Webserver:
     url: str
     seconds: float = 20  # how long to wait for each answer
     token: str = ""
+    key: str = ""  # shows who asks without the door
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Sends a query or a mutation and returns its ``data``.
@@ -78,6 +79,8 @@ class Webserver:
                 headers = {"Content-Type": "application/json"} if body is not None else {}
                 if self.token:
                     headers["Authorization"] = f"Bearer {self.token}"
+                if self.key:
+                    headers["X-Door-Key"] = self.key
                 method = "GET" if body is None else "POST"
                 url = f"{self.url.rstrip('/')}{path}"
                 answer = session.request(

@@ -39,6 +39,7 @@ class Asset:
     materialized: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     in_progress: frozenset[str] = frozenset()
+    owners: tuple[str, ...] = ()  # such as team:analytics
 
     @property
     def every_key(self) -> Sequence[Key]:

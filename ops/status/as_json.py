@@ -9,7 +9,7 @@ from ops.status.failures import Failure
 from ops.status.judge import Judgement
 from ops.status.partitions import STATES, AssetStatus
 
-TIMES = {"since", "last_tick", "beat", "created", "started", "ended"}
+TIMES = {"looked", "since", "last_tick", "beat", "created", "started", "ended"}
 TIMES |= {"newest", "archived", "waiting_since", "dropped"}
 
 
@@ -28,6 +28,7 @@ def as_json(facts: Facts, judgement: Judgement) -> str:
         "sensors_and_schedules": workspace if isinstance(workspace, Unknown) else workspace.instigators,
         "storage": facts.storage,
         "backups": facts.backups,
+        "alerts": facts.alerts,
     }
     whole = {
         "project": facts.project,

@@ -8,7 +8,12 @@ from ops.status.facts import Backups, Repository
 
 def backups(container: str) -> Backups:
     """Asks the service, by the id of its container."""
-    found = json.loads(run("docker", "exec", container, "backups", "state", timeout=60))
+    return read_backups(run("docker", "exec", container, "backups", "state", timeout=60))
+
+
+def read_backups(state: str) -> Backups:
+    """What the service prints about itself."""
+    found = json.loads(state)
     archiver = found.pop("archiver")
     return Backups(
         repositories=tuple(

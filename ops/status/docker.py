@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.command import CommandError, run
-from ops.status.facts import Service
+from ops.status.facts import Alerts, Service
 
 LABEL = "com.docker.compose"
 SECONDS = 20
@@ -50,6 +50,18 @@ def policies(daemon: str) -> dict[str, str]:
     """The locations that have a run policy, each with why it cannot be used; ``daemon`` is the id of its container."""
     return dict(
         json.loads(run("docker", "exec", daemon, "python", "-m", "platform_host.check_policies", timeout=SECONDS))
+    )
+
+
+def alerts(container: str) -> Alerts:
+    """What the service `alerts` remembers; ``container`` is its id."""
+    found = json.loads(run("docker", "exec", container, "python", "-m", "ops.alerts.service", "state", timeout=SECONDS))
+    return Alerts(
+        looked=found["looked"],
+        receivers=tuple(found["receivers"]),
+        silences=tuple((name, until) for name, until in found["silences"]),
+        waiting=found["waiting"],
+        troubles=tuple((text, since) for text, since in found["troubles"]),
     )
 
 

@@ -200,6 +200,17 @@ class Backups:
 
 
 @dataclass(frozen=True)
+class Alerts:
+    """What the service `alerts` remembers: its last look, the receivers, what is silenced, and what is not taken."""
+
+    looked: float | None
+    receivers: tuple[str, ...] = ()
+    silences: tuple[tuple[str, float], ...] = ()  # a name, and until when
+    waiting: int = 0  # lines that some receiver has not taken
+    troubles: tuple[tuple[str, float], ...] = ()  # what is wrong with telling, and since when
+
+
+@dataclass(frozen=True)
 class Facts:
     time: float
     project: str
@@ -213,5 +224,6 @@ class Facts:
     events: Events | Unknown = Unknown("not asked")
     storage: Storage | Unknown = Unknown("not asked")
     # The locations that have a run policy, each with why it cannot be used; an empty reason where it can.
+    alerts: Alerts | Unknown = Unknown("not asked")
     policies: Mapping[str, str] | Unknown = Unknown("not asked")
     backups: Backups | Unknown = Unknown("not asked")

@@ -1,13 +1,14 @@
 """Decides what needs a person, and what that person does next. Pure functions of the facts."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ops.lineage import Asset, Lineage, Newest
 from ops.status.facts import BACKFILL_FAILED, Backups, Events, Facts, Role, Runs, Service, Unknown, Workspace, known
 from ops.status.failures import Failure, unresolved
 from ops.status.overdue import Overdue, overdue
-from ops.status.partitions import OUTDATED, STALE, WAITING, AssetStatus, asset_statuses, format_ranges
+from ops.status.partitions import MISSING, OUTDATED, STALE, WAITING, AssetStatus, asset_statuses, format_ranges
 
 # A thread of the daemon sends a heartbeat every half minute, less often while it is busy; Dagster calls it dead after
 # half an hour.
@@ -24,6 +25,10 @@ RESTART_SECONDS = 600
 OVERDUE_SECONDS = 900
 # How long the oldest queued run may wait while no run is in progress.
 QUEUE_SECONDS = 600
+# The alerts look every half minute.
+LOOK_SECONDS = 300
+# How long a receiver of alerts may take nothing.
+UNTOLD_SECONDS = 600
 # Without these services nothing is built.
 WORKERS = {"daemon", "docker-proxy", "postgres"}
 # A kind of notice.
@@ -36,13 +41,29 @@ FULL = 0.9
 WAITING_SECONDS = 180
 # How late a backup may be: the service tries again every ten minutes, and a large database takes hours.
 LATE_SECONDS = 6 * 3600
+# What changes in the description of a problem while it lasts.
+_CHANGES = re.compile(r"\d+(%| (s|min|h|d)\b)")
 
 
 @dataclass(frozen=True)
 class Problem:
+    """What needs a person, why, and the next step.
+
+    ``location`` and ``assets`` are those that it concerns, if any. ``about`` names it among those of its kind, for
+    descriptions in which more than times and shares change while it lasts.
+    """
+
     kind: str
     what: str
     next: str
+    location: str = ""
+    assets: tuple[str, ...] = ()
+    about: str = ""
+
+    @property
+    def id(self) -> str:
+        """The same for as long as the problem lasts."""
+        return f"{self.kind} {self.about or _CHANGES.sub('#', self.what)}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +98,7 @@ def judge(facts: Facts) -> Judgement:
         automation = [*_daemons(facts, down, starting), *_instigators(workspace, down)]
         problems += automation
         problems += _failures(failures)
-        problems += _backfills(runs, newest)
+        problems += _backfills(facts, runs, newest)
         if not automation and not down & WORKERS:
             found = overdue(statuses, lineage, workspace.automated, runs)
             problems += _overdue([one for one in found if one.location not in down], facts.time)
@@ -85,12 +106,39 @@ def judge(facts: Facts) -> Judgement:
         problems += _queue(runs, facts.time, down)
         problems += _storage(facts)
         problems += _backups(facts, down, starting)
+        problems += _alerts(facts, down, starting)
     notices = (
         *_outdated(statuses, lineage, facts.time),
         *_not_judged(known(facts.assets, ())),
         *_same_disk(facts.backups),
     )
     return Judgement(tuple(statuses), tuple(failures), tuple(problems), notices)
+
+
+def is_hidden(problem: Problem, facts: Facts, judgement: Judgement) -> bool:
+    """Whether a problem that was reported before, and is not now, may still be there.
+
+    It is then either a consequence of another problem, or it is about something that is not known now.
+    """
+    if isinstance(facts.services, Unknown) or any(one.kind == "stack" for one in judgement.problems):
+        return True
+    if problem.kind in ("engine", "stack", "service"):
+        return False
+    if any(isinstance(getattr(facts, part.name), Unknown) for part in fields(facts)):
+        return True
+    down = {service.name for service in facts.services if service_problem(service, facts.time)}
+    workspace = known(facts.workspace, Workspace())
+    away = down | {one.name for one in workspace.locations if one.error is not None or one.loading}
+    if problem.location in away or (problem.kind, "daemon" in down) == ("daemon", True):
+        return True
+    if problem.kind == "run" and any(
+        one.run is None and {*one.assets} & {*problem.assets} for one in judgement.failures
+    ):
+        return True  # it may have failed before the runs that are read
+    automation = {"daemon", "sensor", "schedule"}
+    return problem.kind in (STALE, MISSING) and bool(
+        down & WORKERS or any(one.kind in automation for one in judgement.problems)
+    )
 
 
 def duration(seconds: float) -> str:
@@ -123,7 +171,8 @@ def service_problem(service: Service, now: float) -> Problem | None:
         what = f"was restarted {service.restarts} times, the last time {duration(age)} ago"
     elif service.health == "starting" and age > START_SECONDS:
         what = f"has been starting for {duration(age)}"
-    return Problem("service", f"{service.name} {what}", next_step) if what else None
+    location = re.sub("_(gateway|policy)$", "", service.name)
+    return Problem("service", f"{service.name} {what}", next_step, location, about=service.name) if what else None
 
 
 def _logs(service: str) -> str:
@@ -159,7 +208,8 @@ def _unknown(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Probl
 def _locations(workspace: Workspace, down: set[str]) -> Iterator[Problem]:
     for location in workspace.locations:
         if location.name not in down and location.error is not None:
-            yield Problem("location", f"{location.name} is not loaded: {location.error}", _logs(location.name))
+            what = f"{location.name} is not loaded: {location.error}"
+            yield Problem("location", what, _logs(location.name), location.name, about=location.name)
 
 
 def _policies(facts: Facts, workspace: Workspace, down: set[str]) -> Iterator[Problem]:
@@ -170,10 +220,11 @@ def _policies(facts: Facts, workspace: Workspace, down: set[str]) -> Iterator[Pr
         return
     for location in workspace.locations:
         if location.name not in facts.policies:
-            yield Problem("policy", f"{location.name} has no run policy, so none of its runs is launched", "make up")
+            what = f"{location.name} has no run policy, so none of its runs is launched"
+            yield Problem("policy", what, "make up", location.name)
     for name, reason in facts.policies.items():
         if reason:
-            yield Problem("policy", f"no run of {name} is launched: {reason}", "make up")
+            yield Problem("policy", f"no run of {name} is launched: {reason}", "make up", name)
 
 
 def _daemons(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Problem]:
@@ -198,18 +249,26 @@ def _instigators(workspace: Workspace, down: set[str]) -> Iterator[Problem]:
     for one in workspace.instigators:
         name = f"{one.kind} {one.name} ({one.location})"
         if one.runs_by_default and not one.running:
-            yield Problem(one.kind, f"{name} is stopped", "start it on its page, under Automation")
+            next_step = "start it on its page, under Automation"
+            yield Problem(one.kind, f"{name} is stopped", next_step, one.location, about=f"{name} is stopped")
         elif one.running and one.last_status == "FAILURE" and one.location not in broken:
-            yield Problem(one.kind, f"{name} failed at its last tick: {one.error}", _logs(one.location))
+            what = f"{name} failed at its last tick: {one.error}"
+            yield Problem(one.kind, what, _logs(one.location), one.location, about=f"{name} failed")
 
 
 def _failures(failures: Iterable[Failure]) -> Iterator[Problem]:
     for failure in failures:
         if not failure.retrying:
-            yield Problem("run", f"{failure.label} failed", "see its run above, then launch it again")
+            about = failure.run.id if failure.run else f"older {failure.label}"
+            next_step = "see its run above, then launch it again"
+            yield Problem("run", f"{failure.label} failed", next_step, failure.location, failure.assets, about)
 
 
-def _backfills(runs: Runs, newest: Newest) -> Iterator[Problem]:
+def _location(facts: Facts, asset: str) -> str:
+    return next((one.location for one in known(facts.assets, ()) if one.key == asset), "")
+
+
+def _backfills(facts: Facts, runs: Runs, newest: Newest) -> Iterator[Problem]:
     built: dict[str, float] = {}
     for (asset, _), materialization in newest.items():
         built[asset] = max(built.get(asset, 0.0), materialization.time)
@@ -217,7 +276,8 @@ def _backfills(runs: Runs, newest: Newest) -> Iterator[Problem]:
         end = backfill.ended or backfill.created
         if backfill.status == BACKFILL_FAILED and any(built.get(asset, 0.0) < end for asset in backfill.assets):
             what = f"the backfill {backfill.id} of {', '.join(backfill.assets)} failed: {backfill.error}"
-            yield Problem("backfill", what, "launch it again")
+            location = _location(facts, backfill.assets[0])
+            yield Problem("backfill", what, "launch it again", location, backfill.assets, backfill.id)
 
 
 def _overdue(found: Iterable[Overdue], now: float) -> Iterator[Problem]:
@@ -228,7 +288,9 @@ def _overdue(found: Iterable[Overdue], now: float) -> Iterator[Problem]:
         what = f"{', '.join(one.assets)} {format_ranges(one.ranges)}".strip()
         state = "older than its upstream data" if one.state == STALE else "missing"
         why = f"for {duration(age)}, and nothing builds it" if one.automated else "and automation is off"
-        yield Problem(one.state, f"{what}: {state} {why}", "materialize these partitions")
+        about = ", ".join(one.assets)
+        next_step = "materialize these partitions"
+        yield Problem(one.state, f"{what}: {state} {why}", next_step, one.location, one.assets, about)
 
 
 def _outdated(statuses: Iterable[AssetStatus], lineage: Lineage, now: float) -> Iterator[Problem]:
@@ -255,7 +317,8 @@ def _checks(facts: Facts, failures: Sequence[Failure]) -> Iterator[Problem]:
         if check.is_error and check.run_id not in named:
             what = f"check {check.name} of {check.asset} failed"
             reason = f": {check.description}" if check.description else ""
-            yield Problem("check", what + reason, "see the asset's page, Checks")
+            location, about = _location(facts, check.asset), f"{check.asset} {check.name}"
+            yield Problem("check", what + reason, "see the asset's page, Checks", location, (check.asset,), about)
 
 
 def _queue(runs: Runs, now: float, down: set[str]) -> Iterator[Problem]:
@@ -265,7 +328,23 @@ def _queue(runs: Runs, now: float, down: set[str]) -> Iterator[Problem]:
     oldest = now - min(waiting)
     if oldest > QUEUE_SECONDS:
         what = f"no run is in progress, and {len(waiting)} are queued, the oldest for {duration(oldest)}"
-        yield Problem("queue", what, _logs("daemon"))
+        yield Problem("queue", what, _logs("daemon"), about="queue")
+
+
+def _alerts(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Problem]:
+    """Whether somebody would be told, if there is somebody."""
+    alerts, now, next_step = facts.alerts, facts.time, _logs("alerts")
+    if "alerts" in down | starting:
+        return
+    if isinstance(alerts, Unknown):
+        yield Problem("alerts", f"whether anybody is told is not known: {alerts.reason}", next_step)
+        return
+    if alerts.looked is None or now - alerts.looked > LOOK_SECONDS:
+        since = f"for {duration(now - alerts.looked)}" if alerts.looked else "yet"
+        yield Problem("alerts", f"the alerts have not looked {since}", next_step, about="look")
+    for text, begun in alerts.troubles:
+        if now - begun > UNTOLD_SECONDS:
+            yield Problem("alerts", text, "correct it (docs/alerts.md), then make alerts-test", about=text)
 
 
 def share(used: int, limit: int) -> float:
@@ -285,10 +364,12 @@ def _storage(facts: Facts) -> Iterator[Problem]:
         yield Problem("disk", f"the disk is {used:.0%} full", "docker system df shows what uses the space")
     activity = "docker compose exec postgres psql -U postgres -c 'table pg_stat_activity'"
     for role in filter(is_full, storage.roles):
-        yield Problem("connections", f"{role.name} uses {role.used} of its {role.limit} connections", activity)
+        yield Problem(
+            "connections", f"{role.name} uses {role.used} of its {role.limit} connections", activity, about=role.name
+        )
     if share(storage.connections, storage.max_connections) >= FULL:
         what = f"{storage.connections} of {storage.max_connections} connections are used"
-        yield Problem("connections", what, activity)
+        yield Problem("connections", what, activity, about="all")
 
 
 def _backups(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Problem]:
@@ -300,12 +381,12 @@ def _backups(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Probl
     logs = _logs("backups")
     if found.waiting_since and now - found.waiting_since > WAITING_SECONDS:
         what = f"the log has not been archived for {duration(now - found.waiting_since)}, {found.waiting} segments wait"
-        yield Problem("backup", what, _logs("postgres"))
+        yield Problem("backup", what, _logs("postgres"), about="archive")
     if found.dropped:
         what = f"a part of the log was not archived: no moment of the last {duration(now - found.dropped)} can be"
         yield Problem("backup", f"{what} restored until the next backup", logs)
     if found.failed:
-        yield Problem("backup", f"the last backup failed: {found.failed}", logs)
+        yield Problem("backup", f"the last backup failed: {found.failed}", logs, about="failed")
     started = next((one.since for one in known(facts.services, ()) if one.name == "backups"), None)
     for one in found.repositories:
         last, limit = (one.newest, found.interval + LATE_SECONDS) if one.newest else (started, LATE_SECONDS)

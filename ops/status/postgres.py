@@ -8,6 +8,7 @@ text of a failure, because a NUL in one failure would otherwise fail the stateme
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ops.command import OpsError, first_line, run
@@ -74,21 +75,23 @@ def ask(container: str) -> tuple[Storage, Events | Unknown]:
     answer = run("docker", "exec", "-i", *limits, container, "sh", "-c", script, stdin=statements, timeout=20)
     head, _, events = answer.partition(MARK)
     _, disk, *server = head.splitlines()
-    return _storage(disk, "\n".join(server)), _events(events)
-
-
-def _storage(disk: str, server: str) -> Storage:
     _, _, used, free, *_ = disk.split()
-    found = _parse(server)
-    roles = tuple(Role(name, used, limit if limit >= 0 else None) for name, limit, used in found.pop("roles"))
-    return Storage(int(used) * 1024, int(free) * 1024, roles=roles, **found)
-
-
-def _events(text: str) -> Events | Unknown:
+    found = read_storage(int(used) * 1024, int(free) * 1024, _parse("\n".join(server)))
     try:
-        found = _parse(text)
+        return found, read_events(_parse(events))
     except OpsError as error:
-        return Unknown(str(error))
+        return found, Unknown(str(error))
+
+
+def read_storage(disk_used: int, disk_free: int, answer: Mapping[str, Any]) -> Storage:
+    """The answer of SERVER, with the bytes of the disk."""
+    found = dict(answer)
+    roles = tuple(Role(name, used, limit if limit >= 0 else None) for name, limit, used in found.pop("roles"))
+    return Storage(disk_used, disk_free, roles=roles, **found)
+
+
+def read_events(found: Mapping[str, Any]) -> Events:
+    """The answer of EVENTS."""
     newest = {
         ("/".join(json.loads(asset)), partition): Materialization(id, time)
         for asset, partition, id, time in found["newest"]

@@ -15,6 +15,7 @@ from rich.text import Text
 from ops.command import printable
 from ops.status.facts import (
     BACKFILL_IN_PROGRESS,
+    Alerts,
     Backups,
     Check,
     Daemon,
@@ -103,6 +104,7 @@ def _blocks(facts: Facts, judgement: Judgement) -> list[tuple[str, Unknown | Gro
         ("Sensors and schedules", block(workspace, lambda found: _instigators(found, now))),
         ("Disk and connections", block(facts.storage, _storage)),
         ("Backups", block(facts.backups, lambda found: _backups(found, now))),
+        ("Alerts", block(facts.alerts, lambda alerts: _alerts(alerts, now))),
     ]
 
 
@@ -243,6 +245,18 @@ def _instigators(workspace: Workspace, now: float) -> Iterator[RenderableType]:
         detail = "  ".join(filter(None, [tick, one.error]))
         rows.append([text(one.name), text(state, colour), text(one.location), text(detail)])
     yield from _table(rows)
+
+
+def _alerts(alerts: Alerts, now: float) -> Iterator[RenderableType]:
+    looked = f"last look {_when(alerts.looked, now)}" if alerts.looked else "no look yet"
+    who = ", ".join(alerts.receivers) or "nobody is told, as there are no receivers: docs/alerts.md"
+    waiting = f"; {alerts.waiting} lines wait" if alerts.waiting and alerts.receivers else ""
+    yield text(f"{looked}{waiting}")
+    yield text(who, "" if alerts.receivers else "yellow")
+    for name, until in alerts.silences:
+        yield text(f"{name} is silenced for another {duration(until - now)}", "yellow")
+    for trouble, _ in alerts.troubles:
+        yield text(trouble, "red")
 
 
 def _storage(storage: Storage) -> Iterator[RenderableType]:

@@ -35,6 +35,7 @@ query { instance { daemonHealth { allDaemonStatuses {
 ASSETS = f"""
 query {{ assetNodes {{ {NODE}
   repository {{ location {{ name }} }}
+  owners {{ ... on TeamAssetOwner {{ team }} ... on UserAssetOwner {{ email }} }}
   assetPartitionStatuses {{ __typename
     ... on TimePartitionStatuses {{ ranges {{ startKey endKey status }} }}
     ... on DefaultPartitionStatuses {{
@@ -163,6 +164,7 @@ def _with_states(asset: Asset, node: Mapping[str, Any]) -> Asset:
         materialized=frozenset(states.get("MATERIALIZED", ())),
         failed=frozenset(states.get("FAILED", ())),
         in_progress=frozenset(states.get("MATERIALIZING", ())),
+        owners=tuple(f"team:{one['team']}" if "team" in one else one["email"] for one in node["owners"]),
     )
 
 

@@ -19,15 +19,11 @@ def statuses(**settings: str) -> dict[str, str]:
 
 
 def test_sensors_and_schedule_start_with_the_location() -> None:
-    assert statuses() == dict.fromkeys(("reaper", "notify_run_failure", "nightly_pruning"), "RUNNING")
+    assert statuses() == dict.fromkeys(("reaper", "nightly_pruning"), "RUNNING")
 
 
-def test_housekeeping_that_is_switched_off_is_stopped_and_failures_are_still_notified() -> None:
-    assert statuses(HOUSEKEEPING="off") == {
-        "reaper": "STOPPED",
-        "nightly_pruning": "STOPPED",
-        "notify_run_failure": "RUNNING",
-    }
+def test_housekeeping_that_is_switched_off_is_stopped() -> None:
+    assert statuses(HOUSEKEEPING="off") == dict.fromkeys(("reaper", "nightly_pruning"), "STOPPED")
 
 
 def test_the_definitions_import_neither_docker_nor_an_http_library() -> None:

@@ -22,6 +22,8 @@ ROOT = FOLDER.parents[1]
 # The role of webserver and daemon, and the one of the location that has no warehouse.sql.
 INSTANCE_ROLE = "dagster"
 HOUSEKEEPING_ROLE = "platform_location"
+# The role of the service alerts, which reads.
+ALERTS_ROLE = "alerts"
 # Nobody logs in with these: the owner of the instance, and the group role of all locations.
 OWNER, LOCATIONS = "dagster_owner", "dagster_locations"
 
@@ -35,7 +37,7 @@ def location_roles() -> list[str]:
 
 
 def login_roles() -> list[str]:
-    return [INSTANCE_ROLE, HOUSEKEEPING_ROLE, *location_roles()]
+    return [INSTANCE_ROLE, ALERTS_ROLE, HOUSEKEEPING_ROLE, *location_roles()]
 
 
 def apply(dsn: str = "", credentials: Path | None = None) -> None:
@@ -56,7 +58,7 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
                 _create(cursor, "select from pg_roles where rolname = %s", "create role {} login", role)
                 # A role can change its own settings and password. Here they are reset.
                 cursor.execute(sql.SQL("alter role {} reset all").format(sql.Identifier(role)))
-                if role != INSTANCE_ROLE:
+                if role not in (INSTANCE_ROLE, ALERTS_ROLE):
                     grant = "grant {} to {} with inherit true, set false"
                     cursor.execute(sql.SQL(grant).format(sql.Identifier(LOCATIONS), sql.Identifier(role)))
             # By default every role may connect to every database.
@@ -137,6 +139,7 @@ def set_password(cursor: Cursor, role: str, path: Path, password: str) -> None:
     cursor.execute(sql.SQL("alter role {} password %s").format(sql.Identifier(role)), (secret,))
     databases = ["dagster", "warehouse"] if role in location_roles() else ["dagster"]
     # Renamed, so that a reader sees the old file or the new one. libpq ignores a password file that others may read.
+    path.parent.mkdir(exist_ok=True)
     new = path.with_name("pgpass.new")
     new.unlink(missing_ok=True)
     new.touch(mode=0o600)

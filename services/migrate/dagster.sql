@@ -9,6 +9,10 @@ revoke all on database dagster from public;
 revoke all on schema public from public;
 grant connect on database dagster to dagster, dagster_locations;
 grant usage on schema public to dagster, dagster_locations;
+-- The alerts read the event log, and how full the server is (pg_stat_activity, the databases' sizes).
+grant connect on database dagster to alerts;
+grant usage on schema public to alerts;
+grant pg_read_all_stats to alerts;
 
 -- No role of a location needs large objects, and nothing else would limit what they take.
 revoke execute on function lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea) from public;
@@ -26,6 +30,7 @@ alter role dagster set lock_timeout = '10s';
 -- The limits of the roles that have no warehouse.sql (docs/connections.md).
 alter role dagster connection limit 40;
 alter role platform_location connection limit 10;
+alter role alerts connection limit 3;
 
 -- What everybody did through the webserver (docs/access.md). It adds lines, and changes and deletes none.
 create schema if not exists audit authorization dagster_owner;

@@ -22,11 +22,11 @@ begin
     execute format('drop policy %I on public.%I', policy.policyname, policy.tablename);
   end loop;
 end $$;
-revoke all on all tables in schema public from dagster_locations, platform_location;
+revoke all on all tables in schema public from dagster_locations, platform_location, alerts;
 revoke all on all sequences in schema public from dagster_locations, platform_location;
 
 create schema walls;
-grant usage on schema walls to dagster_locations;
+grant usage on schema walls to dagster_locations, alerts;
 
 -- What a location may read and write, by table and column. A table or column that is not named here is not for
 -- locations; tests/cross_location/test_instance_columns.py has the decision for each.
@@ -372,6 +372,17 @@ create policy changes_own_assets on asset_keys for update to dagster_locations u
 alter table kvs enable row level security;
 create policy hosts on kvs to dagster using (true);
 create policy reads on kvs for select to dagster_locations using (key = '__latest_defs_state_info__');
+
+-- The alerts read what the status does.
+grant select on event_logs, asset_keys, runs, run_tags to alerts;
+do $$
+declare
+  name text;
+begin
+  foreach name in array array['event_logs', 'asset_keys', 'runs', 'run_tags'] loop
+    execute format('create policy alerts on public.%I for select to alerts using (true)', name);
+  end loop;
+end $$;
 
 -- Housekeeping is the platform's. It stores the output of other locations' failed runs, and it prunes: the types are
 -- those of platform_location/src/platform_location/event_log.py.

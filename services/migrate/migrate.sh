@@ -5,8 +5,10 @@ PGOPTIONS='-c lock_timeout=60s -c role=dagster_owner' dagster instance migrate
 python -m services.migrate.walls
 python -m platform_host.ownership workspace.yaml
 dagster instance concurrency set loading 2
-# What shows the webserver that a request has come through the door.
-if ! test -s /run/door/key; then
-    (umask 077 && head -c 32 /dev/urandom | base64 > /run/door/new)
-    mv /run/door/new /run/door/key
-fi
+# What shows the webserver that a request has come through the door, or from the alerts, where there are any.
+for folder in /run/door /run/alerts; do
+    if test -w $folder && ! test -s $folder/key; then
+        (umask 077 && head -c 32 /dev/urandom | base64 > $folder/new)
+        mv $folder/new $folder/key
+    fi
+done

@@ -75,5 +75,5 @@ def test_a_role_without_a_limit_is_refused_with_its_file(dsn: str, new_location:
 
 def test_limits_that_postgres_cannot_keep_are_refused(dsn: str, new_location: Path) -> None:
     new_location.write_text("alter role new_location connection limit 28")
-    with pytest.raises(warehouse.ConnectionLimitError, match=r"98 connections together .* and Postgres has 97"):
+    with pytest.raises(warehouse.ConnectionLimitError, match=r"101 connections together .* and Postgres has 97"):
         warehouse.apply(dsn)

@@ -40,8 +40,8 @@ def test_a_run_gets_the_settings_of_its_code_server(location: str) -> None:
     services = compose_file(location)["services"]
     environment, in_runs = services[location]["environment"], services[policy_service(location)]["environment"]
     own = {"DAGSTER_CURRENT_IMAGE"}
-    # The sensors of platform_location need Docker and the webhook, whose URL may be a secret; its runs need neither.
-    own |= {"DOCKER_HOST", "NOTIFY_WEBHOOK_URL"} if location == "platform_location" else set()
+    # The sensors of platform_location need Docker; its runs do not.
+    own |= {"DOCKER_HOST"} if location == "platform_location" else set()
     assert in_runs == {name: value for name, value in environment.items() if name not in own}
 
 

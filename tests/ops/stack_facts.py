@@ -7,6 +7,7 @@ from typing import Any
 
 from ops.lineage import Asset, Key, Materialization
 from ops.status.facts import (
+    Alerts,
     Backups,
     Check,
     Daemon,
@@ -117,6 +118,7 @@ HEALTHY = Facts(
     ),
     policies={"dbt_location": "", "ingestion_location": ""},
     backups=Backups((Repository(1, 3, NOW - HOUR, 1000, True),), elsewhere=True, archived=NOW - 20),
+    alerts=Alerts(NOW - 20),
 )
 
 
@@ -138,6 +140,8 @@ def _service(name: str, image: str = "", **changed: Any) -> Service:
 
 
 _SERVICES = (
+    _service("alerts"),
+    _service("alerts-proxy", "proxies"),
     _service("backups", "database"),
     _service("daemon", "platform"),
     _service("dbt_location"),
@@ -230,7 +234,6 @@ EXAMPLE_FAILED_MONTH = Facts(
             _sensor("automatic_builds", "dbt_location"),
             _sensor("new_trip_files", "ingestion_location"),
             _sensor("new_zone_files", "ingestion_location"),
-            _sensor("notify_run_failure", "platform_location"),
             _sensor("reaper", "platform_location"),
             _sensor("nightly_pruning", "platform_location", None, "schedule"),
         ),
@@ -261,6 +264,7 @@ EXAMPLE_FAILED_MONTH = Facts(
     ),
     policies=dict.fromkeys(_LOCATIONS, ""),
     backups=Backups((Repository(1, 3, _AT - 7 * HOUR, 41_000_000, False),), elsewhere=False, archived=_AT - 14),
+    alerts=Alerts(_AT - 12, ("receiver 1 (E-Mail, analytics)", "receiver 2 (Slack, default)")),
 )
 _NO_WEBSERVER = Unknown("webserver is exited")
 EXAMPLE_STOPPED_WEBSERVER = replace(

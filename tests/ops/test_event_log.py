@@ -1,6 +1,5 @@
 """What is read of Dagster's event log is what Dagster itself reads, on the tables of an embedded Postgres."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -43,9 +42,7 @@ def events(server: str) -> Events:
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(postgres.EVENTS.replace(":failed_runs", "100"))
         ((found,),) = cursor.fetchall()
-    read = postgres._events(json.dumps(found))
-    assert isinstance(read, Events)
-    return read
+    return postgres.read_events(found)
 
 
 def read(server: str, asset: str) -> dict[str | None, int]:

@@ -170,7 +170,9 @@ def test_its_network_leads_nowhere_and_only_the_platforms_services_are_on_the_pl
     assert list(compose["services"][NAME]["networks"]) == [NAME]
 
 
-@pytest.mark.parametrize("service", ["postgres", "webserver", "daemon", "docker-proxy", "housekeeping-proxy"])
+@pytest.mark.parametrize(
+    "service", ["postgres", "webserver", "daemon", "docker-proxy", "housekeeping-proxy", "alerts-proxy", "alerts"]
+)
 def test_a_new_location_changes_nothing_of_a_service_that_runs_for_all(copy: Path, service: str) -> None:
     before = platform_service(copy, service)
     make_files(NAME, "weather-team", copy)

@@ -133,6 +133,8 @@ def listening(process: ProcessContext, access: Path, key: Path) -> Iterator[str]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCESS_FILE", str(access))
         patch.setenv("DOOR_KEY_FILE", str(key))
+        patch.setenv("ALERTS_KEY_FILE", str(key.with_name("alerts_key")))
+        key.with_name("alerts_key").write_text("the key of the alerts")
         app = Webserver(process).create_asgi_app()
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=running.run)

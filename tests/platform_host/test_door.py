@@ -10,6 +10,7 @@ from platform_host.door import AccessSource, Door, read_key
 from starlette.types import Message, Receive, Scope, Send
 
 KEY = "the key of the door"
+ALERTS_KEY = "the key of the alerts"
 DOOR = "172.18.0.9"
 
 
@@ -38,7 +39,7 @@ def ask(access: AccessSource, client: str, key: str = KEY, path: str = "/", **he
 
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": "GET", "path": path, "headers": raw, "client": (client, 1)}
-    asyncio.run(Door(webserver, access, key)(scope, receive, send))
+    asyncio.run(Door(webserver, access, key, ALERTS_KEY)(scope, receive, send))
     return (200, found[0]) if found else (sent[0]["status"], None)
 
 
@@ -53,6 +54,13 @@ def ask(access: AccessSource, client: str, key: str = KEY, path: str = "/", **he
         ),
         (DOOR, "/", {"x_door_key": KEY, "authorization": "Bearer a token"}, ("token:ci", DOOR)),
         ("127.0.0.1", "/", {"x_door_key": KEY}, ("(operator)", "127.0.0.1")),
+        # Whatever else the alerts send, they are the alerts.
+        (
+            "172.18.0.10",
+            "/",
+            {"x_door_key": ALERTS_KEY, "x_forwarded_user": "ana", "authorization": "Bearer a token"},
+            ("(alerts)", "172.18.0.10"),
+        ),
         (DOOR, "/", {"x_door_key": KEY, "x_door_login": "none"}, 401),
         ("127.0.0.1", "/server_info", {}, ("", "127.0.0.1")),
         (DOOR, "/", {"x_door_key": KEY}, 401),

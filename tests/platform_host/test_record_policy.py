@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from platform_host import record_policy
-from platform_host.check_policies import main as check_policies
+from platform_host.check_policies import policies as check_policies
 from platform_host.run_policy import RunPolicy, read_policy
 
 KNOWN = ("ingestion_location", "dbt_location", "dbt_location_two_location", "platform_location")
@@ -135,12 +135,11 @@ def test_the_policy_of_a_location_that_leaves_is_removed(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_make_status_is_told_which_policies_can_be_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_make_status_is_told_which_policies_can_be_used(folder: Path) -> None:
     record("dbt_location")
     record("ingestion_location")
     (folder / "ingestion_location.json").write_text((folder / "dbt_location.json").read_text())
-    check_policies()
-    found = json.loads(capsys.readouterr().out)
+    found = check_policies()
     assert found["dbt_location"] == ""
     assert found["ingestion_location"].endswith(
         "is that of dbt_location. `make up` or `make deploy LOCATION=ingestion_location` writes it again."

@@ -30,6 +30,7 @@ def test_the_webserver_that_dagsters_command_starts_is_this_one(
     modules: None, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOOR_KEY_FILE", str(served.access.with_name("key")))
+    monkeypatch.setenv("ALERTS_KEY_FILE", str(served.access.with_name("key")))
     install()
     assert getattr(dagster_webserver.cli, "WorkspaceProcessContext") is ProcessContext  # noqa: B009, not exported
     app = dagster_webserver.app.create_app_from_workspace_process_context(served.process)

@@ -1,13 +1,9 @@
-"""Housekeeping of the live stack: it removes containers and keeps their output, reports failures and prunes logs."""
+"""Housekeeping of the live stack: it removes containers and keeps their output, and prunes logs."""
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from integration.receiver import Receiver, receiving
 
 from tests.stack.conftest import ONE_SHOTS, Stack
 from tests.stack.test_failures import die
@@ -29,29 +25,10 @@ OLD = 40 * 86_400
 STEP_PRINTED = 'Finished execution of step "taxi_zones"'
 
 
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    # The containers cannot reach this machine's loopback address.
-    with receiving("0.0.0.0") as receiver:
-        yield receiver
-
-
 @pytest.fixture
-def tidy(project: Stack, receiver: Receiver) -> Stack:
-    """The stack with housekeeping on and short ages, which reports failures to the receiver."""
-    bridge = json.loads(project.command("docker", "network", "inspect", "bridge"))
-    # The address of this machine in that network. An engine that has just started does not show it as the gateway.
-    host = ip_network(bridge[0]["IPAM"]["Config"][0]["Subnet"])[1]
-    webhook = f"http://{host}:{receiver.port}/hook"
-    project.start(DAGSTER_URL="http://ui", **SETTINGS)
-    project.give_secret("platform_location", "notify_webhook_url", webhook)
-
-    def ticked() -> bool:
-        ticks = project.webserver.ticks
-        return wait_for("the first tick", 120, lambda: bool(ticks("platform_location", "notify_run_failure")) or None)
-
-    project.once("first tick", ticked)
-    return project
+def tidy(project: Stack) -> Stack:
+    """The stack with housekeeping on and short ages."""
+    return project.start(**SETTINGS)
 
 
 @pytest.fixture
@@ -129,13 +106,6 @@ def last_output(stack: Stack, run_id: str) -> dict[str, Any]:
     return wait_for(f"the last output of run {run_id}", 60, look)
 
 
-def notifications(receiver: Receiver, run_id: str) -> list[dict[str, Any]]:
-    """The notifications of a run, once there is one."""
-    return wait_for(
-        f"a notification of run {run_id}", 90, lambda: [got for got in receiver.got if got["run_id"] == run_id] or None
-    )
-
-
 def test_the_container_of_a_run_that_succeeded_is_removed_and_what_its_step_printed_stays(
     tidy: Stack, succeeded: str
 ) -> None:
@@ -151,31 +121,6 @@ def test_what_a_lost_run_printed_outside_of_its_step_is_shown_in_the_ui(tidy: St
 
 def test_the_container_of_a_lost_run_stays_for_its_time(lost: Lost) -> None:
     assert lost.exit_codes == [137]
-
-
-def test_a_lost_run_is_reported_once_with_the_reason_and_that_it_will_be_retried(
-    lost: Lost, receiver: Receiver
-) -> None:
-    (message,) = notifications(receiver, lost.run_id)
-    assert (message["location"], message["assets"], message["partition"]) == (
-        "ingestion_location",
-        ["taxi_trips"],
-        "2023-01-01",
-    )
-    assert "Container status is exited" in message["reason"]
-    assert (message["will_retry"], message["retry_number"], message["url"]) == (
-        True,
-        0,
-        f"http://ui/runs/{lost.run_id}",
-    )
-
-
-def test_a_run_that_failed_in_the_other_location_is_reported_with_the_error_of_its_step(
-    failed: str, receiver: Receiver
-) -> None:
-    (message,) = notifications(receiver, failed)
-    assert (message["location"], message["partition"], message["will_retry"]) == ("dbt_location", "2023-04-01", False)
-    assert "2023-04" in message["reason"]
 
 
 def test_the_container_of_a_lost_run_is_removed_and_what_its_step_printed_stays(tidy: Stack, lost: Lost) -> None:

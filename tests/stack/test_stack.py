@@ -66,8 +66,8 @@ def months(stack: Stack, build: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_every_service_is_healthy_and_the_one_shots_have_finished(stack: Stack) -> None:
     services = stack.services()
     health = {name: service["Health"] or service["State"] for name, service in services.items()}
-    proxies = ("docker-proxy", "housekeeping-proxy", *(f"{location}_gateway" for location in LOCATIONS))
-    up = ("postgres", "backups", "webserver", "door", "daemon", *proxies, "sample", "reports", *LOCATIONS)
+    proxies = ("docker-proxy", "housekeeping-proxy", "alerts-proxy", *(f"{location}_gateway" for location in LOCATIONS))
+    up = ("postgres", "backups", "webserver", "alerts", "door", "daemon", *proxies, "sample", "reports", *LOCATIONS)
     assert health == {**dict.fromkeys(up, "healthy"), **dict.fromkeys(ONE_SHOTS, "exited")}
     assert [services[one_shot]["ExitCode"] for one_shot in ONE_SHOTS] == [0] * len(ONE_SHOTS)
 
@@ -82,7 +82,7 @@ def test_automation_and_housekeeping_that_are_switched_off_are_there_and_stopped
     assert sensors == {
         "dbt_location": {"automatic_builds": "STOPPED"},
         "ingestion_location": {"new_trip_files": "STOPPED", "new_zone_files": "STOPPED"},
-        "platform_location": {"notify_run_failure": "RUNNING", "reaper": "STOPPED"},
+        "platform_location": {"reaper": "STOPPED"},
     }
 
 

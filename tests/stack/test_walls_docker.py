@@ -107,12 +107,12 @@ def remove(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def proxies() -> Iterator[None]:
-    """Both proxies of the compose file, and a location that has a run policy."""
+    """The proxies of the compose file, and a location that has a run policy."""
     try:
         if not IMAGES:
             command("docker", "compose", "build", "docker-proxy")
         command("docker", "image", "tag", IMAGE, DEPLOYED)
-        command("docker", "compose", "up", "-d", "--no-deps", "docker-proxy", "housekeeping-proxy")
+        command("docker", "compose", "up", "-d", "--no-deps", "docker-proxy", "housekeeping-proxy", "alerts-proxy")
         record(LOCATION, json.dumps(POLICY))
         yield
     finally:
@@ -143,6 +143,12 @@ def launcher(proxies: None) -> Iterator[Insider]:
 def housekeeper(proxies: None) -> Iterator[Insider]:
     """A process in the network of platform_location's code server."""
     yield from inside("housekeeping", "housekeeping-proxy")
+
+
+@pytest.fixture(scope="module")
+def watcher(proxies: None) -> Iterator[Insider]:
+    """A process in the network of the alerts."""
+    yield from inside("alerts", "alerts-proxy")
 
 
 def good() -> dict[str, Any]:
@@ -668,6 +674,39 @@ def test_a_removal_with_a_body_is_refused(housekeeper: Insider) -> None:
     assert housekeeper.call("DELETE", f"/containers/{NAME}", b"force=1", form)[0] == 403
 
 
+SERVICES = (f"com.docker.compose.project={WALLS}", "com.docker.compose.oneoff=False")
+
+
+def test_the_alerts_list_and_inspect_the_containers_of_services(watcher: Insider) -> None:
+    status, listed = watcher.call("GET", listing(*SERVICES))
+    names = {each["Names"][0] for each in listed}
+    assert (status, names) == (200, {f"/{WALLS}-{proxy}-proxy-1" for proxy in ("docker", "housekeeping", "alerts")})
+    assert watcher.call("GET", f"/containers/{WALLS}-docker-proxy-1/json")[1]["State"]["Status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *[("GET", f"/containers/json{query}") for query in ("", "?all=1", "?all=1&filters={}", "?all=1&filters=")],
+        *[("GET", listing(*labels)) for labels in ((), SERVICES[:1], SERVICES[1:], SERVICES[::-1], LABELS)],
+        *[("GET", listing(*SERVICES) + more) for more in ("&all=1", "&filters={}", "&size=1", "%26filters={}")],
+        *[("GET", f"/containers/{name}/json") for name in (NAME, RUN_ID, "postgres", "another-postgres-1")],
+        *[
+            ("GET", f"/containers/{WALLS}-docker-proxy-1/{verb}")
+            for verb in ("logs?stdout=1", "archive?path=/", "export", "top", "stats", "json?size=1", "changes")
+        ],
+        *[("POST", f"/containers/{WALLS}-docker-proxy-1/{verb}") for verb in ("start", "stop", "kill", "exec")],
+        *[("DELETE", path) for path in (f"/containers/{WALLS}-docker-proxy-1", f"/volumes/{WALLS}_run_policies")],
+        *[("POST", path) for path in (f"/containers/create?name={NAME}", "/containers/prune")],
+        *[("GET", path) for path in ("/info", "/events", "/version", "/v1.41/_ping", "/images/json", "/secrets")],
+    ],
+)
+def test_the_alerts_proxy_refuses_what_looking_at_the_services_does_not_need(
+    watcher: Insider, method: str, path: str
+) -> None:
+    assert watcher.call(method, path)[0] in (400, 403)
+
+
 def test_launching_does_not_reach_housekeepings_proxy_nor_housekeeping_launchings(
     launcher: Insider, housekeeper: Insider
 ) -> None:
@@ -676,7 +715,7 @@ def test_launching_does_not_reach_housekeepings_proxy_nor_housekeeping_launching
     assert housekeeper.send(ping, "docker-proxy") == (0, "")
 
 
-@pytest.mark.parametrize("proxy", ["docker-proxy", "housekeeping-proxy"])
+@pytest.mark.parametrize("proxy", ["docker-proxy", "housekeeping-proxy", "alerts-proxy"])
 def test_a_proxy_has_no_capability_and_nothing_to_write_to_but_the_socket(proxies: None, proxy: str) -> None:
     found = facts(f"{WALLS}-{proxy}-1")
     assert (found["CapDrop"], found["CapAdd"], found["Privileged"]) == (["ALL"], None, False)

@@ -103,10 +103,3 @@ def test_what_is_no_value_is_refused_and_not_stored(stack: Stack, value: str, wh
     with pytest.raises(AssertionError, match=f"NAME=refused: .*{why}"):
         stack.give_secret("dbt_location", "refused", value)
     assert read(stack, "dbt_location", "/run/secrets/refused") is None
-
-
-@pytest.mark.drill
-def test_a_webhook_that_is_still_a_setting_reaches_no_container(project: Stack) -> None:
-    config = project.command("docker", "compose", "config", NOTIFY_WEBHOOK_URL=f"https://example.com/{VALUE}")
-    assert "NOTIFY_WEBHOOK_URL: set" in config
-    assert VALUE not in config

@@ -35,13 +35,6 @@ def events_of_run(
     return _read(instance, Events.c.run_id == run_id, event_type, limit)
 
 
-def events_after(
-    instance: DagsterInstance, storage_id: int, event_type: DagsterEventType, limit: int
-) -> Iterator[StoredEvent]:
-    """The events of a type of all runs whose id is larger than one, the oldest first."""
-    return _read(instance, Events.c.id > storage_id, event_type, limit)
-
-
 def _read(
     instance: DagsterInstance, which: sa.ColumnElement[bool], event_type: DagsterEventType, limit: int | None
 ) -> Iterator[StoredEvent]:

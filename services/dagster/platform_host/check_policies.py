@@ -1,4 +1,4 @@
-"""Prints, as JSON, the locations that have a run policy, each with what is wrong with it; for `make status`."""
+"""The locations that have a run policy, each with what is wrong with it; for `make status`, to which it prints JSON."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,8 @@ from platform_host.run_policy import PolicyError, RunPolicy, read_policy
 FOLDER = Path("/opt/dagster/run_policies")
 
 
-def main() -> None:
+def policies() -> dict[str, str]:
+    """The locations that have a run policy, each with why it cannot be used, or nothing."""
     found: dict[str, str] = {}
     for path in sorted(FOLDER.glob("*.json")):
         try:
@@ -16,8 +17,8 @@ def main() -> None:
             found[path.stem] = ""
         except PolicyError as error:
             found[path.stem] = str(error)
-    print(json.dumps(found))
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(policies()))

@@ -42,8 +42,6 @@ from sqlalchemy.exc import OperationalError
 
 from platform_host.ownership import claim
 
-# It notifies of the runs of all locations.
-PLATFORM = "platform_location"
 # Of the cursor and of the reason of a skipped tick, in characters: Dagster reads those of all sensors at once.
 MOST_TEXT = 2**20
 # Of an asset or a job. Webserver and daemon make a list of them, and Dagster's documentation advises to have no more.
@@ -194,14 +192,13 @@ class GuardedCodeLocation(GrpcServerCodeLocation):
             thing = _named("the dynamic partitions", partitions.partitions_def_name)
             if thing not in self._owned:
                 problems.append(f"asks for {thing}, which are not {self.name}'s")
-        if self.name != PLATFORM:
-            reactions = [_stored(instance, reaction) for reaction in data.dagster_run_reactions or ()]
-            problems += [
-                f"acts on the run {reaction.dagster_run and reaction.dagster_run.run_id}, which is not {self.name}'s"
-                for reaction in reactions
-                if _location(reaction.dagster_run) != self.name
-            ]
-            data = copy(data, dagster_run_reactions=reactions)
+        reactions = [_stored(instance, reaction) for reaction in data.dagster_run_reactions or ()]
+        problems += [
+            f"acts on the run {reaction.dagster_run and reaction.dagster_run.run_id}, which is not {self.name}'s"
+            for reaction in reactions
+            if _location(reaction.dagster_run) != self.name
+        ]
+        data = copy(data, dagster_run_reactions=reactions)
         for what, given in (("cursor", data.cursor or ""), ("skip reason", data.skip_message or "")):
             if len(given) > MOST_TEXT:
                 problems.append(f"gives a {what} of {len(given)} characters, of which {MOST_TEXT} are allowed")

@@ -26,6 +26,8 @@ EVERYBODY = Identity("", Role.ADMIN)
 # user has such a name, nor that of a token.
 OPERATOR = Identity("(operator)", Role.ADMIN)
 NOBODY = Identity("", None)
+# The service alerts asks without the door, by a key of its own.
+ALERTS = Identity("(alerts)", Role.VIEWER)
 _RETRY_SECONDS = 5
 
 
@@ -81,8 +83,8 @@ class Refused(Exception):  # noqa: N818, it is an answer
 class Door:
     """An ASGI application in front of another, which gets the caller as ``scope["caller"]``."""
 
-    def __init__(self, app: ASGIApp, access: AccessSource, key: str) -> None:
-        self._app, self._access, self._key = app, access, key
+    def __init__(self, app: ASGIApp, access: AccessSource, key: str, alerts_key: str = "") -> None:
+        self._app, self._access, self._key, self._alerts_key = app, access, key, alerts_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -120,7 +122,10 @@ class Door:
         # The health check.
         if inside and scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/server_info":
             return Caller(NOBODY, address)
-        if not hmac.compare_digest(headers.get("x-door-key", "").encode(), self._key.encode()):
+        given = headers.get("x-door-key", "").encode()
+        if self._alerts_key and hmac.compare_digest(given, self._alerts_key.encode()):
+            return Caller(ALERTS, address)
+        if not hmac.compare_digest(given, self._key.encode()):
             raise Refused(403, "Come through the door: the webserver answers nobody else.")
         address = headers.get("x-forwarded-for", address).rpartition(",")[2].strip()
         return Caller(self._identity(headers, inside), address)
@@ -152,12 +157,12 @@ class Door:
         raise Refused(403, f"{user} has no role here. An operator gives one with: make user NAME={user} ROLE=viewer")
 
 
-def read_key() -> str:
-    """The key of the door, from the file that DOOR_KEY_FILE names."""
-    path = os.environ.get("DOOR_KEY_FILE")
+def read_key(name: str = "DOOR_KEY_FILE") -> str:
+    """The key in the file that a variable names: that of the door, or that of the alerts."""
+    path = os.environ.get(name)
     key = Path(path).read_text().strip() if path else ""
     if not key:
         raise RuntimeError(
-            "DOOR_KEY_FILE names no file with a key. Start the stack again, so that the service migrate writes it."
+            f"{name} names no file with a key. Start the stack again, so that the service migrate writes it."
         )
     return key

@@ -84,7 +84,9 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
         if not isinstance(process_context, ProcessContext):
             raise TypeError("Dagster no longer makes its context as platform_host/webserver.py expects.")
         path = Path(os.environ.get("ACCESS_FILE", "/run/access/access.yaml"))
-        self._access, self._key = AccessSource(path, lambda: process_context.code_location_names), read_key()
+        self._access = AccessSource(path, lambda: process_context.code_location_names)
+        # In Kubernetes there are no alerts.
+        self._keys = read_key(), read_key("ALERTS_KEY_FILE") if "ALERTS_KEY_FILE" in os.environ else ""
         super().__init__(process_context, *args, **given)
 
     def build_routes(self) -> list[BaseRoute]:
@@ -134,7 +136,7 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
         return answer
 
     def build_middleware(self) -> list[Middleware]:
-        return [Middleware(Door, self._access, self._key), *super().build_middleware()]
+        return [Middleware(Door, self._access, *self._keys), *super().build_middleware()]
 
 
 async def _whoami(request: Request) -> JSONResponse:
