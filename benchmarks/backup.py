@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -74,7 +74,8 @@ def committing(stack: Stack) -> Iterator[list[float]]:
         thread.start()
         yield commits
         thread.join()
-        psql.kill()
+        with suppress(BrokenPipeError):
+            to_psql.close()
 
 
 def in_postgres(*arguments: str) -> tuple[str, ...]:
