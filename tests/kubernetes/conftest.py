@@ -46,13 +46,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Source(SimpleHTTPRequestHandler):
-    """Serves the TLC's files. While it is silent it accepts requests and does not answer."""
+    """Serves the TLC's files. While it is silent it sends none; the sensors, which only look, get an answer."""
 
     may_answer = threading.Event()
 
-    def send_head(self) -> Any:
+    def do_GET(self) -> None:
         self.may_answer.wait(600)
-        return super().send_head()
+        super().do_GET()
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -113,7 +113,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def source_silent(self) -> Iterator[None]:
-        """The source accepts connections and does not answer, so that a load waits in the middle."""
+        """The source sends no files, so that a load waits in the middle."""
         Source.may_answer.clear()
         try:
             yield
