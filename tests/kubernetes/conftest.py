@@ -226,6 +226,13 @@ def _keep_state(cluster: Cluster) -> None:
 
 
 @pytest.fixture(scope="session")
+def loaded(cluster: Cluster) -> Cluster:
+    """The cluster after the sensor has had three months loaded."""
+    wait_for("three months", 180, lambda: cluster.webserver.materialized_partitions("taxi_trips") == 3 or None)
+    return cluster
+
+
+@pytest.fixture(scope="session")
 def built(cluster: Cluster) -> Cluster:
     """The cluster after the sensors have had three months, their days and their metrics built."""
 

@@ -159,48 +159,48 @@ def test_an_upgrade_of_one_location_changes_nothing_of_the_others(built: Cluster
 
 def started_load(cluster: Cluster) -> tuple[str, dict[str, Any]]:
     """Launches a load that waits for the source, and returns the run's id and its pod."""
-    run_id = cluster.webserver.launch_month("2023-02")
+    run_id = cluster.webserver.launch_month("2023-02-01")
     cluster.webserver.step_started(run_id)
     (pod,) = cluster.run_pods(run_id)
     return run_id, pod
 
 
-def test_a_run_whose_pod_is_killed_is_launched_again(built: Cluster) -> None:
-    with built.source_silent():
-        run_id, pod = started_load(built)
-        built.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
-        retry = built.retry_of(run_id, 60)
-    assert built.webserver.finished(retry)["status"] == "SUCCESS"
-    assert built.query("select count(*) from raw_taxis.trips") == [[205_025]]
+def test_a_run_whose_pod_is_killed_is_launched_again(loaded: Cluster) -> None:
+    with loaded.source_silent():
+        run_id, pod = started_load(loaded)
+        loaded.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+        retry = loaded.retry_of(run_id, 60)
+    assert loaded.webserver.finished(retry)["status"] == "SUCCESS"
+    assert loaded.query("select count(*) from raw_taxis.trips") == [[205_025]]
 
 
-def test_a_run_on_a_node_that_is_cut_off_is_launched_again_on_the_other(built: Cluster) -> None:
+def test_a_run_on_a_node_that_is_cut_off_is_launched_again_on_the_other(loaded: Cluster) -> None:
     # What serves is on node 1, so that the cut takes the run alone.
-    built.command("kubectl", "cordon", "node2")
+    loaded.command("kubectl", "cordon", "node2")
     try:
-        for pod in built.get("pods", "app.kubernetes.io/component!=run"):
+        for pod in loaded.get("pods", "app.kubernetes.io/component!=run"):
             if pod["spec"].get("nodeName") == "node2":
-                built.kubectl("delete", "pod", pod["metadata"]["name"])
-        built.ready()
+                loaded.kubectl("delete", "pod", pod["metadata"]["name"])
+        loaded.ready()
     finally:
-        built.command("kubectl", "uncordon", "node2")
-    with built.source_silent():
-        built.command("kubectl", "cordon", "node1")
+        loaded.command("kubectl", "uncordon", "node2")
+    with loaded.source_silent():
+        loaded.command("kubectl", "cordon", "node1")
         try:
-            run_id, pod = started_load(built)
+            run_id, pod = started_load(loaded)
         finally:
-            built.command("kubectl", "uncordon", "node1")
+            loaded.command("kubectl", "uncordon", "node1")
         assert pod["spec"]["nodeName"] == "node2"
-        with built.cut_off("node2"):
-            retry = built.retry_of(run_id, 90)
-            built.webserver.step_started(retry)
-            (second,) = built.run_pods(retry)
+        with loaded.cut_off("node2"):
+            retry = loaded.retry_of(run_id, 90)
+            loaded.webserver.step_started(retry)
+            (second,) = loaded.run_pods(retry)
             assert second["spec"]["nodeName"] == "node1"
-    assert built.webserver.finished(retry)["status"] == "SUCCESS"
+    assert loaded.webserver.finished(retry)["status"] == "SUCCESS"
     first = pod["metadata"]["name"]
 
     def gone() -> bool | None:
-        return first not in {one["metadata"]["name"] for one in built.run_pods(run_id)} or None
+        return first not in {one["metadata"]["name"] for one in loaded.run_pods(run_id)} or None
 
     wait_for("the end of the pod that was cut off", 120, gone)
-    assert built.query("select count(*) from raw_taxis.trips") == [[205_025]]
+    assert loaded.query("select count(*) from raw_taxis.trips") == [[205_025]]
