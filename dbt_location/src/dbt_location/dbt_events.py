@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from dbt_location.kept_connection import keep_connection
 from dbt_location.lean_dagster_dbt import DagsterDbtCliRuntimeError, DbtCliInvocation
 from dbt_location.warehouse import Warehouse
 
@@ -36,6 +37,8 @@ def stream(invocation: DbtCliInvocation, warehouse: Warehouse, partitions: int) 
         dg.Failure: a lock was not free in time, or dbt's session was ended; the message says why and what comes next.
         DagsterDbtCliRuntimeError: dbt failed in another way.
     """
+    if invocation.context:
+        keep_connection(invocation.context.instance.event_log_storage)
     try:
         yield from _events(invocation, partitions)
     except DagsterDbtCliRuntimeError as error:
