@@ -1,4 +1,4 @@
-"""One connection to the instance for all events of a dbt run. Dagster opens one per event otherwise: 200 for a day.
+"""One connection to the instance for all events of a dbt run. Dagster opens one per event otherwise.
 
 To open a connection takes Postgres and the run more CPU time than to store an event.
 """
