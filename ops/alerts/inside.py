@@ -23,8 +23,8 @@ from ops.status.judge import duration
 from ops.status.partitions import format_ranges
 from ops.status.webserver import FAILED_RUNS
 
-# A folder on the disk with Postgres's volume.
-DISK = Path("/var/lib/postgresql/data")
+# What `df` says of the disk with Postgres's volume, as the service backups writes it.
+DISK = Path("/var/lib/backup_state/df")
 BACKUPS = Path("/var/lib/backup_state/state.json")
 _OLD_SECONDS = 300
 _MOST_FAILED, _MOST_ASSETS, _LONGEST_REASON = 1_000, 50, 1_000
@@ -67,9 +67,9 @@ def from_inside(alerts: Callable[[], Alerts]) -> Stack:
         found = _containers(project)
     except (requests.RequestException, ValueError) as error:
         away = Unknown(f"Docker does not answer ({type(error).__name__})")
-        return Stack(project, away, url, _webserver, policies, _postgres, _backups, alerts)
+        return Stack(project, away, url, _webserver, policies, from_postgres, _backups, alerts)
     services = docker.services(_expected(found), found)
-    return Stack(project, services, url, _webserver, policies, _postgres, _backups, alerts)
+    return Stack(project, services, url, _webserver, policies, from_postgres, _backups, alerts)
 
 
 def connect(seconds: int = 15) -> "closing[psycopg2.extensions.connection]":
@@ -136,15 +136,16 @@ def _webserver() -> Webserver:
     return Webserver(os.environ["WEBSERVER_URL"], key=Path(os.environ["ALERTS_KEY_FILE"]).read_text().strip())
 
 
-def _postgres() -> tuple[Storage, Events | Unknown]:
-    disk = os.statvfs(DISK)
+def from_postgres() -> tuple[Storage, Events | Unknown]:
+    try:
+        _, _, used, free, *_ = DISK.read_text().splitlines()[1].split()
+    except (OSError, ValueError, IndexError):
+        raise OpsError("how full the disk is is not known: the service backups has not written it") from None
     try:
         with connect() as connection, connection.cursor() as cursor:
             cursor.execute(postgres.SERVER)
             ((server,),) = cursor.fetchall()
-            # What df shows: root's reserve is neither used nor free.
-            used, free = (disk.f_blocks - disk.f_bfree) * disk.f_frsize, disk.f_bavail * disk.f_frsize
-            storage = postgres.read_storage(used, free, server)
+            storage = postgres.read_storage(int(used) * 1024, int(free) * 1024, server)
             try:
                 cursor.execute(postgres.EVENTS.replace(":failed_runs", str(FAILED_RUNS)))
                 ((events,),) = cursor.fetchall()

@@ -1,6 +1,8 @@
 """Every run that fails is found once, with its reason, by the role of the alerts; on the embedded Postgres."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import psycopg2
@@ -10,6 +12,7 @@ from psycopg2.errors import InsufficientPrivilege
 from ops.alerts import inside
 from ops.alerts.watch import FailedRun
 from ops.status import postgres
+from ops.status.facts import Events
 from services.migrate.walls import apply_walls
 from tests.cross_location.instance_roles import Instance, temporary_instance
 
@@ -127,7 +130,9 @@ def test_a_run_whose_retry_is_not_decided_waits_for_the_decision(
         cursor.execute("update event_logs set timestamp = timestamp - interval '1 h' where run_id <> %s", [run.run_id])
     found, newest = inside.failed_runs(after)
     assert ([one for one in found if one.event > after], newest) == ([], after)
-    instance.host.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
+    with instance.connect("postgres") as connection:
+        insert = "insert into run_tags (run_id, key, value) values (%s, 'dagster/will_retry', 'true')"
+        connection.cursor().execute(insert, [run.run_id])
     assert [one.run_id for one in since(after)] == [run.run_id]
 
 
@@ -168,6 +173,18 @@ def test_the_role_of_the_alerts_finds_what_the_superuser_finds(instance: Instanc
             cursor.execute(postgres.EVENTS.replace(":failed_runs", "100"))
             found[-1] += tuple(cursor.fetchall())
     assert found[0] == found[1]
+
+
+def test_the_disk_of_postgres_is_what_df_said(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    printed = subprocess.run(["df", "-Pk", "/"], capture_output=True, text=True, check=True).stdout
+    (tmp_path / "df").write_text(printed)
+    monkeypatch.setattr(inside, "DISK", tmp_path / "df")
+    storage, events = inside.from_postgres()
+    columns = printed.splitlines()[1].split()
+    assert (storage.disk_used, storage.disk_free) == (int(columns[2]) * 1024, int(columns[3]) * 1024)
+    assert isinstance(events, Events)
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,7 @@ def test_the_bridge_of_an_internal_network_has_no_address_of_the_host(project: d
     ("volume", "services"),
     [
         ("postgres_socket", {"postgres", "backups", "migrate"}),
-        # `alerts` sees how full the disk is; the files are for another user.
-        ("postgres_data", {"postgres", "backups", "alerts"}),
+        ("postgres_data", {"postgres", "backups"}),
         ("backup_state", {"backups", "alerts"}),
         ("backup_repository", {"postgres", "backups"}),
         ("backup_settings", {"postgres"}),
