@@ -77,9 +77,10 @@ def test_a_lost_run_is_told_to_its_owner_with_the_reason_and_that_it_will_be_ret
 
 def test_the_alerts_are_on_the_status_screen_and_so_is_what_is_silenced(alerts: Stack) -> None:
     alerts.command("make", "silence", "NAME=dbt_location", "FOR=2h")
-    screen = alerts.status()[1]
-    assert "receiver 1 (JSON, ingestion), receiver 2 (JSON, default)" in screen
-    assert "dbt_location is silenced for another " in screen
+    receivers = "receiver 1 (JSON, ingestion), receiver 2 (JSON, default)"
+    # The next look reads the file of the receivers.
+    wait_for("the receivers on the screen", 120, lambda: receivers in alerts.status()[1] or None)
+    assert "dbt_location is silenced for another " in alerts.status()[1]
     assert "dbt_location" in alerts.command("make", "alerts")
     alerts.command("make", "unsilence", "NAME=dbt_location")
     assert "dbt_location is silenced" not in alerts.status()[1]
