@@ -1,5 +1,6 @@
 """Counts over a month's trips, made while they are loaded."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
@@ -22,12 +23,14 @@ class TripStats:
         self.first_pickup: datetime | None = None
         self.last_pickup: datetime | None = None
         self._by_day: Counter[int] = Counter()
+        self._lock = threading.Lock()
 
     def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yields the batches unchanged and counts their trips, which all have a pickup time."""
+        """Yields the batches unchanged and counts their trips, which all have a pickup time; any thread may call it."""
         for batch in batches:
             if batch.num_rows:
-                self._add(batch)
+                with self._lock:
+                    self._add(batch)
             yield batch
 
     def _add(self, batch: pa.RecordBatch) -> None:
