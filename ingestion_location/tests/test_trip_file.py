@@ -4,7 +4,8 @@ import base64
 import contextlib
 import io
 import itertools
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -234,13 +235,13 @@ def test_an_encrypted_file_is_called_encrypted(plaintext_footer: bool) -> None:
         rows(file.getvalue())
 
 
-def of_many_groups(*pickups: object) -> io.BytesIO:
-    """A file with two trips per row group."""
+def of_many_groups(*pickups: object, per_group: int = 2) -> io.BytesIO:
+    """A file of trips with these pickups, and so many trips per row group."""
     index = TRIP.schema.get_field_index("tpep_pickup_datetime")
     trips = TRIP.take([0] * len(pickups))
     column = pa.array(pickups, TRIP.schema.field(index).type)
     file = io.BytesIO()
-    pq.write_table(trips.set_column(index, "tpep_pickup_datetime", column), file, row_group_size=2)
+    pq.write_table(trips.set_column(index, "tpep_pickup_datetime", column), file, row_group_size=per_group)
     return file
 
 
@@ -263,3 +264,16 @@ def test_a_wrong_value_is_named_with_its_row_of_the_file_in_whatever_range_it_is
     pq.write_table(trips.set_column(index, "PULocationID", pa.array([1] * 6 + [70_000, 1])), file, row_group_size=2)
     with pytest.raises(TripFileError, match=r"column PULocationID .*, row 7: the value 70000 does not fit"):
         list(TripFile(file, "x").batches(datetime(2023, 2, 5), None))
+
+
+def test_a_file_may_be_read_by_several_threads_at_once() -> None:
+    pickups = [datetime(2023, 2, 1) + timedelta(minutes=minute) for minute in range(20_000)]
+    file = TripFile(of_many_groups(*pickups, per_group=500), "x")
+    edges = [datetime(2023, 2, day) for day in (1, 3, 6, 10, 15)]
+
+    def read(ends: tuple[datetime, datetime]) -> list[datetime]:
+        return [pickup for batch in file.batches(*ends) for pickup in batch.column("pickup_datetime").to_pylist()]
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(read, list(itertools.pairwise(edges)) * 3))
+    assert list(itertools.chain(*found)) == pickups * 3

@@ -65,7 +65,7 @@ class Settings(Bounds):
     taxi_start_date: date = date(2023, 1, 1)
     taxi_end_date: date | None = date(2023, 4, 1)
     taxi_automation: Literal["on", "off"] = "on"
-    taxi_load_streams: Annotated[int, Field(ge=1, le=8)] = min(2, os.cpu_count() or 1)
+    taxi_load_streams: Annotated[int, Field(ge=1, le=8)] = 1
     taxi_lock_wait_seconds: Annotated[int, Field(ge=1, le=600)] = 300
     taxi_source_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
     tlc_base_url: str = "https://d37ci6vzurychx.cloudfront.net"

@@ -171,7 +171,9 @@ def replace_month(
             lock = _create_part(new, start, end) if len(parts) == 1 else _create_partitioned(_raw(new))
             take_lock(cursor, lock, f"another load of {month:%Y-%m}", phases.log, reader_timeout)
             others = [partial(fill, number) for number in range(1, len(parts))]
-            streams = stack.enter_context(Streams(connection, others))
+            # Named before its threads begin, as they use it.
+            streams = Streams(connection, others)
+            stack.enter_context(streams)
             if others:
                 create(cursor, 0)
             copy(cursor, 0)
