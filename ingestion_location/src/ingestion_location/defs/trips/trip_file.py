@@ -87,7 +87,8 @@ class TripFile:
             for column in self._texts:
                 self._check_texts(batch.column(column), column, rows)
             canonical = to_canonical(batch, self.mapping, rows)
-            yield canonical.filter(are_in(canonical.column("pickup_datetime"), start, end))
+            inside = are_in(canonical.column("pickup_datetime"), start, end)
+            yield canonical if pc.all(inside).as_py() else canonical.filter(inside)
             rows += batch.num_rows
         if rows != last:
             raise TripFileError(f"{name}: {_damaged(f'{rows:,} rows decoded, {last:,} announced')}")
