@@ -87,8 +87,10 @@ class TripFile:
             for column in self._texts:
                 self._check_texts(batch.column(column), column, rows)
             canonical = to_canonical(batch, self.mapping, rows)
-            inside = are_in(canonical.column("pickup_datetime"), start, end)
-            yield canonical if pc.all(inside).as_py() else canonical.filter(inside)
+            if start or end:
+                inside = are_in(canonical.column("pickup_datetime"), start, end)
+                canonical = canonical if pc.all(inside).as_py() else canonical.filter(inside)
+            yield canonical
             rows += batch.num_rows
         if rows != last:
             raise TripFileError(f"{name}: {_damaged(f'{rows:,} rows decoded, {last:,} announced')}")
@@ -268,7 +270,7 @@ def split_strays(batch: pa.RecordBatch, start: datetime, end: datetime) -> tuple
 
 
 def are_in(pickups: pa.Array, start: datetime | None, end: datetime | None) -> pa.BooleanArray:
-    """Whether each pickup is in ``[start, end)``; one at an unknown time is where there is no start."""
-    late = pc.greater_equal(pickups, pa.scalar(start or datetime.min, pickups.type))
+    """Whether each pickup is in ``[start, end)``, of which one is given; an unknown time is where there is no start."""
+    late = pc.greater_equal(pickups, pa.scalar(start, pickups.type)) if start else pa.scalar(True)
     early = pc.less(pickups, pa.scalar(end, pickups.type)) if end else pa.scalar(True)
     return pc.fill_null(pc.and_(late, early), start is None)
