@@ -110,14 +110,15 @@ def history(executables: Path, env: dict[str, str], *arguments: str) -> Any:
 
 
 def migrate_command(credentials: Path) -> list[str]:
-    """The command of the migrate service, with another folder for the passwords and the key of the door."""
-    for role in ("dagster", *LOCATIONS):
+    """The command of the migrate service, with another folder for the passwords and the keys."""
+    for role in ("dagster", "alerts", *LOCATIONS):
         (credentials / role).mkdir()
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["migrate"]
-    folders = {"/credentials": str(credentials), "/run/door": str(credentials)}
-    for inside, outside in folders.items():
-        service["command"] = [part.replace(inside, outside) for part in service["command"]]
-    return list(service["command"])
+    shell, path = service["command"]
+    script = (ROOT / path).read_text()
+    for inside in ("/credentials", "/run/door", "/run/alerts"):
+        script = script.replace(inside, str(credentials))
+    return [shell, "-c", script]
 
 
 def command(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
