@@ -240,7 +240,7 @@ test-all: ## Run the long drills: crashes at any moment, builds in any order, a 
 	$(call parts,2,drills-with-a-stack drills-without)
 # Not more than three stacks at once: each has seven networks, and the engine's address pools are for about thirty.
 drills-with-a-stack:
-	$(call parts,3,$(addprefix drills-,automation failures deploy apart walls others backup))
+	$(call parts,3,$(addprefix drills-,automation failures deploy backup others walls apart))
 drills-without:
 	$(call parts,1,test-kubernetes $(LOCATIONS:%=drills-%) drills-cross)
 test-locations: $(LOCATIONS:%=test-%)
