@@ -238,7 +238,7 @@ test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,3,$(checks))
 test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
 	$(call parts,2,drills-with-a-stack drills-without)
-# Not more than three stacks at once: each has seven networks, and the engine's address pools are for about thirty.
+# Not more than three stacks at once: each has eight networks, and the engine's address pools are for thirty.
 drills-with-a-stack:
 	$(call parts,3,$(addprefix drills-,automation failures deploy backup others walls apart))
 drills-without:
@@ -262,9 +262,12 @@ drills_failures := failures
 drills_deploy := deploy
 drills_automation := automation
 # These share a stack in which everything is built.
-drills_backup := connections backup backup_moment backup_repository
-drills_walls := rotate_password $(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py))
-drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
+drills_backup := connections backup backup_moment
+# These have a project of their own.
+drills_apart := walls_docker backup_repository
+drills_walls := rotate_password $(filter-out $(drills_apart),\
+	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py)))
+drills_others := $(filter-out $(foreach each,$(stacks) apart,$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
 .PHONY: $(drills) drills-with-a-stack drills-without
 $(stacks:%=drills-%): install-dev test-images
@@ -276,8 +279,9 @@ test-kubernetes: install-dev test-images ## Test the stack in a cluster of two n
 	STACK_IMAGES=$(images) .venv/bin/pytest -m drill tests/kubernetes
 drills-cross: install-dev
 	.venv/bin/pytest -m drill $(CROSS)
-drills-apart: install-dev
+drills-apart: install-dev test-images
 	$(stack) .venv/bin/pytest tests/drills
+	$(stack) .venv/bin/pytest -m drill $(drills_apart:%=tests/stack/test_%.py)
 lint: lint-python lint-types lint-sql ## Check format, lint, types and SQL
 	@:
 lint-python: install-dev
