@@ -260,7 +260,7 @@ class DeployedUnderRuns:
     Attributes:
         failed: for each location, the requests to its code server that failed.
         failed_ticks: of the sensors of both locations.
-        complaints: of the deploys, that the daemon did not load the new version before they ended.
+        loaded_by_daemon: the locations whose deploy ended after the daemon had loaded the new version.
         during: statuses of the load, the build and the queued run after both deploys.
         after: their statuses in the end.
         images: of their containers.
@@ -274,7 +274,7 @@ class DeployedUnderRuns:
 
     failed: dict[str, int]
     failed_ticks: list[dict[str, Any]]
-    complaints: list[str]
+    loaded_by_daemon: set[str]
     during: list[str]
     after: list[str]
     images: list[str]
@@ -318,7 +318,12 @@ def deploy_under_runs(deploys: Deploys) -> DeployedUnderRuns:
     return DeployedUnderRuns(
         watch.failed,
         webserver.failed_ticks(*DATA_LOCATIONS),
-        [line for lines in printed for line in lines.splitlines() if "daemon" in line],
+        {
+            line.partition(":")[0]
+            for lines in printed
+            for line in lines.splitlines()
+            if "the daemon has loaded it" in line
+        },
         during,
         after,
         [image_of_run(stack, run) for run in runs],
@@ -342,7 +347,7 @@ def test_both_locations_are_deployed_while_runs_of_both_go_on_and_nothing_is_los
     seen = deployed_under_runs
     assert seen.failed == dict.fromkeys(DATA_LOCATIONS, 0)
     assert seen.failed_ticks == []
-    assert seen.complaints == []
+    assert seen.loaded_by_daemon == set(DATA_LOCATIONS)
     assert seen.during == ["STARTED", "STARTED", "QUEUED"]
     assert seen.after == ["SUCCESS"] * 3
     assert seen.images == [seen.images_before[location] for location in (INGESTION, DBT, DBT)]
