@@ -14,11 +14,17 @@ from tests.stack.webserver import wait_for
 pytestmark = pytest.mark.drill
 
 
+SECRETS = ("alerts", "alerts_ping_url")
+
+
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
+def receiver(project: Stack) -> Iterator[Receiver]:
     # The containers cannot reach this machine's loopback address.
     with receiving("0.0.0.0") as receiver:
         yield receiver
+        # A receiver that is away would be a problem of the stack, also for other tests.
+        for name in SECRETS:
+            project.command("make", "remove-secret", "LOCATION=platform_location", f"NAME={name}")
 
 
 @pytest.fixture
@@ -32,8 +38,8 @@ def alerts(project: Stack, receiver: Receiver) -> Stack:
     def store() -> bool:
         url = f"{host}:{receiver.port}"
         lines = f"ingestion=json://{url}/ingestion\ndefault=json://{url}/default\n"
-        project.give_secret("platform_location", "alerts", lines)
-        project.give_secret("platform_location", "alerts_ping_url", f"http://{url}/ping")
+        project.give_secret("platform_location", SECRETS[0], lines)
+        project.give_secret("platform_location", SECRETS[1], f"http://{url}/ping")
         return True
 
     project.once(f"receivers on {receiver.port}", store)

@@ -83,6 +83,9 @@ def failed(tidy: Stack) -> str:
         day = {"dagster/partition": "2023-04-01"}
         run_id = tidy.webserver.launch("dbt_location", ["stg_trips", "daily_metrics"], **day)
         assert tidy.webserver.finished(run_id)["status"] == "FAILURE"
+        # Until then it stores events.
+        running = ("docker", "ps", "--quiet", "--filter", f"label=dagster/run_id={run_id}")
+        wait_for("the end of its container", 60, lambda: not tidy.command(*running) or None)
         return run_id
 
     return tidy.once("failed run", fail)

@@ -200,7 +200,9 @@ def test_a_service_token_deploys_from_another_machine_until_it_is_removed(
     )
     assert shared.type(f"{use}; {whoami}", **elsewhere).startswith("token:ci: editor")
     # It ends with 1 where something waits to be built.
-    assert "does not answer" not in (shown := shared.type(f"{use}; {status}", succeeds=False, **elsewhere))
+    assert "the webserver does not answer" not in (
+        shown := shared.type(f"{use}; {status}", succeeds=False, **elsewhere)
+    )
     assert all(location in shown for location in ("dbt_location", "ingestion_location")), shown
     before = shared.stack.services()
     said = shared.type(f"{use}; {deploy}", **elsewhere)
