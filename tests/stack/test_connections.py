@@ -11,7 +11,8 @@ pytestmark = pytest.mark.drill
 def test_no_role_reaches_its_limit(stack: Stack, backfill: Backfill) -> None:
     limits = dict(stack.query("select rolname, rolconnlimit from pg_roles where rolcanlogin and not rolsuper"))
     print(f"connections at once: {dict(backfill.peaks)}, limits: {limits}")
-    assert set(backfill.peaks) == set(limits)
+    # No job of platform_location is due meanwhile.
+    assert set(backfill.peaks) | {"platform_location"} == set(limits)
     assert {role: peak for role, peak in backfill.peaks.items() if peak >= limits[role]} == {}
 
 
