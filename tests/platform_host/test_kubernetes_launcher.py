@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
+from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.launcher.base import WorkerStatus
 from dagster_k8s import K8sRunLauncher
 from platform_host.kubernetes_launcher import KubernetesRunLauncher
 from platform_host.kubernetes_policy import KubernetesPolicy, run_job
 from platform_host.run_policy import write_policy
 from pydantic import ValidationError
 
+from tests.platform_host.launches import failures, launched
 from tests.platform_host.policies import run
 
 # What takes nothing from a run's row but its id and its status, or is not called by anybody but these.
@@ -101,21 +102,6 @@ def instance(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         launcher.register_instance(made)
         monkeypatch.setattr(made, "_run_launcher", launcher)
         yield made
-
-
-def launched(instance: DagsterInstance, queued: DagsterRun) -> DagsterRun:
-    """The run after its launch."""
-    instance.add_run(queued)
-    instance.run_launcher.launch_run(LaunchRunContext(queued, None))
-    after = instance.get_run_by_id(queued.run_id)
-    assert after is not None
-    return after
-
-
-def failures(instance: DagsterInstance, failed: DagsterRun) -> list[str]:
-    """The messages of a run's events of failure."""
-    events = [entry.dagster_event for entry in instance.all_logs(failed.run_id)]
-    return [event.message or "" for event in events if event and event.is_failure]
 
 
 def test_what_is_inherited_of_dagsters_launcher_is_known() -> None:

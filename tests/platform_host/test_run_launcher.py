@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 import docker.errors
 import pytest
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
+from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.launcher.base import WorkerStatus
 from dagster_docker import DockerRunLauncher
 from platform_host.run_container import container_config, container_name
 from platform_host.run_launcher import PolicyRunLauncher
 from platform_host.run_policy import write_policy
 
+from tests.platform_host.launches import failures, launched
 from tests.platform_host.policies import policy, run
 
 
@@ -37,21 +38,6 @@ def instance(policies: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dagste
     }
     with DagsterInstance.local_temp(overrides={"run_launcher": launcher}) as made:
         yield made
-
-
-def launched(instance: DagsterInstance, queued: DagsterRun) -> DagsterRun:
-    """The run after its launch."""
-    instance.add_run(queued)
-    instance.run_launcher.launch_run(LaunchRunContext(queued, None))
-    after = instance.get_run_by_id(queued.run_id)
-    assert after is not None
-    return after
-
-
-def failures(instance: DagsterInstance, failed: DagsterRun) -> list[str]:
-    """The messages of a run's events of failure."""
-    events = [entry.dagster_event for entry in instance.all_logs(failed.run_id)]
-    return [event.message or "" for event in events if event and event.is_failure]
 
 
 def test_nothing_public_of_dockers_launcher_is_inherited() -> None:
