@@ -46,14 +46,7 @@ COMMAND = (
     *("asset", "materialize", "--module-name", "ingestion_location.definitions"),
     *("--select", "taxi_trips", "--partition", f"{MONTH}"),
 )
-STREAMS = [streams for streams in (1, 2, 4, 8) if streams <= (os.cpu_count() or 1)]
-OURS = [f"ours_{streams}" for streams in STREAMS]
-METHODS = ("limit", *OURS, "adbc", "duckdb", "csv", "to_sql")
-DAY = (
-    "select count(*), sum(total_amount) from raw_taxis.trips"
-    " where pickup_datetime >= '2023-01-20' and pickup_datetime < '2023-01-21'"
-)
-DAY_QUERIES = 21
+METHODS = ("limit", "ours", "adbc", "duckdb", "csv", "to_sql")
 NEW_TABLE = (
     "drop table if exists target; "
     f"create table target ({', '.join(f'{column.name} {column.postgres}' for column in COLUMNS)})"
@@ -74,7 +67,7 @@ class Bench:
         self.connection = psycopg2.connect(self.uri)
         self.binary = site / "trips.bin"
         self.execute("create schema raw_taxis")
-        self.ours(1)
+        self.ours()
         self.execute(f"copy raw_taxis.trips_2023_01 to '{self.binary}' (format binary)")
         first_batches = pa.Table.from_batches(islice(self.batches(), 4))
         self.frame: pd.DataFrame = first_batches.slice(0, TO_SQL_ROWS).to_pandas()
@@ -95,22 +88,9 @@ class Bench:
             cursor.execute(f"copy target from '{self.binary}' (format binary, freeze)")
             cursor.execute("create index on target using brin (pickup_datetime)")
 
-    def ours(self, streams: int) -> None:
+    def ours(self) -> None:
         """The load of taxi_trips: file, check, index, statistics, swap, ledger, commit."""
-        warehouse = self.warehouse.model_copy(update={"load_streams": streams})
-        load_month(self.source, warehouse, START, END, "benchmark", lambda _: None)
-
-    def day_query_ms(self, streams: int) -> float:
-        """Median milliseconds of a day's query on the month that was loaded in so many streams."""
-        self.ours(streams)
-        with self.connection, self.connection.cursor() as cursor:
-            cursor.execute(DAY)  # warm
-            times = []
-            for _ in range(DAY_QUERIES):
-                start = time.perf_counter()
-                cursor.execute(DAY)
-                times.append(time.perf_counter() - start)
-        return round(statistics.median(times) * 1_000, 1)
+        load_month(self.source, self.warehouse, START, END, "benchmark", lambda _: None)
 
     def csv(self) -> None:
         """CSV, made by pyarrow, streamed by psycopg2."""
@@ -158,14 +138,11 @@ class Bench:
         with server.connect(self.socket, "postgres") as connection:
             connection.cursor().execute("checkpoint")
         start = time.perf_counter()
-        if method in OURS:
-            self.ours(int(method.removeprefix("ours_")))
-        else:
-            getattr(self, method)()
+        getattr(self, method)()
         seconds = time.perf_counter() - start
         rows = TO_SQL_ROWS if method == "to_sql" else ROWS
         with self.connection, self.connection.cursor() as cursor:
-            cursor.execute(f"select count(*) from {'raw_taxis.trips' if method in OURS else 'target'}")
+            cursor.execute(f"select count(*) from {'raw_taxis.trips' if method == 'ours' else 'target'}")
             assert cursor.fetchall() == [(rows,)], method
         return seconds * ROWS / rows
 
@@ -174,7 +151,6 @@ def compare(site: Path, socket: str) -> dict[str, Any]:
     """Measures every method ``ROUNDS`` times, in turns; the medians and their ratios."""
     bench = Bench(site, socket)
     seconds = in_turns({method: partial(bench.measure, method) for method in METHODS}, ROUNDS)
-    day_query_ms = {streams: bench.day_query_ms(streams) for streams in STREAMS}
     bench.connection.close()
     medians = {method: statistics.median(values) for method, values in seconds.items()}
     return {
@@ -182,8 +158,7 @@ def compare(site: Path, socket: str) -> dict[str, Any]:
         "rounds": ROUNDS,
         "seconds": {method: round(median, 2) for method, median in medians.items()},
         "all_seconds": {method: [round(value, 2) for value in values] for method, values in seconds.items()},
-        "share_of_limit": {streams: round(medians["limit"] / medians[f"ours_{streams}"], 3) for streams in STREAMS},
-        "day_query_ms": day_query_ms,
+        "share_of_limit": round(medians["limit"] / medians["ours"], 3),
     }
 
 
@@ -196,7 +171,6 @@ def peak_mb(site: Path, socket: str) -> int:
             "WAREHOUSE_HOST": socket,
             "WAREHOUSE_DATABASE": "postgres",
             "WAREHOUSE_USER": "postgres",
-            "TAXI_LOAD_STREAMS": f"{STREAMS[-1]}",
         }
         dagster = str(Path(sys.executable).with_name("dagster"))
         peak = [sys.executable, "-m", "benchmarks.peak", dagster, *COMMAND]

@@ -66,7 +66,6 @@ def test_any_other_empty_setting_has_its_default(monkeypatch: pytest.MonkeyPatch
         ("TAXI_AUTOMATION", "yes", "TAXI_AUTOMATION='yes' is neither on nor off."),
         ("TAXI_AUTOMATION", "OFF", "TAXI_AUTOMATION='OFF' is neither on nor off."),
         ("TAXI_LOCK_WAIT_SECONDS", "0", "TAXI_LOCK_WAIT_SECONDS='0' is not a number of seconds from 1 to 600."),
-        ("TAXI_LOAD_STREAMS", "9", "TAXI_LOAD_STREAMS='9' is not a number of streams from 1 to 8."),
         ("TAXI_AUTOMATION", "0", "TAXI_AUTOMATION='0' is neither on nor off."),
     ],
 )

@@ -4,8 +4,6 @@ import base64
 import contextlib
 import io
 import itertools
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -233,47 +231,3 @@ def test_an_encrypted_file_is_called_encrypted(plaintext_footer: bool) -> None:
         TripFileError, match=r"^january\.parquet: the file is encrypted\. .* must publish it without encr"
     ):
         rows(file.getvalue())
-
-
-def of_many_groups(*pickups: object, per_group: int = 2) -> io.BytesIO:
-    """A file of trips with these pickups, and so many trips per row group."""
-    index = TRIP.schema.get_field_index("tpep_pickup_datetime")
-    trips = TRIP.take([0] * len(pickups))
-    column = pa.array(pickups, TRIP.schema.field(index).type)
-    file = io.BytesIO()
-    pq.write_table(trips.set_column(index, "tpep_pickup_datetime", column), file, row_group_size=per_group)
-    return file
-
-
-def test_each_trip_is_in_exactly_one_of_the_ranges_that_a_file_is_read_in() -> None:
-    days = [datetime(2023, 2, day) for day in (1, 1, 2, 14, 14, 15, 28, 28)]
-    pickups = [*days, datetime(2008, 1, 1), None, datetime(2023, 3, 1), datetime(2023, 2, 1)]
-    file = TripFile(of_many_groups(*pickups), "x")
-    edges = [None, datetime(2023, 2, 2), datetime(2023, 2, 5), datetime(2023, 2, 14), datetime(2023, 2, 15), None]
-    found = [
-        [pickup for batch in file.batches(*ends) for pickup in batch.column("pickup_datetime").to_pylist()]
-        for ends in itertools.pairwise(edges)
-    ]
-    assert found == [[*days[:2], *pickups[8:10], pickups[11]], [days[2]], [], days[3:5], [*days[5:], pickups[10]]]
-
-
-def test_a_wrong_value_is_named_with_its_row_of_the_file_in_whatever_range_it_is_read() -> None:
-    trips = pq.read_table(of_many_groups(*[datetime(2023, 2, day) for day in range(1, 9)]))
-    index = trips.schema.get_field_index("PULocationID")
-    file = io.BytesIO()
-    pq.write_table(trips.set_column(index, "PULocationID", pa.array([1] * 6 + [70_000, 1])), file, row_group_size=2)
-    with pytest.raises(TripFileError, match=r"column PULocationID .*, row 7: the value 70000 does not fit"):
-        list(TripFile(file, "x").batches(datetime(2023, 2, 5), None))
-
-
-def test_a_file_may_be_read_by_several_threads_at_once() -> None:
-    pickups = [datetime(2023, 2, 1) + timedelta(minutes=minute) for minute in range(20_000)]
-    file = TripFile(of_many_groups(*pickups, per_group=500), "x")
-    edges = [datetime(2023, 2, day) for day in (1, 3, 6, 10, 15)]
-
-    def read(ends: tuple[datetime, datetime]) -> list[datetime]:
-        return [pickup for batch in file.batches(*ends) for pickup in batch.column("pickup_datetime").to_pylist()]
-
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(read, list(itertools.pairwise(edges)) * 3))
-    assert list(itertools.chain(*found)) == pickups * 3

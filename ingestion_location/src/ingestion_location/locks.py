@@ -17,7 +17,6 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from ingestion_location.load_errors import LoadError
 from ingestion_location.progress import Log
-from ingestion_location.warehouse import connect_again
 
 # Timeout of one attempt. Every session that asks for the table while an exclusive lock is waited for queues behind it,
 # readers too. It is longer than deadlock_timeout, after which Postgres cancels an autovacuum that holds the lock.
@@ -152,7 +151,8 @@ def _watching(connection: Connection, end_readers: Callable[[], bool]) -> Iterat
 
     def watch() -> None:
         try:
-            second = connect_again(connection)
+            # A connection masks its password in what it shows of itself.
+            second = psycopg2.connect(connection.dsn, password=connection.info.password)
             second.autocommit = True
             with contextlib.closing(second), second.cursor() as cursor:
                 while not stop.wait(ATTEMPT_SECONDS / 20):

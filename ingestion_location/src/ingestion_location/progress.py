@@ -1,7 +1,6 @@
 """Lines in a run's log about how far the work is, and the time that each phase takes."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -20,17 +19,15 @@ class Progress:
         self._unit = unit
         self._total = total
         self._count = 0
-        self._lock = threading.Lock()
         self._start = self._last_line = time.monotonic()
 
     def add(self, count: int) -> None:
-        """Adds to the count, and logs a line if the last one was ``INTERVAL`` ago; any thread may call it."""
-        with self._lock:
-            self._count += count
-            now = time.monotonic()
-            if now - self._last_line < INTERVAL:
-                return
-            self._last_line = now
+        """Adds to the count, and logs a line if the last one was ``INTERVAL`` ago."""
+        self._count += count
+        now = time.monotonic()
+        if now - self._last_line < INTERVAL:
+            return
+        self._last_line = now
         of = f" of {self._total:,} {self._unit} ({self._count / self._total:.0%})" if self._total else f" {self._unit}"
         self._log(f"{self._done} {self._count:,}{of}, {self._count / (now - self._start):,.0f} {self._unit}/s")
 

@@ -23,7 +23,6 @@ MESSAGES = {
     "taxi_start_date": "is not a date. Write it as YYYY-MM-DD, for example TAXI_START_DATE=2023-01-01.",
     "taxi_end_date": "is not a date. Write it as YYYY-MM-DD, for example TAXI_END_DATE=2023-04-01.",
     "taxi_automation": "is neither on nor off. Set it to one of them.",
-    "taxi_load_streams": "is not a number of streams from 1 to 8. Leave it empty for the default.",
     "taxi_lock_wait_seconds": "is not a number of seconds from 1 to 600. Usually it is 300.",
     "taxi_source_interval_seconds": "is not a number of seconds from 10 to 86400. Usually it is 300.",
     "tlc_taxi_type": "is not a taxi type. Set it to yellow or green.",
@@ -41,8 +40,6 @@ class Settings(Bounds):
 
     Attributes:
         taxi_end_date: first day after the range; None, an open end, if the variable is empty.
-        taxi_load_streams: in how many streams at once a large file is loaded. Two loads of two streams are what the
-            role's limit of connections allows for.
         taxi_lock_wait_seconds: how long a load waits for other roles' readers before it ends them.
         tlc_base_url: root of the source, without a trailing slash.
         tlc_login: ``user:password`` for the source; None for a source without login. A secret: it is shown nowhere.
@@ -65,7 +62,6 @@ class Settings(Bounds):
     taxi_start_date: date = date(2023, 1, 1)
     taxi_end_date: date | None = date(2023, 4, 1)
     taxi_automation: Literal["on", "off"] = "on"
-    taxi_load_streams: Annotated[int, Field(ge=1, le=8)] = 1
     taxi_lock_wait_seconds: Annotated[int, Field(ge=1, le=600)] = 300
     taxi_source_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
     tlc_base_url: str = "https://d37ci6vzurychx.cloudfront.net"

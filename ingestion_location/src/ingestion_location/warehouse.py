@@ -19,12 +19,6 @@ _SESSION = (
 )
 
 
-def connect_again(connection: Connection) -> Connection:
-    """Opens another connection like the given one."""
-    # A connection masks its password in what it shows of itself.
-    return psycopg2.connect(connection.dsn, password=connection.info.password)
-
-
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The warehouse's address, and the role that connects.
 
@@ -32,7 +26,6 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     Attributes:
         lock_wait_seconds: how long a load waits for readers of other roles before it ends them.
-        load_streams: in how many streams at once a large file is loaded.
     """
 
     host: str
@@ -41,16 +34,13 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     user: str
     password: str
     lock_wait_seconds: int = 300
-    load_streams: int = 1
 
     @classmethod
     def from_env(cls) -> Self:
         names = ("host", "port", "database", "user", "password")
         settings = read_settings()
         address = {name: getattr(settings, f"warehouse_{name}") for name in names}
-        return cls(
-            **address, lock_wait_seconds=settings.taxi_lock_wait_seconds, load_streams=settings.taxi_load_streams
-        )
+        return cls(**address, lock_wait_seconds=settings.taxi_lock_wait_seconds)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from helpers.eras import ERAS, table_of
 from helpers.zone_files import HEADER, TIMES_SQUARE, archive, square
-from ingestion_location.defs.trips import month_load
+from ingestion_location.defs.trips.month_load import load_month
 from ingestion_location.defs.zones.taxi_zones import fetch_zones, replace_ledger, replace_zones
 from ingestion_location.load_errors import LoadError
 from ingestion_location.source import TlcSource
@@ -190,7 +190,7 @@ def write_case(site: Path, seed: str, case: int) -> str:
 
 def load(path: str, source: TlcSource, warehouse: Warehouse, run_id: str) -> None:
     if path == TRIPS:
-        month_load.load_month(source, warehouse, *JANUARY, run_id, lambda line: None)
+        load_month(source, warehouse, *JANUARY, run_id, lambda line: None)
         return
     zones, shapes, files = fetch_zones(source, lambda line: None)
     with warehouse.transaction() as connection, connection.cursor() as cursor:
@@ -224,16 +224,13 @@ def outcome(site: Path, warehouse: Warehouse, seed: str, case: int) -> str:
 def work(site: str, warehouse: dict[str, Any], seed: str, first: int, pipe: Connection) -> None:
     """Sends the number of each case and its outcome, for ever."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    # Few trips are enough for several streams.
-    month_load.STREAM_ROWS = 1
     write_good(Path(site))
     for path in (TRIPS, LOOKUP):
         load(path, TlcSource(base_url=Path(site).as_uri(), taxi_type="yellow"), Warehouse(**warehouse), "good files")
     case = first
     while True:
         pipe.send(case)
-        in_turns = {"load_streams": 1 + case % 2}
-        pipe.send(outcome(Path(site), Warehouse(**warehouse | in_turns), seed, case))
+        pipe.send(outcome(Path(site), Warehouse(**warehouse), seed, case))
         case += 1
 
 

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from ingestion_location.defs.trips import month_load
+from ingestion_location.defs.trips.month_load import load_month
 from ingestion_location.source import TlcSource
 from ingestion_location.warehouse import Warehouse
 
@@ -21,10 +21,8 @@ _CONTEXT.set_forkserver_preload([__name__])
 def load_january(base_url: str, warehouse: dict[str, object], temporary: str, pipe: Connection) -> None:
     """Loads January and sends every line of its log; the run id has the process id."""
     tempfile.tempdir = temporary
-    # Few trips are enough for several streams.
-    month_load.STREAM_ROWS = 1
     source = TlcSource(base_url=base_url, taxi_type="yellow")
-    month_load.load_month(source, Warehouse.model_validate(warehouse), *JANUARY, f"run of {os.getpid()}", pipe.send)
+    load_month(source, Warehouse.model_validate(warehouse), *JANUARY, f"run of {os.getpid()}", pipe.send)
 
 
 def start_load(base_url: str, warehouse: Warehouse, temporary: Path) -> tuple[BaseProcess, Connection]:

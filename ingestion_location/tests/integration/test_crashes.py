@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.misbehaving_server import Site, send, serving
-from ingestion_location.defs.trips import month_load
 from ingestion_location.defs.trips.month_load import LoadedMonth, load_month
 from ingestion_location.progress import Log
 from ingestion_location.source import TlcSource
@@ -40,13 +39,9 @@ select
     (select count(*) from raw_taxis.stray_trips), (select sum(total_amount) from raw_taxis.stray_trips),
     (select string_agg(rows || ' rows, ' || strays || ' strays', '; ') from raw_taxis.trip_files)
 """
-# Without the transaction in the name of a part.
-TABLES = r"""
-select regexp_replace(relname, '_\d+_(\d)$', ' part \1') from pg_class
-where relnamespace = 'raw_taxis'::regnamespace and relkind in ('r', 'p') order by 1
-"""
-# The load's own connection first, before those of its streams.
-BACKENDS = "select pid from pg_stat_activity where usename = 'ingestion_location' order by backend_start"
+TABLES = (
+    "select relname from pg_class where relnamespace = 'raw_taxis'::regnamespace and relkind in ('r', 'p') order by 1"
+)
 OTHERS = """
 select pid, state, query from pg_stat_activity where usename = 'ingestion_location' and pid <> pg_backend_pid()
 """
@@ -100,14 +95,11 @@ class January:
         return tuple(row)
 
 
-@pytest.fixture(params=[1, 3], ids=["one stream", "three streams"])
-def january(
-    warehouse: Warehouse, query: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[January]:
+@pytest.fixture
+def january(warehouse: Warehouse, query: Any, tmp_path: Path) -> Iterator[January]:
     """January, loaded from its old version, with the new one published."""
-    monkeypatch.setattr(month_load, "STREAM_ROWS", 1)
     with serving(send(b"")) as site:
-        january = January(site, warehouse.model_copy(update={"load_streams": request.param}), query, tmp_path)
+        january = January(site, warehouse, query, tmp_path)
         january.publish(OLD)
         january.load()
         january.publish(NEW)
@@ -154,9 +146,7 @@ def test_a_run_killed_at_any_moment_leaves_the_old_month_or_the_new_one_and_the_
         assert january.content() == content_of(*OLD)
     january.load()
     assert january.content() == content_of(*NEW)
-    streams = january.warehouse.load_streams
-    parts = [(f"trips_2023_01 part {number}",) for number in range(streams)] if streams > 1 else []
-    assert january.query(TABLES) == [("stray_trips",), ("trip_files",), ("trips",), ("trips_2023_01",), *parts]
+    assert january.query(TABLES) == [("stray_trips",), ("trip_files",), ("trips",), ("trips_2023_01",)]
     wait_until(lambda: january.query(OTHERS) == [])
     assert list(january.temporary.iterdir()) == []
 
@@ -200,8 +190,8 @@ def test_a_server_that_crashes_leaves_the_old_month_and_the_next_load_is_right(
         # is killed, because the load could still commit before the server ends it for another backend's death.
         with contextlib.closing(psycopg2.connect(host=server, user="postgres", dbname="warehouse")) as connection:
             with connection.cursor() as cursor:
-                cursor.execute(BACKENDS)
-                backend = cursor.fetchall()[0][0]
+                cursor.execute("select pid from pg_stat_activity where usename = 'ingestion_location'")
+                ((backend,),) = cursor.fetchall()
             os.kill(backend, signal.SIGKILL)
             wait_until(lambda: is_lost(connection))
 
@@ -266,8 +256,7 @@ def test_a_connection_cut_at_any_byte_leaves_the_old_month_and_the_next_load_is_
     january: January, server: str, tmp_path: Path, megabytes: float
 ) -> None:
     direct = january.warehouse
-    # Each stream has a connection, and its share of the trips.
-    with cut_after(server, tmp_path, megabytes / direct.load_streams) as folder:
+    with cut_after(server, tmp_path, megabytes) as folder:
         january.warehouse = direct.model_copy(update={"host": str(folder)})
         with pytest.raises(psycopg2.Error) as failed:
             january.load()

@@ -70,9 +70,9 @@ def load(warehouse: Warehouse, trips: int, log: Callable[[str], None] = lambda l
     with warehouse.transaction() as connection:
         replace_month(
             connection,
-            lambda *_: [trips_of(JANUARY[0], trips)],
+            [trips_of(JANUARY[0], trips)],
             ARROW_SCHEMA,
-            JANUARY,
+            *JANUARY,
             Phases(log),
             reader_timeout=READER_TIMEOUT,
         )
@@ -119,9 +119,7 @@ def test_a_reader_that_ends_before_the_stated_time_is_not_ended(
     def reload() -> None:
         with warehouse.transaction() as connection:
             phases = Phases(lambda line: waits.set() if line.startswith("blocked by") else None)
-            replace_month(
-                connection, lambda *_: [trips_of(JANUARY[0], 5)], ARROW_SCHEMA, JANUARY, phases, reader_timeout=600
-            )
+            replace_month(connection, [trips_of(JANUARY[0], 5)], ARROW_SCHEMA, *JANUARY, phases, reader_timeout=600)
 
     with ThreadPoolExecutor(1) as pool:
         reloading = pool.submit(reload)
@@ -201,7 +199,7 @@ def test_another_load_of_the_month_is_waited_for_and_not_ended(warehouse: Wareho
     running: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
         with warehouse.transaction() as connection:
-            replace_month(connection, lambda *_: first(), ARROW_SCHEMA, JANUARY, Phases(lambda line: None))
+            replace_month(connection, first(), ARROW_SCHEMA, *JANUARY, Phases(lambda line: None))
         running[0].result(30)
     assert query(TRIPS) == [(5,)]
 
@@ -302,7 +300,7 @@ def test_the_first_loads_of_two_months_at_once_create_the_tables_once(warehouse:
     def first_load(month: tuple[datetime, datetime]) -> None:
         with warehouse.transaction() as connection:
             together.wait()
-            replace_month(connection, lambda *_: [trips_of(month[0])], ARROW_SCHEMA, month, Phases(lambda line: None))
+            replace_month(connection, [trips_of(month[0])], ARROW_SCHEMA, *month, Phases(lambda line: None))
 
     with ThreadPoolExecutor(len(months)) as pool:
         list(pool.map(first_load, months))

@@ -12,8 +12,7 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 import pytest
-from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, split_month, trips_by_day
-from ingestion_location.defs.trips.trip_file import are_in
+from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, trips_by_day
 from ingestion_location.defs.trips.trip_schema import ARROW_SCHEMA, COLUMNS, Absurd
 from ingestion_location.progress import Phases
 from ingestion_location.source_errors import SourceError
@@ -28,11 +27,6 @@ LEFT_OVER = """
 select relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
 where nspname = 'raw_taxis' and relkind = 'r' and not relispartition and relname like 'trips_2%'
 """
-
-
-@pytest.fixture(params=[1, 2], ids=["one stream", "two streams"])
-def warehouse(warehouse: Warehouse, request: pytest.FixtureRequest) -> Warehouse:
-    return warehouse.model_copy(update={"load_streams": request.param})
 
 
 def batch(*pickups: datetime, **values: Any) -> pa.RecordBatch:
@@ -50,15 +44,8 @@ def load_all(
     warehouse: Warehouse, month: tuple[datetime, datetime], batches: Iterable[pa.RecordBatch]
 ) -> tuple[int, int]:
     """Loads a month from batches that are made while it is loaded."""
-
-    def between(start: datetime | None, end: datetime | None) -> Iterator[pa.RecordBatch]:
-        # Batches that are made while they are read go through the first stream.
-        for each in batches if start is None or isinstance(batches, tuple) else ():
-            yield each.filter(are_in(each.column("pickup_datetime"), start, end))
-
     with warehouse.transaction() as connection:
-        edges = split_month(*month, warehouse.load_streams)
-        stats, strays = replace_month(connection, between, ARROW_SCHEMA, edges, Phases(lambda line: None))
+        stats, strays = replace_month(connection, batches, ARROW_SCHEMA, *month, Phases(lambda line: None))
     return stats.rows, strays
 
 
@@ -165,7 +152,7 @@ def test_columns_that_a_file_lacks_are_null(warehouse: Warehouse, query: Any) ->
     schema = pa.schema([ARROW_SCHEMA.field("total_amount"), ARROW_SCHEMA.field("pickup_datetime")])
     trips = pa.RecordBatch.from_pylist([{"pickup_datetime": JANUARY[0], "total_amount": 5.0}], schema=schema)
     with warehouse.transaction() as connection:
-        replace_month(connection, lambda *_: [trips], schema, JANUARY, Phases(lambda line: None))
+        replace_month(connection, [trips], schema, *JANUARY, Phases(lambda line: None))
     assert query("select pickup_datetime, total_amount, tip_amount from raw_taxis.trips") == [(JANUARY[0], 5.0, None)]
 
 
@@ -194,9 +181,7 @@ def test_a_month_of_an_earlier_version_shows_its_nan_as_absurd(warehouse: Wareho
 
 
 def test_months_loaded_at_the_same_time_do_not_deadlock(warehouse: Warehouse, query: Any) -> None:
-    # As many as the role has connections for.
-    several = (1, 2, 3, 4) if warehouse.load_streams == 1 else (1, 2, 3)
-    months = [(datetime(2023, month, 1), datetime(2023, month + 1, 1)) for month in several]
+    months = [(datetime(2023, month, 1), datetime(2023, month + 1, 1)) for month in (1, 2, 3, 4)]
     for _ in range(5):
         together = threading.Barrier(len(months))
 
@@ -206,7 +191,7 @@ def test_months_loaded_at_the_same_time_do_not_deadlock(warehouse: Warehouse, qu
 
         with ThreadPoolExecutor(len(months)) as pool:
             list(pool.map(at_once, months))
-    assert query(COUNTS) == [(10 * len(months), 0)]
+    assert query(COUNTS) == [(40, 0)]
 
 
 def test_one_month_loaded_twice_at_the_same_time_is_the_month_of_one_of_them(warehouse: Warehouse, query: Any) -> None:
@@ -270,7 +255,7 @@ def test_a_load_waits_for_a_reader_of_the_month_without_keeping_others_out(wareh
     def reload() -> None:
         with warehouse.transaction() as connection:
             phases = Phases(lambda line: waits.set() if line.startswith("waiting for the readers") else None)
-            replace_month(connection, lambda *_: [batch(*[JANUARY[0]] * 5)], ARROW_SCHEMA, JANUARY, phases)
+            replace_month(connection, [batch(*[JANUARY[0]] * 5)], ARROW_SCHEMA, *JANUARY, phases)
 
     with ThreadPoolExecutor(1) as pool:
         with warehouse.transaction() as reading, reading.cursor() as cursor:
@@ -301,45 +286,9 @@ def test_the_caller_commits_so_what_it_writes_itself_is_part_of_the_load(warehou
 
     def reload_and_fail() -> None:
         with warehouse.transaction() as connection, connection.cursor() as cursor:
-            replace_month(
-                connection, lambda *_: [batch(*[JANUARY[0]] * 5)], ARROW_SCHEMA, JANUARY, Phases(lambda line: None)
-            )
+            replace_month(connection, [batch(*[JANUARY[0]] * 5)], ARROW_SCHEMA, *JANUARY, Phases(lambda line: None))
             cursor.execute("insert into raw_taxis.trip_files (month) values ('2023-01-01')")
 
     with pytest.raises(psycopg2.errors.NotNullViolation):
         reload_and_fail()
     assert query(COUNTS) == [(1, 0)]
-
-
-def test_tables_that_a_killed_load_left_are_gone_after_the_next_one(warehouse: Warehouse, query: Any) -> None:
-    with warehouse.transaction() as connection, connection.cursor() as cursor:
-        for number in (0, 1, 5):
-            cursor.execute(f"create table raw_taxis.trips_2023_01_new_{number} (trip int)")
-    load(warehouse, JANUARY, batch(JANUARY[0], datetime(2023, 1, 31)))
-    assert query(COUNTS) == [(2, 0)]
-    assert query(LEFT_OVER) == []
-
-
-def test_a_month_may_be_loaded_in_one_stream_and_then_in_several_and_back(warehouse: Warehouse, query: Any) -> None:
-    trips = batch(JANUARY[0], datetime(2023, 1, 16, 12), datetime(2023, 1, 31, 23), FEBRUARY[0])
-    for streams in (1, 3, 2, 1):
-        load(warehouse.model_copy(update={"load_streams": streams}), JANUARY, trips)
-        assert query(COUNTS) == [(3, 1)]
-    tables = "select relname from pg_class where relname like 'trips_2023%' and relkind in ('r', 'p')"
-    assert query(tables) == [("trips_2023_01",)]
-
-
-def test_a_stream_that_fails_stops_the_others_and_its_error_is_raised(warehouse: Warehouse, query: Any) -> None:
-    load(warehouse, JANUARY, batch(JANUARY[0]))
-
-    def endless_until_the_last(start: datetime | None, end: datetime | None) -> Iterator[pa.RecordBatch]:
-        while end is not None:
-            yield batch(start or JANUARY[0])
-        raise OSError("the file ends here")
-
-    edges, phases = split_month(*JANUARY, 3), Phases(lambda line: None)
-    with warehouse.transaction() as connection, pytest.raises(OSError, match="the file ends here"):
-        replace_month(connection, endless_until_the_last, ARROW_SCHEMA, edges, phases)
-    # The transaction is not that of an error any more, and would commit what it has.
-    assert query(COUNTS) == [(1, 0)]
-    assert query(LEFT_OVER) == []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from ingestion_location.defs.trips import trip_ledger
-from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, split_month, trips_by_day
+from ingestion_location.defs.trips.month_partition import absurd_numbers, replace_month, trips_by_day
 from ingestion_location.defs.trips.trip_file import TripFile
 from ingestion_location.defs.trips.trip_ledger import LoadedTripFile
 from ingestion_location.defs.trips.trip_schema import Absurd, TripFileError
@@ -17,8 +17,6 @@ from ingestion_location.warehouse import Warehouse
 
 # Months of the TLC have a few strays per 10,000 trips; the file of another month has hardly anything else.
 MOST_STRAYS = 0.1
-# A file with fewer trips per stream is loaded in fewer streams.
-STREAM_ROWS = 500_000
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,13 @@ def load_month(
             if not accept_strays:
                 refuse_other_month(url, month, trip_file.rows, trips, strays)
 
-        streams = max(1, min(warehouse.load_streams, trip_file.rows // STREAM_ROWS))
+        batches = trip_file.batches()
         stats, strays = replace_month(
             connection,
-            trip_file.batches,
+            batches,
             mapping.schema,
-            split_month(start, end, streams),
+            start,
+            end,
             phases,
             progress.add,
             judge,

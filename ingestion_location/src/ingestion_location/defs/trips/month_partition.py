@@ -2,11 +2,8 @@
 
 import contextlib
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
-from functools import partial
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
 
 import pyarrow as pa
 from psycopg2 import sql
@@ -22,7 +19,6 @@ from ingestion_location.defs.trips.trip_stats import TripStats
 from ingestion_location.locks import create_and_commit, take_lock
 from ingestion_location.progress import Log, Phases
 from ingestion_location.source_errors import explained_disk_errors
-from ingestion_location.streams import Streams
 
 SCHEMA = "raw_taxis"
 TRIPS = sql.Identifier(SCHEMA, "trips")
@@ -50,7 +46,8 @@ def create_tables(cursor: Cursor, log: Log, reader_timeout: float) -> None:
     if TRIP_FILES.exists(cursor):
         _add_columns(cursor, log, reader_timeout)
         return
-    cursor.execute(_create_partitioned(TRIPS))
+    trips = sql.SQL("create table {} ({}) partition by range (pickup_datetime)")
+    cursor.execute(trips.format(TRIPS, _COLUMN_DEFINITIONS))
     cursor.execute(_INDEX.format(TRIPS))
     strays = sql.SQL("create table {} (file_month date not null, {})")
     cursor.execute(strays.format(STRAY_TRIPS, _COLUMN_DEFINITIONS))
@@ -83,42 +80,31 @@ def _add_column(cursor: Cursor, table: sql.Composable, name: str, kind: str) -> 
     cursor.execute(add.format(table, sql.Identifier(name), sql.SQL(kind)))
 
 
-def split_month(start: datetime, end: datetime, streams: int) -> list[datetime]:
-    """The first moments of about equal ranges of whole days, one for each stream, and the end of the month."""
-    days = (end - start).days
-    return [start + timedelta(days=days * number // streams) for number in range(streams + 1)]
-
-
 def replace_month(
     connection: Connection,
-    batches: Callable[[datetime | None, datetime | None], Iterable[pa.RecordBatch]],
+    batches: Iterable[pa.RecordBatch],
     schema: pa.Schema,
-    edges: Sequence[datetime],
+    start: datetime,
+    end: datetime,
     phases: Phases,
     on_rows: Callable[[int], None] = lambda _: None,
     judge: Callable[[int, int], None] = lambda trips, strays: None,
     name: str = "the file",
     reader_timeout: float = 300,
 ) -> tuple[TripStats, int]:
-    """Replaces a month with the trips of its file; the caller's transaction commits it.
+    """Replaces the month ``[start, end)`` with the trips of its file; the caller's transaction commits it.
 
     Any order, repetition, overlap or crash leaves a month as its last committed load wrote it: one transaction creates
-    and fills the new partition and swaps it for the old one, and loads of one month take turns. With several streams
-    the partition has a part for each. The first is filled in the caller's transaction, the others each in one of its
-    own; these commit when all are filled, just before the swap. Until then no reader knows of the parts. What a load
-    that was killed in between has left is dropped by the next one.
+    and fills the new partition and swaps it for the old one, and loads of one month take turns.
 
     Returns counts over the month's trips, and the number of strays.
 
     Args:
         connection: open connection, without a transaction.
-        batches: returns the file's trips that were picked up in ``[start, end)``, or those before or from one moment;
-            the first include those without a pickup. Several threads call it and iterate.
         schema: the batches' columns, all or some of the canonical ones; the others are null in the table.
-        edges: start of the month, then of each further stream's part of it, and end of the month.
-        on_rows: called by any thread with the number of trips that were sent since the last call.
-        judge: called by any thread with the numbers of trips and strays so far, before strays are stored, and with
-            those of the whole file before anything is replaced. If it raises an error, the month is unchanged.
+        on_rows: called with the number of trips that were sent since the last call.
+        judge: called with the numbers of trips and strays so far, before strays are stored, and with those of the whole
+            file before anything is replaced. If it raises an error, the month is unchanged.
         name: what a message calls the file.
         reader_timeout: seconds after which blocking readers are ended.
 
@@ -126,145 +112,62 @@ def replace_month(
         LockError: another load of the month, or a session that uses the table, did not end in time.
         SourceError: the folder for temporary files has no room for the strays.
     """
-    start, end = edges[0], edges[-1]
     month = start.date()
     partition = f"trips_{month:%Y_%m}"
-    new = f"{partition}_new"
-    ranges = list(pairwise(edges))
-    parts = [f"{new}_{number}" for number in range(len(ranges))] if len(ranges) > 1 else [new]
-    stats = TripStats()
+    new = sql.Identifier(SCHEMA, f"{partition}_new")
     # Committed, so that loads of other months do not wait for this one.
     create_and_commit(connection, lambda cursor: create_tables(cursor, phases.log, reader_timeout))
 
-    with contextlib.ExitStack() as stack:
-        strays = stack.enter_context(contextlib.closing(_StraySpool(schema, month, name, judge)))
-        cursor = stack.enter_context(connection.cursor())
-
-        def copy(cursor: Cursor, number: int) -> None:
-            first, last = number == 0, number == len(parts) - 1
-            of_part = batches(None if first else edges[number], None if last else edges[number + 1])
-            inside = stats.watch(strays.divert(streams.until_one_fails(of_part), start, end))
-            # FREEZE saves a later rewrite by vacuum. It also shows the new month to a reader whose snapshot is older
-            # than the swap and who reads the table after it: without FREEZE that reader would see an empty month.
-            copy_batches(cursor, _raw(parts[number]), inside, schema, freeze=True, on_rows=on_rows)
-
-        def index(cursor: Cursor, number: int) -> None:
-            cursor.execute(_INDEX.format(_raw(parts[number])))
-            # A tenth of the default sample: the planner only needs the distribution of the trips over the days.
-            cursor.execute("set local default_statistics_target = 10")
-            cursor.execute(sql.SQL("analyze {}").format(_raw(parts[number])))
-
-        def create(cursor: Cursor, number: int) -> None:
-            # A killed load may have left the table, or its server process may still be committing it.
-            drop = sql.SQL("drop table if exists {}; ").format(_raw(parts[number]))
-            statement = drop + _create_part(parts[number], *ranges[number])
-            take_lock(cursor, statement, f"a killed load of {month:%Y-%m}", phases.log, reader_timeout)
-
-        def fill(number: int, cursor: Cursor) -> None:
-            create(cursor, number)
-            copy(cursor, number)
-            index(cursor, number)
-
+    with contextlib.closing(_StraySpool(schema, month, name, judge)) as strays, connection.cursor() as cursor:
+        stats = TripStats()
         with phases.phase("copy"):
+            # Not `like trips`: that would lock the parent from here on, and two loads that both hold such a lock and
+            # need an exclusive one for the swap would deadlock.
+            # With the check Postgres attaches the partition without scanning it while it holds the parent's lock.
+            create = sql.SQL(
+                "create table {} ({}, check"
+                " (pickup_datetime is not null and pickup_datetime >= {start} and pickup_datetime < {end}))"
+            )
+            lock = create.format(new, _COLUMN_DEFINITIONS, start=sql.Literal(start), end=sql.Literal(end))
             # Two loads of one month take turns, so each of them replaces a whole month with a whole month. The table's
             # name is the lock: until this transaction ends no other can create it, and no other role ever can.
-            lock = _create_part(new, start, end) if len(parts) == 1 else _create_partitioned(_raw(new))
             take_lock(cursor, lock, f"another load of {month:%Y-%m}", phases.log, reader_timeout)
-            others = [partial(fill, number) for number in range(1, len(parts))]
-            # Named before its threads begin, as they use it.
-            streams = Streams(connection, others)
-            stack.enter_context(streams)
-            if others:
-                create(cursor, 0)
-            copy(cursor, 0)
-        with phases.phase("index"):
-            index(cursor, 0)
-            streams.wait()
+            # FREEZE saves a later rewrite by vacuum. It also shows the new month to a reader whose snapshot is older
+            # than the swap and who reads the table after it: without FREEZE that reader would see an empty month.
+            inside = stats.watch(strays.divert(batches, start, end))
+            copy_batches(cursor, new, inside, schema, freeze=True, on_rows=on_rows)
         judge(stats.rows, strays.rows)
+        with phases.phase("index"):
+            cursor.execute(_INDEX.format(new))
+            # A tenth of the default sample: the planner only needs the distribution of the trips over the days.
+            cursor.execute("set local default_statistics_target = 10")
+            cursor.execute(sql.SQL("analyze {}").format(new))
         with phases.phase("swap"):
             cursor.execute(sql.SQL("delete from {} where file_month = %s").format(STRAY_TRIPS), (month,))
             copy_batches(cursor, STRAY_TRIPS, strays.batches(), strays.schema)
-            _drop_left_over(cursor, new, parts)
             # From here to the commit readers of the parent and other loads wait. Only the catalog changes, so it is
             # short. The lock ensures that a reader sees the old month or the new one, never none.
             cursor.execute("select to_regclass(%s)", (f"{SCHEMA}.{partition}",))
             replaced = cursor.fetchone() != (None,)
             lock_tables = sql.SQL("lock table only {} in access exclusive mode")
-            tables = [TRIPS, _raw(partition)] if replaced else [TRIPS]
+            tables = [TRIPS, sql.Identifier(SCHEMA, partition)] if replaced else [TRIPS]
             lock = lock_tables.format(sql.SQL(", ").join(tables))
             take_lock(cursor, lock, f"the readers of {SCHEMA}.trips", phases.log, reader_timeout)
-            streams.commit()
             if replaced:
                 _drop(cursor, partition, phases.log)
-            if others:
-                _join(cursor, new, partition, parts, ranges)
             # Columns of another release, newer or older, stay in the table and are null in the new month.
-            for column, kind in _columns(cursor, f"{SCHEMA}.trips").items():
-                if column not in {column.name for column in COLUMNS}:
-                    _add_column(cursor, _raw(new), column, kind)
-            cursor.execute(sql.SQL("alter table {} rename to {}").format(_raw(new), sql.Identifier(partition)))
-            _attach(cursor, TRIPS, partition, start, end)
+            for name, kind in _columns(cursor, f"{SCHEMA}.trips").items():
+                if name not in {column.name for column in COLUMNS}:
+                    _add_column(cursor, new, name, kind)
+            cursor.execute(sql.SQL("alter table {} rename to {}").format(new, sql.Identifier(partition)))
+            attach = sql.SQL("alter table {} attach partition {} for values from (%s) to (%s)")
+            cursor.execute(attach.format(TRIPS, sql.Identifier(SCHEMA, partition)), (start, end))
     return stats, strays.rows
-
-
-def _raw(table: str) -> sql.Identifier:
-    return sql.Identifier(SCHEMA, table)
-
-
-def _create_partitioned(table: sql.Identifier) -> sql.Composed:
-    create = sql.SQL("create table {} ({}) partition by range (pickup_datetime)")
-    return create.format(table, _COLUMN_DEFINITIONS)
-
-
-def _create_part(table: str, start: datetime, end: datetime) -> sql.Composed:
-    """Statement that creates a table for the trips of ``[start, end)``."""
-    # Not `like trips`: that would lock the parent from here on, and two loads that both hold such a lock and need an
-    # exclusive one for the swap would deadlock. With the check Postgres attaches the table without scanning it while
-    # it holds the parent's lock.
-    create = sql.SQL(
-        "create table {} ({}, check (pickup_datetime is not null and pickup_datetime >= {} and pickup_datetime < {}))"
-    )
-    return create.format(_raw(table), _COLUMN_DEFINITIONS, sql.Literal(start), sql.Literal(end))
-
-
-def _attach(cursor: Cursor, parent: sql.Identifier, table: str, start: datetime, end: datetime) -> None:
-    attach = sql.SQL("alter table {} attach partition {} for values from (%s) to (%s)")
-    cursor.execute(attach.format(parent, _raw(table)), (start, end))
-
-
-def _join(
-    cursor: Cursor, new: str, partition: str, parts: Sequence[str], ranges: Sequence[tuple[datetime, datetime]]
-) -> None:
-    """Makes the parts the partitions of the new month, with names that no other load uses."""
-    transaction = _transaction(cursor)
-    for number, (part, (start, end)) in enumerate(zip(parts, ranges, strict=True)):
-        final = f"{partition}_{transaction}_{number}"
-        cursor.execute(sql.SQL("alter table {} rename to {}").format(_raw(part), sql.Identifier(final)))
-        _attach(cursor, _raw(new), final, start, end)
-    # Takes the parts' indexes as its own.
-    cursor.execute(_INDEX.format(_raw(new)))
-
-
-def _drop_left_over(cursor: Cursor, new: str, parts: Sequence[str]) -> None:
-    """Drops what a killed load with more streams has left of the month."""
-    cursor.execute(
-        "select relname from pg_class where relnamespace = %s::regnamespace and relkind = 'r' and relname ~ %s",
-        (SCHEMA, f"^{new}_[0-9]+$"),
-    )
-    for (table,) in cursor.fetchall():
-        if table not in parts:
-            cursor.execute(sql.SQL("drop table {}").format(_raw(table)))
-
-
-def _transaction(cursor: Cursor) -> str:
-    cursor.execute("select pg_current_xact_id()::text")
-    ((transaction,),) = cursor.fetchall()
-    return str(transaction)
 
 
 def _drop(cursor: Cursor, partition: str, log: Log) -> None:
     """Drops a partition; one that another role has made something of, such as a view, is emptied and set aside."""
-    table = _raw(partition)
+    table = sql.Identifier(SCHEMA, partition)
     cursor.execute("savepoint before_drop")
     try:
         # A lock on what depends on the partition would be waited for, while readers of the trips wait.
@@ -275,7 +178,9 @@ def _drop(cursor: Cursor, partition: str, log: Log) -> None:
         cursor.execute("rollback to savepoint before_drop")
         cursor.execute(sql.SQL("alter table {} detach partition {}").format(TRIPS, table))
         cursor.execute(sql.SQL("truncate {}").format(table))
-        aside = f"{partition}_replaced_{_transaction(cursor)}"
+        cursor.execute("select pg_current_xact_id()::text")
+        ((transaction,),) = cursor.fetchall()
+        aside = f"{partition}_replaced_{transaction}"
         cursor.execute(sql.SQL("alter table {} rename to {}").format(table, sql.Identifier(aside)))
         why = error.diag.message_detail or f"something depends on table {SCHEMA}.{partition} and is locked"
         log(f"{why}. That has {SCHEMA}.{aside} now, which is empty, in place of the month. Use {SCHEMA}.trips instead.")
@@ -316,7 +221,6 @@ class _StraySpool:
         self._month = month
         self._what = f"{name}: its trips outside of {month:%Y-%m}"
         self._judge = judge
-        self._lock = threading.Lock()
         with explained_disk_errors(self._what):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
             self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, mode="w"), self.schema)
@@ -324,19 +228,15 @@ class _StraySpool:
     def divert(self, batches: Iterable[pa.RecordBatch], start: datetime, end: datetime) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             inside, strays = split_strays(batch, start, end)
-            with self._lock:
-                self._keep(inside.num_rows, strays)
+            self.trips += inside.num_rows
+            if strays.num_rows:
+                self.rows += strays.num_rows
+                self._judge(self.trips, self.rows)
+                months = pa.array([self._month] * strays.num_rows, pa.date32())
+                kept = pa.RecordBatch.from_arrays([months, *strays.columns], schema=self.schema)
+                with explained_disk_errors(self._what):
+                    self._writer.write_batch(kept)
             yield inside
-
-    def _keep(self, trips: int, strays: pa.RecordBatch) -> None:
-        self.trips += trips
-        if strays.num_rows:
-            self.rows += strays.num_rows
-            self._judge(self.trips, self.rows)
-            months = pa.array([self._month] * strays.num_rows, pa.date32())
-            kept = pa.RecordBatch.from_arrays([months, *strays.columns], schema=self.schema)
-            with explained_disk_errors(self._what):
-                self._writer.write_batch(kept)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with explained_disk_errors(self._what):

@@ -1,9 +1,7 @@
 """Reading a TLC trip file as batches of canonical trips."""
 
 import contextlib
-import io
 import os
-import threading
 from collections.abc import Iterator
 from datetime import datetime
 from typing import IO
@@ -33,9 +31,8 @@ class TripFile:
         """Opens the file, or raises a LoadError that calls it ``name``."""
         self._bounds = Bounds()
         _check_form(file, name, self._bounds)
-        self._file, self._lock = file, threading.Lock()
         with _reading(name):
-            opened = pq.ParquetFile(self._own_place())
+            opened = pq.ParquetFile(file)
         metadata = opened.metadata
         _check_bounds(metadata, name, self._bounds)
         with _reading(name):
@@ -51,71 +48,32 @@ class TripFile:
                 )
         self.mapping: FileMapping = map_columns(name, names)
         self.rows: int = metadata.num_rows
-        self._rows_by_group = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        if (found := sum(self._rows_by_group)) != self.rows:
-            raise TripFileError(f"{name}: {_damaged(f'{found:,} rows in its row groups, {self.rows:,} announced')}")
         self._columns = sorted(self.mapping.source_by_name.values())
         # Before anything is decoded, whose size depends on the type.
         to_canonical(
             pa.RecordBatch.from_pylist([], pa.schema([schema.field(each) for each in self._columns])), self.mapping
         )
         self._texts = [each for each in self._columns if _is_text(schema.field(each).type)]
-        pickup = self.mapping.source_by_name["pickup_datetime"]
-        self._pickups = pickup if schema.field(pickup).type == pa.timestamp("us") else None
+        self._file = file
 
-    def _own_place(self) -> "_OwnPlace":
-        return _OwnPlace(self._file, self._lock)
-
-    def batches(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[pa.RecordBatch]:
-        """Yields the trips in the order of the file, in batches of the mapping's schema, or raises a LoadError.
-
-        Args:
-            start: trips picked up earlier are left out, and those without a pickup; None for no bound.
-            end: trips picked up from then on are left out; None for no bound.
-        """
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yields the trips in the order of the file, in batches of the mapping's schema, or raises a LoadError."""
         name = self.mapping.file
-        with _reading(name):
-            groups = self._groups(start, end)
-        rows = sum(self._rows_by_group[: groups.start])
-        last = sum(self._rows_by_group[: groups.stop])
-        reader = self._decoded(groups)
-        while rows <= last:
+        reader = self._decoded()
+        rows = 0
+        while rows <= self.rows:
             with _reading(name):
                 batch = next(reader, None)
             if batch is None:
                 break
             for column in self._texts:
                 self._check_texts(batch.column(column), column, rows)
-            canonical = to_canonical(batch, self.mapping, rows)
-            if start or end:
-                inside = are_in(canonical.column("pickup_datetime"), start, end)
-                canonical = canonical if pc.all(inside).as_py() else canonical.filter(inside)
-            yield canonical
+            yield to_canonical(batch, self.mapping, rows)
             rows += batch.num_rows
-        if rows != last:
-            raise TripFileError(f"{name}: {_damaged(f'{rows:,} rows decoded, {last:,} announced')}")
+        if rows != self.rows:
+            raise TripFileError(f"{name}: {_damaged(f'{rows:,} rows decoded, {self.rows:,} announced')}")
 
-    def _groups(self, start: datetime | None, end: datetime | None) -> range:
-        """The row groups from the first to the last one with trips of ``[start, end)``; all if that is not known.
-
-        The pickups themselves are read, in a tenth of the time of all columns. A row group's statistics would be of
-        little use, as a stray widens them to other months, and asking a damaged file for them ends the process.
-        """
-        groups = range(len(self._rows_by_group))
-        if start is end is None or self._pickups is None:
-            return groups
-        parquet = pq.ParquetFile(self._own_place(), buffer_size=BUFFER_BYTES, pre_buffer=False)
-
-        def has_any(group: int) -> bool:
-            batches = parquet.iter_batches(
-                batch_size=BATCH_ROWS, row_groups=[group], columns=[self._pickups], use_threads=False
-            )
-            return any(pc.any(are_in(batch.column(0), start, end)).as_py() for batch in batches)
-
-        found = [group for group in groups if has_any(group)]
-        return range(found[0], found[-1] + 1) if found else range(0)
-
-    def _decoded(self, groups: range) -> Iterator[pa.RecordBatch]:
+    def _decoded(self) -> Iterator[pa.RecordBatch]:
         """Yields the batches as they are in the file, with texts as dictionaries, which store a repeated text once.
 
         Arrow cannot do this for all encodings. From where it fails, texts are decoded one by one, in small batches.
@@ -123,16 +81,14 @@ class TripFile:
         done = 0
         for texts, most_rows in ((self._texts, BATCH_ROWS), ([], FEW_ROWS)):
             parquet = pq.ParquetFile(
-                self._own_place(),
+                self._file,
                 read_dictionary=texts,
                 buffer_size=BUFFER_BYTES,
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
             # Decoding has a thread already (binary_copy.py); more threads would compete with the server for its core.
-            reader = parquet.iter_batches(
-                batch_size=most_rows, row_groups=groups, columns=self._columns, use_threads=False
-            )
+            reader = parquet.iter_batches(batch_size=most_rows, columns=self._columns, use_threads=False)
             skip = done
             try:
                 for batch in reader:
@@ -173,37 +129,6 @@ class TripFile:
                     f"{where}: the text {text!r} {wrong}. Nothing was loaded; compare the file with the TLC's and load "
                     "the month again."
                 )
-
-
-class _OwnPlace(io.RawIOBase):
-    """A file that several threads read, each from a place of its own."""
-
-    def __init__(self, file: IO[bytes], lock: threading.Lock) -> None:
-        self._file = file
-        self._lock = lock
-        self._place = 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        with self._lock:
-            from_end = self._file.seek(0, whence) if whence == os.SEEK_END else 0
-        self._place = offset + (self._place if whence == os.SEEK_CUR else from_end)
-        return self._place
-
-    def read(self, size: int = -1, /) -> bytes:
-        with self._lock:
-            self._file.seek(self._place)
-            content = self._file.read(size)
-        self._place += len(content)
-        return content
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -263,14 +188,11 @@ def _check_form(file: IO[bytes], name: str, bounds: Bounds) -> None:
 
 def split_strays(batch: pa.RecordBatch, start: datetime, end: datetime) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Splits a batch into the trips picked up in ``[start, end)`` and the strays, those without a pickup included."""
-    inside = are_in(batch.column("pickup_datetime"), start, end)
+    pickup = batch.column("pickup_datetime")
+    inside = pc.and_(
+        pc.greater_equal(pickup, pa.scalar(start, pickup.type)), pc.less(pickup, pa.scalar(end, pickup.type))
+    )
+    inside = pc.fill_null(inside, False)
     if pc.all(inside).as_py():
         return batch, batch.slice(0, 0)
     return batch.filter(inside), batch.filter(pc.invert(inside))
-
-
-def are_in(pickups: pa.Array, start: datetime | None, end: datetime | None) -> pa.BooleanArray:
-    """Whether each pickup is in ``[start, end)``, of which one is given; an unknown time is where there is no start."""
-    late = pc.greater_equal(pickups, pa.scalar(start, pickups.type)) if start else pa.scalar(True)
-    early = pc.less(pickups, pa.scalar(end, pickups.type)) if end else pa.scalar(True)
-    return pc.fill_null(pc.and_(late, early), start is None)

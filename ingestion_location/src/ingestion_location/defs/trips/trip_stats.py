@@ -1,6 +1,5 @@
 """Counts over a month's trips, made while they are loaded."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
@@ -23,14 +22,12 @@ class TripStats:
         self.first_pickup: datetime | None = None
         self.last_pickup: datetime | None = None
         self._by_day: Counter[int] = Counter()
-        self._lock = threading.Lock()
 
     def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yields the batches unchanged and counts their trips, which all have a pickup time; any thread may call it."""
+        """Yields the batches unchanged and counts their trips, which all have a pickup time."""
         for batch in batches:
             if batch.num_rows:
-                with self._lock:
-                    self._add(batch)
+                self._add(batch)
             yield batch
 
     def _add(self, batch: pa.RecordBatch) -> None:
