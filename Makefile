@@ -194,11 +194,11 @@ rotate-password: .venv/.ops ## Give a role in Postgres a new password; no run fa
 	@$(ops) rotate-password -- $(call given,LOCATION)
 
 .PHONY: alerts alerts-test silence unsilence
-alerts: .venv/.ops ## List what needs a person, what is silenced, and who is told (docs/alerts.md)
+alerts: .venv/.ops ## List what needs a person, what is silenced, and the receivers (docs/alerts.md)
 	@$(ops) alerts
 alerts-test: .venv/.ops ## Send a test message to every receiver of alerts
 	@$(ops) alerts test
-silence: .venv/.ops ## Tell nobody of a location, an asset, a service or a team for a time (NAME=…, FOR=2h)
+silence: .venv/.ops ## Send no alerts about a location, an asset, a service or a team for a time (NAME=…, FOR=2h)
 	@$(ops) alerts silence $(call given,FOR,--for=) -- $(call given,NAME)
 unsilence: .venv/.ops ## End a silence (NAME=…)
 	@$(ops) alerts unsilence -- $(call given,NAME)

@@ -7,8 +7,11 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import urllib.error
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path
@@ -440,21 +443,38 @@ def test_a_report_that_is_gone_is_made_again_alone(demo: Demo, again: Again) -> 
     assert (again.page_after, again.after) == (again.page_before, again.before)
 
 
+class Stopped(NamedTuple):
+    """A demo whose source, which has a login, lacks all files."""
+
+    url: str
+    ended: subprocess.CompletedProcess[str]
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
 # The months whose load failed last are no longer shown as loaded.
-def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the_months(demo: Demo) -> None:
+@pytest.fixture(scope="module")
+def stopped(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     before = demo.contents()
-    empty = demo.state / "empty"
-    ended = demo.make("demo", f"TLC_BASE_URL={empty.as_uri()}", ONE_MONTH)
-    assert ended.returncode != 0
-    assert re.search(f"make demo stopped: {re.escape(empty.as_uri())}/.*: there is no such file", ended.stderr)
-    assert "Traceback" not in ended.stderr
-    assert demo.contents() == before
+    empty = partial(SimpleHTTPRequestHandler, directory=str(tmp_path_factory.mktemp("empty")))
+    with ThreadingHTTPServer(("127.0.0.1", 0), empty) as source:
+        threading.Thread(target=source.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{source.server_port}"
+        ended = demo.make("demo", f"TLC_BASE_URL={url}", "TLC_LOGIN=user:s3cr3t", ONE_MONTH)
+        source.shutdown()
+    return Stopped(url, ended, before, demo.contents())
 
 
-def test_a_password_of_the_source_is_neither_printed_nor_kept(demo: Demo) -> None:
-    ended = demo.make("demo", "TLC_BASE_URL=http://127.0.0.1:9", "TLC_LOGIN=user:s3cr3t", ONE_MONTH)
-    assert "months from http://127.0.0.1:9\n" in ended.stdout
-    assert "make demo stopped: http://127.0.0.1:9/" in ended.stderr
-    assert "s3cr3t" not in ended.stdout + ended.stderr
+def test_a_source_without_the_files_stops_the_demo_with_their_url_and_leaves_the_months(stopped: Stopped) -> None:
+    assert stopped.ended.returncode != 0
+    missing = rf"make demo stopped: {re.escape(stopped.url)}/.*: the source does not have this file \(HTTP 404\)"
+    assert re.search(missing, stopped.ended.stderr)
+    assert "Traceback" not in stopped.ended.stderr
+    assert stopped.after == stopped.before
+
+
+def test_a_password_of_the_source_is_neither_printed_nor_kept(demo: Demo, stopped: Stopped) -> None:
+    assert f"months from {stopped.url}\n" in stopped.ended.stdout
+    assert "s3cr3t" not in stopped.ended.stdout + stopped.ended.stderr
     kept = [path for path in demo.state.rglob("*") if path.is_file() and b"s3cr3t" in path.read_bytes()]
     assert kept == []
