@@ -230,17 +230,17 @@ define parts
 	@echo "Running $(1) parts at once; each prints when it ends"
 	@$(MAKE) --no-print-directory --jobs $(1) $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(2)
 endef
-checks := test-stack lint test-cross test-locations
+checks := test-stack test-cross test-locations lint
 # The drills of the stack are spread over several stacks. What takes longest starts first.
 stacks := automation failures deploy walls others backup
-drills := $(addprefix drills-,$(stacks) apart $(LOCATIONS) cross)
+drills := $(addprefix drills-,$(stacks) apart own $(LOCATIONS) cross)
 test: ## Run all checks and tests, including those of the live compose stack
-	$(call parts,3,$(checks))
+	$(call parts,4,$(checks))
 test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
 	$(call parts,2,drills-with-a-stack drills-without)
 # Not more than three stacks at once: each has eight networks, and the engine's address pools are for thirty.
 drills-with-a-stack:
-	$(call parts,3,$(addprefix drills-,automation failures deploy backup others walls apart))
+	$(call parts,3,$(addprefix drills-,deploy others failures automation backup walls apart own))
 drills-without:
 	$(call parts,1,test-kubernetes $(LOCATIONS:%=drills-%) drills-cross)
 test-locations: $(LOCATIONS:%=test-%)
@@ -264,10 +264,10 @@ drills_automation := automation
 # These share a stack in which everything is built.
 drills_backup := connections backup backup_moment
 # These have a project of their own.
-drills_apart := walls_docker backup_repository
-drills_walls := rotate_password $(filter-out $(drills_apart),\
+drills_own := walls_docker backup_repository
+drills_walls := rotate_password $(filter-out $(drills_own),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py)))
-drills_others := $(filter-out $(foreach each,$(stacks) apart,$(drills_$(each))),\
+drills_others := $(filter-out $(foreach each,$(stacks) own,$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
 .PHONY: $(drills) drills-with-a-stack drills-without
 $(stacks:%=drills-%): install-dev test-images
@@ -281,7 +281,8 @@ drills-cross: install-dev
 	.venv/bin/pytest -m drill $(CROSS)
 drills-apart: install-dev test-images
 	$(stack) .venv/bin/pytest tests/drills
-	$(stack) .venv/bin/pytest -m drill $(drills_apart:%=tests/stack/test_%.py)
+drills-own: install-dev test-images
+	$(stack) .venv/bin/pytest -m drill $(drills_own:%=tests/stack/test_%.py)
 lint: lint-python lint-types lint-sql ## Check format, lint, types and SQL
 	@:
 lint-python: install-dev

@@ -23,10 +23,6 @@ def histories(*seeds: int) -> Counter[str]:
     return sum((Counter(json.loads(line)) for line in ended.stdout.splitlines()), Counter[str]())
 
 
-def test_automation_refusal_status_and_demo_agree_on_what_is_current_after_any_history() -> None:
-    assert set(histories(5)) >= EVERYTHING
-
-
 @pytest.mark.drill
-def test_they_agree_after_many_more_histories() -> None:
-    assert set(histories(*range(6, 19))) >= EVERYTHING
+def test_automation_refusal_status_and_demo_agree_on_what_is_current_after_any_history() -> None:
+    assert set(histories(*range(5, 19))) >= EVERYTHING

@@ -69,6 +69,7 @@ def test_dg_lists_the_definitions_in_a_locations_folder(location: str) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.drill
 def test_dg_loads_every_location_from_the_root_by_the_locations_own_python(tmp_path: Path) -> None:
     command = ("dg", "check", "defs", "--log-level", "info")
     ended = subprocess.run(

@@ -9,12 +9,15 @@ import re
 from typing import Any
 
 import dagster as dg
-from dagster import DagsterEventType, DagsterInstance
+import sqlalchemy as sa
+from dagster import DagsterEventType, DagsterInstance, EventLogEntry
 from dagster._core.events import EngineEventData
+from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+from dagster._serdes import deserialize_value
 
 from platform_location.docker_api import NO_LOG, Docker, DockerError
 from platform_location.run_containers import RunContainer
-from platform_location.stored_events import events_of_run
 
 LINES = 200
 MOST_BYTES = 16_000
@@ -24,11 +27,21 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 
 def stored_containers(instance: DagsterInstance, run_id: str) -> set[str]:
+    """The ids of the containers whose output is stored with a run.
+
+    The run's location can store such events, too, and Dagster may not be able to read them. The instance reads all events
+    of a query or none, so this reads the storage's own table.
+    """
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqlEventLogStorage)
+    of_run = Events.c.run_id == run_id, Events.c.dagster_event_type == DagsterEventType.ENGINE_EVENT.value
+    with storage.index_connection() as connection:
+        events = connection.execute(sa.select(Events.c.event).where(*of_run)).scalars().all()
     found = set()
-    for event in events_of_run(instance, run_id, DagsterEventType.ENGINE_EVENT):
-        # The run's location can store such events, too, and Dagster may not be able to read them.
+    for event in events:
         with contextlib.suppress(Exception):
-            found.add(str(event.entry().get_dagster_event().engine_event_data.metadata[CONTAINER].value))
+            read = deserialize_value(event, EventLogEntry).get_dagster_event()
+            found.add(str(read.engine_event_data.metadata[CONTAINER].value))
     return found
 
 
