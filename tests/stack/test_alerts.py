@@ -33,7 +33,7 @@ def alerts(project: Stack, receiver: Receiver) -> Stack:
     bridge = json.loads(project.command("docker", "network", "inspect", "bridge"))
     # The address of this machine in that network. An engine that has just started does not show it as the gateway.
     host = ip_network(bridge[0]["IPAM"]["Config"][0]["Subnet"])[1]
-    project.start(DAGSTER_URL="http://ui", ALERTS_GAP_SECONDS="10")
+    project.start("frequent_looks.yaml", DAGSTER_URL="http://ui", ALERTS_GAP_SECONDS="3")
 
     def store() -> bool:
         url = f"{host}:{receiver.port}"
