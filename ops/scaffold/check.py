@@ -48,7 +48,7 @@ def _check(folder: Path, name: str, python: Path | None) -> None:
         _run(folder, f"{tools}/ruff", "check", ".")
         own = [path for path in ("src", "tests") if (location / path).is_dir()]
         _run(location, f"{tools}/mypy", "--config-file", "../pyproject.toml", *own, MYPYPATH="src:tests:..")
-    _run(location, f"{tools}/dagster", "definitions", "validate")
+        _run(location, f"{tools}/dagster", "definitions", "validate")
     check_dependencies(location, tools / "python")
     if (location / "tests").is_dir():
         _run(location, f"{tools}/pytest", "-m", "not drill")
