@@ -15,7 +15,7 @@ from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2's own class name is lower case
 
-from demo.postgres import create_databases, temporary_server
+from tests.embedded import temporary_databases
 
 PARTITIONS = dg.StaticPartitionsDefinition(["first", "second"])
 
@@ -89,7 +89,5 @@ def instance_as(server: str, role: str) -> Iterator[dg.DagsterInstance]:
 
 @contextlib.contextmanager
 def temporary_instance() -> Iterator[Instance]:
-    with temporary_server() as server:
-        create_databases(server)
-        with instance_as(server, "dagster") as host:
-            yield Instance(server, host)
+    with temporary_databases() as server, instance_as(server, "dagster") as host:
+        yield Instance(server, host)

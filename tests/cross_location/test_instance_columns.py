@@ -7,10 +7,9 @@ import dagster as dg
 import pytest
 from dagster._core.events import RunFailureReason
 
-from demo.postgres import create_databases, temporary_server
 from ops.command import ROOT
 from services.migrate.walls import FILE
-from tests.cross_location.instance_roles import Instance, instance_as
+from tests.cross_location.instance_roles import Instance, temporary_instance
 
 # Tables that a location reads. A + marks a column that it gives when it inserts a row, a ~ one that it updates.
 READ = {
@@ -78,10 +77,8 @@ NEXT_STEP = (
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[Instance]:
-    with temporary_server() as server:
-        create_databases(server)
-        with instance_as(server, "dagster") as host:
-            yield Instance(server, host)
+    with temporary_instance() as instance:
+        yield instance
 
 
 def columns(instance: Instance, role: str) -> dict[str, list[tuple[str, str]]]:

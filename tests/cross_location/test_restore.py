@@ -10,10 +10,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from demo.postgres import create_databases, temporary_server
 from demo.server import INSTALLED
 from ops.backup.fill import fill
 from ops.environment import own_environment
+from tests.embedded import temporary_databases
 
 # Each attack has a schema of its name. There, kept(value) and fired() make a role of this name wherever a session that
 # may do so executes them. A function that is not volatile may not make a role, but may call one that does.
@@ -157,8 +157,7 @@ class Restored:
 @pytest.fixture(scope="module")
 def restored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restored]:
     folder = tmp_path_factory.mktemp("dumps")
-    with temporary_server() as server:
-        create_databases(server)
+    with temporary_databases() as server:
         stack = Restored(server)
         for attack, statements in ATTACKS.items():
             stack.ask("warehouse", f"create schema {attack} authorization dbt_location")

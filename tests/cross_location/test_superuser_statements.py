@@ -5,9 +5,9 @@ from contextlib import closing
 
 import psycopg2
 
-from demo.postgres import create_databases, temporary_server
 from ops.backup.dumps import _TABLES
 from ops.command import ROOT
+from tests.embedded import temporary_databases
 
 
 def ask(server: str, role: str, statement: str) -> list[tuple[object, ...]]:
@@ -21,8 +21,7 @@ def ask(server: str, role: str, statement: str) -> list[tuple[object, ...]]:
 
 
 def test_the_name_of_a_table_is_no_part_of_what_a_backup_asks_as_the_superuser() -> None:
-    with temporary_server() as server:
-        create_databases(server)
+    with temporary_databases() as server:
         # psql gives a row per line, and the backup puts what is before a row's first | into a list of numbers.
         ask(server, "dbt_location", 'create table analytics."x\n0);alter role dbt_location superuser;--" ()')
         found = ask(server, "postgres", _TABLES)

@@ -8,17 +8,16 @@ import psycopg2
 import pytest
 import yaml
 
-from demo.postgres import create_databases, temporary_server
 from ops.status import postgres
 from ops.status.facts import Events
+from tests.embedded import temporary_databases
 
 MONTHS = ("2023-01-01", "2023-02-01")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with temporary_server() as host:
-        create_databases(host)
+    with temporary_databases() as host:
         yield host
 
 

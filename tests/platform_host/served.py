@@ -17,7 +17,7 @@ import yaml
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from platform_host.webserver import ProcessContext, Webserver
 
-from demo.postgres import create_databases, temporary_server
+from tests.embedded import temporary_databases
 
 KEY = "the key of the door"
 OWN, OTHER = "dbt_location", "ingestion_location"
@@ -102,8 +102,7 @@ def serve() -> Iterator[Served]:
     """Starts Postgres, code servers and webserver, without access.yaml."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(temporary_server())
-        create_databases(server)
+        server = stack.enter_context(temporary_databases())
         load = []
         for name, other in ((OWN, OTHER), (OTHER, OWN)):
             short, others = name.removesuffix("_location"), other.removesuffix("_location")

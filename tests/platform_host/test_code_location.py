@@ -27,8 +27,8 @@ from platform_host.code_location import GuardedCodeLocation
 from platform_host.ownership import forget_others
 from sqlalchemy import create_engine
 
-from demo.postgres import create_databases, temporary_server
 from ops.command import ROOT
+from tests.embedded import temporary_databases
 from tests.platform_host.policies import run
 
 OWNER, HOSTILE, COPYING, ODD = "ingestion_location", "dbt_location", "copying_location", "odd_location"
@@ -129,8 +129,7 @@ def attacked() -> Iterator[Host]:
         folder = Path(name)
         for repository in REPOSITORIES.values():
             serve(folder, repository, started)
-        server = started.enter_context(temporary_server())
-        create_databases(server)
+        server = started.enter_context(temporary_databases())
         found = started.enter_context(host(folder, server))
         found.instance.add_dynamic_partitions("months", ["kept"])
         for whose in (OWNER, HOSTILE):

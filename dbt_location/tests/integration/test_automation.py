@@ -725,7 +725,7 @@ def months_that_are_outdated(platform: Platform) -> list[str]:
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("order", permutations(DAYS), ids=lambda order: "-".join(month[5:7] for month in order))
+@pytest.mark.parametrize("order", list(permutations(DAYS)), ids=lambda order: "-".join(month[5:7] for month in order))
 def test_months_that_land_in_any_order_end_with_reports_that_are_newer_than_the_month_before(
     empty: Platform, order: Sequence[str]
 ) -> None:

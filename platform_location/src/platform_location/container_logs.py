@@ -29,8 +29,8 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 def stored_containers(instance: DagsterInstance, run_id: str) -> set[str]:
     """The ids of the containers whose output is stored with a run.
 
-    The run's location can store such events, too, and Dagster may not be able to read them. The instance reads all events
-    of a query or none, so this reads the storage's own table.
+    The run's location can store such events, too, and Dagster may not be able to read them. The instance reads all
+    events of a query or none, so this reads the storage's own table.
     """
     storage = instance.event_log_storage
     assert isinstance(storage, SqlEventLogStorage)
