@@ -189,6 +189,8 @@ def idle(stack: Stack) -> dict[str, dict[str, float]]:
     while time.monotonic() < end:
         for line in stack.command(*stats).splitlines():
             container, used, _, _, percent = line.split()
+            if used == "0B":  # it has just ended
+                continue
             memory[services[container]].append(float(used[:-3]) * MEGABYTES[used[-3:]])
             cpu[services[container]].append(float(percent.rstrip("%")))
     return {
