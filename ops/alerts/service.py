@@ -1,4 +1,4 @@
-"""The service `alerts`: looks every half minute, tells what has begun and what has ended, and answers the operator.
+"""The service `alerts`: looks every half minute, tells what has begun and what has ended, and writes the metrics.
 
 It runs in the stack: python -m ops.alerts.service COMMAND. `python -m ops alerts` calls its commands from outside.
 """
@@ -21,12 +21,15 @@ from ops.alerts.send import GAP_SECONDS, ReceiverError, deliver, ping, read_rece
 from ops.alerts.store import Store
 from ops.alerts.watch import look
 from ops.command import OpsError, log
+from ops.metrics.export import Export
 from ops.status.collect import Stack, collect
-from ops.status.facts import Alerts
-from ops.status.judge import duration, judge
+from ops.status.facts import Alerts, Facts
+from ops.status.judge import Judgement, duration, judge
 from ops.table import print_table
 
 LOOK_SECONDS = 30
+# In a volume that the webserver reads (docs/monitoring.md).
+METRICS = Path("/var/lib/metrics/metrics.prom")
 # The operator's files: secrets of platform_location.
 RECEIVERS, PING = "alerts", "alerts_ping_url"
 # What the receiver of failed runs was, before there were alerts.
@@ -45,7 +48,9 @@ def secrets() -> Path:
     return Path(os.environ.get("SECRETS_DIR", "/run/secrets"))
 
 
-def look_once(store: Store, find: Callable[[Callable[[], Alerts]], Stack] = inside.from_inside) -> None:
+def look_once(
+    store: Store, find: Callable[[Callable[[], Alerts]], Stack] = inside.from_inside
+) -> tuple[Facts, Judgement]:
     """One look: asks, judges, queues and sends. What cannot be asked is a problem that is told like the others."""
     url = os.environ.get("DAGSTER_URL", "")
     remembered = state(store)
@@ -54,10 +59,12 @@ def look_once(store: Store, find: Callable[[Callable[[], Alerts]], Stack] = insi
         failed, after = inside.failed_runs(store.get("after"))
     except OpsError:  # Postgres is away, which the facts have, too
         failed, after = [], store.get("after")
-    look(store, facts, judge(facts), failed, url)
+    judgement = judge(facts)
+    look(store, facts, judgement, failed, url)
     if after is not None:
         store.put("after", after)
     send_all(store, facts.project)
+    return facts, judgement
 
 
 def send_all(store: Store, project: str) -> None:
@@ -97,12 +104,14 @@ def state(store: Store) -> Alerts:
 @app.command()
 def run() -> None:
     """Look for ever. A look that fails is printed, and the health check ends this process if all do."""
-    store = Store(folder())
+    store, export = Store(folder()), Export(METRICS)
     while True:
         begun = time.monotonic()
         try:
-            look_once(store)
+            found = look_once(store)
             (folder() / "looked").touch()
+            # After everybody was told, which does not depend on it.
+            export.write(store, *found, begun)
         except Exception as error:
             log(f"{type(error).__name__}: {error}")
         time.sleep(max(LOOK_SECONDS - (time.monotonic() - begun), 1))

@@ -72,6 +72,7 @@ class Judgement:
     failures: tuple[Failure, ...]
     problems: tuple[Problem, ...]
     notices: tuple[Problem, ...] = ()  # of optional actions
+    late: tuple[Overdue, ...] | None = None  # None: while the automation or what builds has a problem of its own
 
 
 def judge(facts: Facts) -> Judgement:
@@ -84,6 +85,7 @@ def judge(facts: Facts) -> Judgement:
     workspace = known(facts.workspace, Workspace())
     statuses = asset_statuses(known(facts.assets, ()), runs.unfinished, runs.failed, newest)
     newest = newest or {}
+    late: tuple[Overdue, ...] | None = None
     failures = unresolved(facts, statuses, newest)
     lineage = Lineage([status.asset for status in statuses], newest)
 
@@ -101,7 +103,8 @@ def judge(facts: Facts) -> Judgement:
         problems += _backfills(facts, runs, newest)
         if not automation and not down & WORKERS:
             found = overdue(statuses, lineage, workspace.automated, runs)
-            problems += _overdue([one for one in found if one.location not in down], facts.time)
+            late = tuple(one for one in found if one.location not in down and _is_late(one, facts.time))
+            problems += _overdue(late, facts.time)
         problems += _checks(facts, failures)
         problems += _queue(runs, facts.time, down)
         problems += _storage(facts)
@@ -112,7 +115,7 @@ def judge(facts: Facts) -> Judgement:
         *_not_judged(known(facts.assets, ())),
         *_same_disk(facts.backups),
     )
-    return Judgement(tuple(statuses), tuple(failures), tuple(problems), notices)
+    return Judgement(tuple(statuses), tuple(failures), tuple(problems), notices, late)
 
 
 def is_hidden(problem: Problem, facts: Facts, judgement: Judgement) -> bool:
@@ -280,11 +283,13 @@ def _backfills(facts: Facts, runs: Runs, newest: Newest) -> Iterator[Problem]:
             yield Problem("backfill", what, "launch it again", location, backfill.assets, backfill.id)
 
 
-def _overdue(found: Iterable[Overdue], now: float) -> Iterator[Problem]:
-    for one in found:
+def _is_late(one: Overdue, now: float) -> bool:
+    return not one.automated or now - one.since >= OVERDUE_SECONDS
+
+
+def _overdue(late: Iterable[Overdue], now: float) -> Iterator[Problem]:
+    for one in late:
         age = now - one.since
-        if one.automated and age < OVERDUE_SECONDS:
-            continue
         what = f"{', '.join(one.assets)} {format_ranges(one.ranges)}".strip()
         state = "older than its upstream data" if one.state == STALE else "missing"
         why = f"for {duration(age)}, and nothing builds it" if one.automated else "and automation is off"

@@ -120,7 +120,7 @@ def test_the_server_of_a_locations_pages_learns_nothing_about_the_reader(opened:
     assert (got["path"], secret & got.keys()) == ("/2023-01.html", set())
 
 
-@pytest.mark.parametrize("path", ["/graphql", "/", "/reports/dbt_location/", "/logs/a.out", "/server_info"])
+@pytest.mark.parametrize("path", ["/graphql", "/", "/reports/dbt_location/", "/logs/a.out", "/server_info", "/metrics"])
 def test_who_is_not_logged_in_is_refused(opened: Door, path: str) -> None:
     method, body, headers = ("POST", "{}", JSON) if path == "/graphql" else ("GET", "", {})
     answer = opened.ask(method, path, body, **headers)
@@ -135,6 +135,7 @@ def test_a_websocket_without_login_is_refused(opened: Door) -> None:
 def test_a_token_is_left_to_the_webserver_where_it_is_checked_and_opens_nothing_else(opened: Door) -> None:
     got = opened.graphql(Authorization="Bearer abc").got()
     assert (got["authorization"], "x-forwarded-user" in got) == ("Bearer abc", False)
+    assert opened.ask("GET", "/metrics", Authorization="Bearer abc").got()["authorization"] == "Bearer abc"
     assert opened.ask("GET", "/reports/dbt_location/", Authorization="Bearer abc").status == 401
     assert opened.graphql(Authorization="Basic YWRhOmZpcnN0LXdvcmQ=").status == 401
 

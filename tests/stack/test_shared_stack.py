@@ -1,5 +1,7 @@
 """A stack becomes a shared one by the commands of docs/access.md: TLS, login, roles, service tokens and the audit."""
 
+import contextlib
+import json
 import os
 import re
 import socket
@@ -11,12 +13,13 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from ops.command import ROOT
 from tests.checkout import commit, copy_repository
 from tests.docs.pages import section_blocks
 from tests.stack.conftest import ONE_SHOTS, PROJECT, Stack
-from tests.stack.webserver import Webserver
+from tests.stack.webserver import Webserver, wait_for
 
 pytestmark = pytest.mark.drill
 
@@ -216,6 +219,57 @@ def test_a_service_token_deploys_from_another_machine_until_it_is_removed(
     assert shared.answers(Authorization=bearer) == 200
     shared.type(shared.lines("Service tokens", "make remove-token ")[0])
     assert shared.answers(Authorization=bearer) == CLOSED
+
+
+def test_a_prometheus_of_ones_own_scrapes_the_stack_by_the_page_and_reads_rules_and_dashboard(
+    shared: Shared, tmp_path: Path
+) -> None:
+    page = ROOT / "docs/monitoring.md"
+    (make, config) = section_blocks(page, "Scrape it")
+    (tmp_path / "prometheus.token").write_text(shared.type(make).splitlines()[-1])
+    (tmp_path / "rules.yml").write_text((ROOT / "monitoring/rules.yml").read_text())
+    settings = yaml.safe_load(config.replace("dagster.example:443", shared.url.removeprefix("https://")))
+    # The page's stack has a certificate that everybody trusts.
+    settings["scrape_configs"][0]["tls_config"] = {"ca_file": str(shared.certificate)}
+    settings["global"] = {"scrape_interval": "2s"}
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(settings))
+    port = free_port()
+    command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log) as prometheus,
+    ):
+
+        def ask(path: str, **query: str) -> Any:
+            answer = requests.get(f"http://127.0.0.1:{port}/api/v1/{path}", query, timeout=60).json()
+            assert answer["status"] == "success", answer
+            return answer["data"]
+
+        def value(query: str) -> float | None:
+            with contextlib.suppress(requests.ConnectionError):
+                for found in ask("query", query=query)["result"]:
+                    return float(found["value"][1])
+            return None
+
+        try:
+            # The look after the one that found the webserver away, while it was replaced.
+            loaded = 'min(dagster_location_loaded) == 1 and max(taxi_part_known{part="assets"}) == 1'
+            wait_for("a scrape", 120, lambda: value(loaded))
+            print(
+                f"a scrape takes {value('scrape_duration_seconds')} s, and has {value('scrape_samples_scraped')} series"
+            )
+            (group,) = ask("rules")["groups"]
+            assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}, group
+            panels = json.loads((ROOT / "monitoring/dashboard.json").read_text())["panels"]
+            for target in (target for panel in panels for target in panel["targets"]):
+                ask("query", query=target["expr"].replace("$__rate_interval", "5m"))
+            for service in ("postgres", "webserver", "daemon"):
+                assert value(f'taxi_service_up{{service="{service}"}}') == 1
+            assert value('taxi_connections{role="dagster"}')
+            assert value('time() - dagster_daemon_heartbeat_timestamp_seconds{daemon="SENSOR"} < 300')
+        finally:
+            prometheus.terminate()
+    assert requests.get(f"{shared.url}/metrics", verify=str(shared.certificate), timeout=60).status_code == CLOSED
 
 
 def test_a_start_from_another_checkout_keeps_webserver_door_and_who_may_come_in(

@@ -24,7 +24,7 @@ from graphql import ASTValidationRule
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import BaseRoute, Route
 
 from platform_host.access_file import AccessError, Identity
@@ -34,6 +34,9 @@ from platform_host.guard import REFUSED, FewMutations, guard
 from platform_host.launched_by import user
 from platform_host.mutations import named_by, refusal
 from platform_host.permissions import permissions_everywhere, permissions_in
+
+# What the service alerts writes after each look (docs/monitoring.md). In Kubernetes there is none.
+METRICS = Path("/run/metrics/metrics.prom")
 
 
 class RequestContext(WorkspaceRequestContext):
@@ -90,7 +93,7 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
         super().__init__(process_context, *args, **given)
 
     def build_routes(self) -> list[BaseRoute]:
-        return [Route("/whoami", _whoami), *super().build_routes()]  # type: ignore[no-untyped-call]
+        return [Route("/whoami", _whoami), Route("/metrics", _metrics), *super().build_routes()]  # type: ignore[no-untyped-call]
 
     def build_graphql_schema(self) -> Schema:
         return guard(create_schema())
@@ -144,6 +147,16 @@ async def _whoami(request: Request) -> JSONResponse:
     roles = [f"{identity.everywhere.name.lower()} for all locations"] if identity.everywhere is not None else []
     roles += [f"{role.name.lower()} in {location}" for location, role in identity.locations.items()]
     return JSONResponse({"name": identity.name, "roles": ", ".join(roles)})
+
+
+def _metrics(_: Request) -> PlainTextResponse:
+    """For Prometheus. Whoever has a role may read it, as everything else."""
+    try:
+        return PlainTextResponse(METRICS.read_text(), media_type="text/plain; version=0.0.4")
+    except FileNotFoundError:
+        return PlainTextResponse(
+            "There are no metrics: the service alerts has not looked yet. docs/monitoring.md\n", 404
+        )
 
 
 def _replace(module: ModuleType, replaced: type, by: type) -> None:
