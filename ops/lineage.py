@@ -40,6 +40,7 @@ class Asset:
     failed: frozenset[str] = frozenset()
     in_progress: frozenset[str] = frozenset()
     owners: tuple[str, ...] = ()  # such as team:analytics
+    late: bool = False  # it has failed its freshness policy
 
     @property
     def every_key(self) -> Sequence[Key]:

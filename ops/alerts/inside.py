@@ -17,6 +17,7 @@ from ops.command import OpsError, first_line
 from ops.graphql import Webserver
 from ops.status import docker, postgres
 from ops.status.backups import read_backups
+from ops.status.certificate import certificate_end
 from ops.status.collect import Stack
 from ops.status.facts import Alerts, Backups, Events, Storage, Unknown
 from ops.status.judge import duration
@@ -67,9 +68,9 @@ def from_inside(alerts: Callable[[], Alerts]) -> Stack:
         found = _containers(project)
     except (requests.RequestException, ValueError) as error:
         away = Unknown(f"Docker does not answer ({type(error).__name__})")
-        return Stack(project, away, url, _webserver, policies, from_postgres, _backups, alerts)
+        return Stack(project, away, url, _webserver, policies, from_postgres, _backups, alerts, certificate_end)
     services = docker.services(_expected(found), found)
-    return Stack(project, services, url, _webserver, policies, from_postgres, _backups, alerts)
+    return Stack(project, services, url, _webserver, policies, from_postgres, _backups, alerts, certificate_end)
 
 
 def connect(seconds: int = 15) -> "closing[psycopg2.extensions.connection]":

@@ -29,6 +29,7 @@ def as_json(facts: Facts, judgement: Judgement) -> str:
         "storage": facts.storage,
         "backups": facts.backups,
         "alerts": facts.alerts,
+        "certificate": facts.certificate if isinstance(facts.certificate, Unknown) else _stamp(facts.certificate),
     }
     whole = {
         "project": facts.project,

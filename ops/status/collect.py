@@ -27,6 +27,7 @@ class Stack:
     postgres: Callable[[], tuple[Storage, Events | Unknown]]
     backups: Callable[[], Backups]
     alerts: Callable[[], Alerts]
+    certificate: Callable[[], float | None]
 
 
 def from_outside() -> Stack:
@@ -49,6 +50,7 @@ def from_outside() -> Stack:
         postgres=lambda: postgres.ask(running["postgres"]),
         backups=lambda: backups(running["backups"]),
         alerts=lambda: docker.alerts(running["alerts"]),
+        certificate=lambda: docker.certificate(running["alerts"]),
     )
 
 
@@ -83,9 +85,11 @@ def collect(find: Callable[[], Stack] = from_outside) -> Facts:
         answers = pool.map(asked_webserver, parts)
         policies = pool.submit(asked, stack.policies, "daemon")
         alerts = pool.submit(asked, stack.alerts, "alerts")
+        certificate = pool.submit(asked, stack.certificate, "door", "alerts")
         archive = pool.submit(asked, stack.backups, "postgres", "backups")
         answer = asked(stack.postgres, "postgres")
     storage, events = (answer, answer) if isinstance(answer, Unknown) else answer
     known = dict(zip(parts, answers, strict=True))
     known |= {"policies": policies.result(), "alerts": alerts.result(), "backups": archive.result()}
+    known["certificate"] = certificate.result()
     return Facts(time.time(), stack.project, stack.url, stack.services, **known, events=events, storage=storage)

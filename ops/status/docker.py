@@ -65,6 +65,12 @@ def alerts(container: str) -> Alerts:
     )
 
 
+def certificate(container: str) -> float | None:
+    """When the door's certificate ends; ``container`` is the id of that of `alerts`, which is in the door's network."""
+    answer = run("docker", "exec", container, "python", "-m", "ops.status.certificate", timeout=SECONDS)
+    return None if answer.strip() == "null" else float(answer)
+
+
 def webserver_url(found: Iterable[Mapping[str, Any]]) -> str | None:
     """Where the door publishes the webserver, as Docker has it; None where it does not."""
     for container in found:

@@ -116,6 +116,7 @@ class Run:
     started: float | None = None
     ended: float | None = None
     will_retry: bool = False  # the daemon will launch it again
+    backfill: str | None = None  # the id of the backfill that launched it
 
 
 @dataclass(frozen=True)
@@ -227,3 +228,4 @@ class Facts:
     alerts: Alerts | Unknown = Unknown("not asked")
     policies: Mapping[str, str] | Unknown = Unknown("not asked")
     backups: Backups | Unknown = Unknown("not asked")
+    certificate: float | Unknown | None = Unknown("not asked")  # when that of the door ends; None without one

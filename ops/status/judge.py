@@ -5,7 +5,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from ops.lineage import Asset, Lineage, Newest
-from ops.status.facts import BACKFILL_FAILED, Backups, Events, Facts, Role, Runs, Service, Unknown, Workspace, known
+from ops.status.facts import (
+    BACKFILL_FAILED,
+    BACKFILL_IN_PROGRESS,
+    Backups,
+    Events,
+    Facts,
+    Role,
+    Runs,
+    Service,
+    Unknown,
+    Workspace,
+    known,
+)
 from ops.status.failures import Failure, unresolved
 from ops.status.overdue import Overdue, overdue
 from ops.status.partitions import MISSING, OUTDATED, STALE, WAITING, AssetStatus, asset_statuses, format_ranges
@@ -41,6 +53,10 @@ FULL = 0.9
 WAITING_SECONDS = 180
 # How late a backup may be: the service tries again every ten minutes, and a large database takes hours.
 LATE_SECONDS = 6 * 3600
+# A backfill requests its next runs within seconds of the end of those before.
+HANGING_SECONDS = 900
+# How long before its end a certificate is to be renewed; an ACME client does it weeks before.
+CERTIFICATE_SECONDS = 7 * 86_400
 # What changes in the description of a problem while it lasts.
 _CHANGES = re.compile(r"\d+(%| (s|min|h|d)\b)")
 
@@ -101,15 +117,18 @@ def judge(facts: Facts) -> Judgement:
         problems += automation
         problems += _failures(failures)
         problems += _backfills(facts, runs, newest)
+        problems += _late(facts, newest)
         if not automation and not down & WORKERS:
             found = overdue(statuses, lineage, workspace.automated, runs)
             late = tuple(one for one in found if one.location not in down and _is_late(one, facts.time))
             problems += _overdue(late, facts.time)
+            problems += _hanging(facts, runs, down)
         problems += _checks(facts, failures)
         problems += _queue(runs, facts.time, down)
         problems += _storage(facts)
         problems += _backups(facts, down, starting)
         problems += _alerts(facts, down, starting)
+        problems += _certificate(facts)
     notices = (
         *_outdated(statuses, lineage, facts.time),
         *_not_judged(known(facts.assets, ())),
@@ -127,7 +146,9 @@ def is_hidden(problem: Problem, facts: Facts, judgement: Judgement) -> bool:
         return True
     if problem.kind in ("engine", "stack", "service"):
         return False
-    if any(isinstance(getattr(facts, part.name), Unknown) for part in fields(facts)):
+    if problem.kind == "certificate":
+        return isinstance(facts.certificate, Unknown)
+    if any(isinstance(getattr(facts, part.name), Unknown) for part in fields(facts) if part.name != "certificate"):
         return True
     down = {service.name for service in facts.services if service_problem(service, facts.time)}
     workspace = known(facts.workspace, Workspace())
@@ -139,7 +160,7 @@ def is_hidden(problem: Problem, facts: Facts, judgement: Judgement) -> bool:
     ):
         return True  # it may have failed before the runs that are read
     automation = {"daemon", "sensor", "schedule"}
-    return problem.kind in (STALE, MISSING) and bool(
+    return problem.kind in (STALE, MISSING, "backfill") and bool(
         down & WORKERS or any(one.kind in automation for one in judgement.problems)
     )
 
@@ -283,6 +304,42 @@ def _backfills(facts: Facts, runs: Runs, newest: Newest) -> Iterator[Problem]:
             yield Problem("backfill", what, "launch it again", location, backfill.assets, backfill.id)
 
 
+def _hanging(facts: Facts, runs: Runs, down: set[str]) -> Iterator[Problem]:
+    """A backfill in progress of which nothing happens, although everything that it needs is there."""
+    if not isinstance(facts.events, Events):
+        return
+    in_progress = {run.backfill for run in runs.unfinished}
+    for backfill in runs.backfills:
+        locations = {_location(facts, asset) for asset in backfill.assets}
+        if backfill.status != BACKFILL_IN_PROGRESS or backfill.id in in_progress or locations & {"", *down}:
+            continue
+        signs = [one.time for (asset, _), one in facts.events.newest.items() if asset in backfill.assets]
+        signs += [run.ended or run.created for run in runs.failed if run.backfill == backfill.id]
+        age = facts.time - max(backfill.created, *signs, 0.0)
+        if age > HANGING_SECONDS:
+            what = f"the backfill {backfill.id} of {', '.join(backfill.assets)} hangs: it has no run in progress, and"
+            what += f" nothing of it was built for {duration(age)}"
+            next_step = "cancel it and launch it again"
+            yield Problem("backfill", what, next_step, min(locations, default=""), backfill.assets, backfill.id)
+
+
+def _late(facts: Facts, newest: Newest) -> Iterator[Problem]:
+    for asset in known(facts.assets, ()):
+        if asset.late:
+            built = [one.time for (key, _), one in newest.items() if key == asset.key]
+            age = f", its newest data is {duration(facts.time - max(built))} old" if built else ""
+            what = f"{asset.key} is late by its freshness policy{age}"
+            yield Problem("late", what, "see its runs and sensors", asset.location, (asset.key,), asset.key)
+
+
+def _certificate(facts: Facts) -> Iterator[Problem]:
+    end = facts.certificate
+    if isinstance(end, Unknown) or end is None or (left := end - facts.time) > CERTIFICATE_SECONDS:
+        return
+    when = f"ends in {duration(left)}" if left > 0 else f"ended {duration(-left)} ago"
+    yield Problem("certificate", f"the door's certificate {when}", "renew it (docs/access.md)", about="door")
+
+
 def _is_late(one: Overdue, now: float) -> bool:
     return not one.automated or now - one.since >= OVERDUE_SECONDS
 
@@ -393,6 +450,8 @@ def _backups(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Probl
     if found.failed:
         yield Problem("backup", f"the last backup failed: {found.failed}", logs, about="failed")
     started = next((one.since for one in known(facts.services, ()) if one.name == "backups"), None)
+    if not found.repositories and started and now - started > LATE_SECONDS:
+        yield Problem("backup", f"no backup was made for {duration(now - started)}: there is no repository", logs)
     for one in found.repositories:
         last, limit = (one.newest, found.interval + LATE_SECONDS) if one.newest else (started, LATE_SECONDS)
         if one.error and one.backups:

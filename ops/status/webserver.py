@@ -36,6 +36,7 @@ ASSETS = f"""
 query {{ assetNodes {{ {NODE}
   repository {{ location {{ name }} }}
   owners {{ ... on TeamAssetOwner {{ team }} ... on UserAssetOwner {{ email }} }}
+  freshnessStatusInfo {{ freshnessStatus }}
   assetPartitionStatuses {{ __typename
     ... on TimePartitionStatuses {{ ranges {{ startKey endKey status }} }}
     ... on DefaultPartitionStatuses {{
@@ -165,6 +166,7 @@ def _with_states(asset: Asset, node: Mapping[str, Any]) -> Asset:
         failed=frozenset(states.get("FAILED", ())),
         in_progress=frozenset(states.get("MATERIALIZING", ())),
         owners=tuple(f"team:{one['team']}" if "team" in one else one["email"] for one in node["owners"]),
+        late=(node["freshnessStatusInfo"] or {}).get("freshnessStatus") == "DEGRADED",
     )
 
 
@@ -192,6 +194,7 @@ def _run(run: Mapping[str, Any]) -> Run:
         first=tags.get("dagster/asset_partition_range_start", one),
         last=tags.get("dagster/asset_partition_range_end", one),
         will_retry=tags.get("dagster/will_retry") == "true",
+        backfill=tags.get("dagster/backfill"),
     )
 
 

@@ -119,6 +119,7 @@ HEALTHY = Facts(
     policies={"dbt_location": "", "ingestion_location": ""},
     backups=Backups((Repository(1, 3, NOW - HOUR, 1000, True),), elsewhere=True, archived=NOW - 20),
     alerts=Alerts(NOW - 20),
+    certificate=None,
 )
 
 
@@ -265,6 +266,7 @@ EXAMPLE_FAILED_MONTH = Facts(
     policies=dict.fromkeys(_LOCATIONS, ""),
     backups=Backups((Repository(1, 3, _AT - 7 * HOUR, 41_000_000, False),), elsewhere=False, archived=_AT - 14),
     alerts=Alerts(_AT - 12, ("receiver 1 (E-Mail, analytics)", "receiver 2 (Slack, default)")),
+    certificate=None,
 )
 _NO_WEBSERVER = Unknown("webserver is exited")
 EXAMPLE_STOPPED_WEBSERVER = replace(

@@ -418,3 +418,51 @@ def test_backups_on_the_disk_of_postgres_are_a_notice() -> None:
         (),
         ["the backups are on the disk of Postgres, and lost with it"],
     )
+
+
+def test_without_any_repository_a_backup_that_was_never_made_needs_a_person() -> None:
+    assert problems(backups=backups(repositories=())) == []
+    old = tuple(replace(one, since=NOW - 7 * HOUR) for one in SERVICES)
+    found = problems(services=old, backups=backups(repositories=()))
+    assert found == ["no backup was made for 7 h: there is no repository"]
+
+
+def test_a_backfill_of_which_nothing_happens_needs_a_person() -> None:
+    hangs = Backfill("abc", "REQUESTED", ("daily_metrics",), 2, NOW - HOUR)
+    said = "the backfill abc of daily_metrics hangs: it has no run in progress, and nothing of it was built for 60 min"
+    assert problems(runs=Runs((), (), (hangs,))) == [said]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"runs": Runs((), (), (Backfill("abc", "REQUESTED", ("daily_metrics",), 2, NOW - 60),))},
+        {"time": NOW - 2 * HOUR + 800, "daemons": ()},
+        {"runs": Runs((failed_run("daily_metrics", status="STARTED", backfill="abc"),), (), ())},
+        {"daemons": (Daemon("BACKFILL", NOW - 400),)},
+    ],
+    ids=["it is new", "something was built", "it has a run", "the daemon is the problem"],
+)
+def test_a_backfill_is_not_said_to_hang(changed: dict[str, Any]) -> None:
+    goes_on = Backfill("abc", "REQUESTED", ("daily_metrics",), 2, NOW - 2 * HOUR - 60)
+    given = changed.get("runs", Runs())
+    changed["runs"] = replace(given, backfills=given.backfills or (goes_on,))
+    assert [what for what in problems(**changed) if "hangs" in what] == []
+
+
+def test_what_is_late_by_its_freshness_policy_needs_a_person() -> None:
+    late = (replace(TRIPS, late=True), DAILY, REPORT, ZONES)
+    assert problems(assets=late) == ["taxi_trips is late by its freshness policy, its newest data is 119 min old"]
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (NOW + 8 * 24 * HOUR, []),
+        (NOW + 3 * 24 * HOUR, ["the door's certificate ends in 3 d"]),
+        (NOW - 3 * HOUR, ["the door's certificate ended 3 h ago"]),
+        (Unknown("door is exited"), []),
+    ],
+)
+def test_a_certificate_near_its_end_needs_a_person(end: float | Unknown, expected: list[str]) -> None:
+    assert problems(certificate=end) == expected

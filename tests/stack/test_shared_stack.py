@@ -176,6 +176,11 @@ def test_the_door_is_open_beyond_loopback_with_tls_and_http_leads_there(shared: 
     assert shared.answers() == CLOSED
 
 
+def test_the_status_names_the_certificate_that_ends_within_a_day(shared: Shared) -> None:
+    shown = shared.type("make status", succeeds=False)
+    assert re.search("needs a person: the door's certificate ends in 2[0-9] h; next: renew it", shown), shown
+
+
 def test_the_three_log_in_and_each_does_what_the_role_says(shared: Shared) -> None:
     people = {name: shared.person(name) for name in PASSWORDS}
     who = {name: person.ask("{ version }") for name, person in people.items()}
