@@ -1,6 +1,7 @@
 """The live compose stack, from `docker compose up` to `make destroy`."""
 
 import json
+import shutil
 import subprocess
 from typing import Any
 
@@ -440,3 +441,12 @@ def test_the_status_of_a_stack_that_is_down_says_so(project: Stack) -> None:
     project.destroy()
     good, screen = project.status()
     assert (good, screen.splitlines()[-1]) == (False, f"needs a person: the stack {PROJECT} is not up; next: make up")
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_a_program_reads_what_needs_a_person(project: Stack) -> None:
+    project.destroy()
+    (kind,) = json.loads(
+        project.command("bash", "-c", "make --silent status FORMAT=json | jq '.needs_a_person' | jq 'map(.kind)'")
+    )
+    assert kind == "stack"
