@@ -264,7 +264,7 @@ drills_automation := automation
 # These share a stack in which everything is built.
 drills_backup := connections backup backup_moment
 # These have a project of their own.
-drills_own := walls_docker backup_repository
+drills_own := walls_docker backup_repository backup_store
 drills_walls := rotate_password $(filter-out $(drills_own),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py)))
 drills_others := $(filter-out $(foreach each,$(stacks) own,$(drills_$(each))),\

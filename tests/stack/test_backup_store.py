@@ -1,0 +1,113 @@
+"""Backups in an S3-compatible store over TLS, with Postgres and `backups` alone, for when the disk is lost."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ops.command import ROOT
+from tests.stack.conftest import Stack
+from tests.stack.test_backup_repository import SETTINGS, Server, serving
+from tests.stack.test_door_login import make_certificate
+from tests.stack.test_door_openid import Provider
+from tests.stack.webserver import wait_for
+
+pytestmark = pytest.mark.drill
+STORE = Path(__file__).parent / "store"
+NAME = "store.example"
+# As in docs/backup.md, with what a store of one's own needs.
+REPOSITORY = """
+[global]
+repo2-type=s3
+repo2-s3-bucket=dagster-backups
+repo2-s3-endpoint={name}
+repo2-s3-region=eu-central-1
+repo2-s3-key=S3RVER
+repo2-s3-key-secret=S3RVER
+repo2-path=/dagster
+repo2-retention-full=4
+repo2-s3-uri-style=path
+repo2-storage-port={port}
+repo2-storage-ca-file=/var/run/postgresql/pgbackrest/certificate.pem
+"""
+
+
+class Store(Provider):
+    """A store that the containers reach; its files are in a folder, so it can be away and come back."""
+
+    @contextlib.contextmanager
+    def running(self, public_url: str = "") -> Iterator[None]:
+        files = ("files", "key.pem", "certificate.pem")
+        command = ["node", "store.mjs", self.host, str(self.port), *(str(self._folder / name) for name in files)]
+        with subprocess.Popen(command, cwd=self._folder) as process:
+            try:
+                wait_for("the store", 60, self._answers)
+                yield
+            finally:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    if not shutil.which("npm") and not os.environ.get("REQUIRE_DOCKER"):
+        pytest.skip("there is no npm, which installs the store")
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copytree(STORE, folder, dirs_exist_ok=True)
+    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, check=True)
+    make_certificate(folder, NAME)
+    return Store(folder)
+
+
+@pytest.fixture(scope="module")
+def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Postgres and `backups`, as all services that there are, with a key and a second repository in the store."""
+    folder = tmp_path_factory.mktemp("backups")
+    others = set(Stack().command("docker", "compose", "config", "--services").split()) - {"postgres", "backups"}
+    overlay: dict[str, dict[str, list[str]]] = {name: {"profiles": ["others"]} for name in sorted(others)}
+    overlay |= {name: {"extra_hosts": [f"{NAME}:{store.host}"]} for name in ("postgres", "backups")}
+    (folder / "alone.json").write_text(json.dumps({"services": overlay}))
+    with serving(folder) as server:
+        server.env["COMPOSE_FILE"] = f"docker-compose.yml:{folder / 'alone.json'}"
+        (server.settings / "key").write_text("the key of these backups\n")
+        shutil.copy(store._folder / "certificate.pem", server.settings)
+        name_store(server, store)
+        with store.running():
+            server.start()
+            server.backed_up()
+        yield server
+
+
+def name_store(server: Server, store: Store) -> None:
+    text = REPOSITORY.format(name=NAME, port=store.port)
+    (server.settings / "pgbackrest.conf").write_text(f"{SETTINGS}\n{text}")
+
+
+def test_after_the_disk_is_lost_a_moment_is_restored_from_the_store(server: Server, store: Store) -> None:
+    with store.running():
+        assert [one["encrypted"] for one in server.state()["repositories"]] == [True, True]
+        server.query("create table kept as select 1 as value")
+        moment = datetime.fromtimestamp(float(server.query("select extract(epoch from now())")) + 1, UTC)
+        server.query("select pg_sleep(2)")
+        server.query("drop table kept")
+        server.fill_log()
+        wait_for("all to be archived", 60, lambda: server.state()["archiver"]["waiting"] == 0 or None)
+        server.compose("rm", "--force", "--stop", "postgres", "backups")
+        subprocess.run(["docker", "volume", "rm", f"{server.name}_postgres_data"], check=True, capture_output=True)
+        first = ["docker", "run", "--rm", "--volume", f"{server.repository}:/repository", "postgres:17"]
+        subprocess.run([*first, "find", "/repository", "-mindepth", "1", "-delete"], check=True)
+        restore = ["make", "restore", f"TO={moment:%Y-%m-%d %H:%M:%S.%f}+00:00", "FORCE=1"]
+        ended = subprocess.run(restore, cwd=ROOT, env=server.env, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert server.query("select value from kept") == "1"
+
+        def types() -> bool | None:
+            found = [[each["type"] for each in one["backups"]] for one in server.state()["repositories"]]
+            return found == [["full"], ["full", "incr"]] or None
+
+        wait_for("a backup of the new timeline in both", 180, types)
