@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Arguments reach a recipe as variables of its environment, never as a part of its text. Make would expand the text of a
 # variable that was given to it wherever it is used or exported; := with $(value) keeps the text as it is.
-ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE TO FOR
+ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE TO FOR ON
 keep_as_is = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(call keep_as_is,$(name))))
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(call keep_as_is,$(name))))
@@ -116,12 +116,12 @@ destroy: ## Remove the compose stack with its data, run history and run containe
 # --- deploys of one location, docs/deploying.md ----------------------------------------------------------------------
 
 .PHONY: deploy rollback deployments watch
-deploy: .venv/.ops ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an existing image, FORCE=1)
-	@$(ops) deploy $(if $(filter 1,$(FORCE)),--force) $(call given,TAG,--tag=) -- $(call given,LOCATION)
-rollback: .venv/.ops ## Return to a location's previous good version (LOCATION=dbt_location, FORCE=1)
-	@$(ops) rollback $(if $(filter 1,$(FORCE)),--force) -- $(call given,LOCATION)
-deployments: .venv/.ops ## List the deploys: when, by whom, with what result (LOCATION=dbt_location for one location)
-	@$(ops) deployments -- $(call given,LOCATION)
+deploy: .venv/.ops ## Replace one location's code server, verified (LOCATION=dbt_location, TAG=… of an existing image, FORCE=1, ON=kubernetes)
+	@$(ops) deploy $(if $(filter 1,$(FORCE)),--force) $(call given,TAG,--tag=) $(call given,ON,--on=) -- $(call given,LOCATION)
+rollback: .venv/.ops ## Return to a location's previous good version (LOCATION=dbt_location, FORCE=1, ON=kubernetes)
+	@$(ops) rollback $(if $(filter 1,$(FORCE)),--force) $(call given,ON,--on=) -- $(call given,LOCATION)
+deployments: .venv/.ops ## List the deploys: when, by whom, with what result (LOCATION=dbt_location for one location, ON=kubernetes)
+	@$(ops) deployments $(call given,ON,--on=) -- $(call given,LOCATION)
 watch: .venv/.ops ## Serve each change of one location's folder, until Ctrl-C, for development (LOCATION=dbt_location)
 	@$(ops) watch -- $(call given,LOCATION)
 
@@ -184,10 +184,10 @@ audit: .venv/.ops ## List who did what (SINCE=7d or a date, NAME=… for one use
 .PHONY: backup-key backup restore
 backup-key: .venv/.ops ## Make the keys for encrypted backups (BACKUP_RECIPIENT_FILE=… public, BACKUP_KEY_FILE=… private)
 	@$(ops) backup-key
-backup: .venv/.ops ## Write a portable copy of both databases and the reports into BACKUP_DIR (default backups/)
-	@$(ops) backup
-restore: .venv/.ops ## Replace the stack's data and start it (TO="2026-01-31 12:00" or BACKUP=backups/…, FORCE=1 if it is not empty)
-	@$(ops) restore $(if $(filter 1,$(FORCE)),--force) $(call given,TO,--to=) -- $(call given,BACKUP)
+backup: .venv/.ops ## Write a portable copy of both databases and the reports into BACKUP_DIR, by default backups/ (ON=kubernetes)
+	@$(ops) backup $(call given,ON,--on=)
+restore: .venv/.ops ## Replace the stack's data and start it (TO="2026-01-31 12:00" or BACKUP=backups/…, FORCE=1 if it is not empty, ON=kubernetes)
+	@$(ops) restore $(if $(filter 1,$(FORCE)),--force) $(call given,TO,--to=) $(call given,ON,--on=) -- $(call given,BACKUP)
 
 .PHONY: rotate-password
 rotate-password: .venv/.ops ## Give a role in Postgres a new password; no run fails (LOCATION=dbt_location, or dagster for the platform)
@@ -204,8 +204,8 @@ unsilence: .venv/.ops ## End a silence (NAME=…)
 	@$(ops) alerts unsilence -- $(call given,NAME)
 
 .PHONY: status rebuild
-status: .venv/.ops ## Show the state of the compose stack and whether it needs a person (FORMAT=json)
-	@$(ops) status $(call given,FORMAT,--format=)
+status: .venv/.ops ## Show the state of the compose stack and whether it needs a person (FORMAT=json, ON=kubernetes)
+	@$(ops) status $(call given,FORMAT,--format=) $(call given,ON,--on=)
 rebuild: .venv/.ops ## Build again what was built before the newest zones (the stack; without Docker: make demo REBUILD=1)
 	@$(ops) rebuild
 

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +32,19 @@ class OpsError(Exception):
 
 class Interrupted(BaseException):
     """A signal asks this process to end."""
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def interrupt_on_signals() -> None:
+    """Makes the signals that end a CI job an exception from now on, so that what is unfinished is cleaned up."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}")
+
+    for number in SIGNALS:
+        signal.signal(number, interrupt)
 
 
 class CommandError(OpsError):

@@ -9,6 +9,8 @@ from typing import Any
 from ops.command import ROOT, OpsError, run, show
 
 Ask = Callable[[str], "list[str]"]
+# Gives the command line for a program of Postgres and its arguments; variables of its environment have names.
+Command = Callable[..., "list[str]"]
 DATABASES = ("dagster", "warehouse")
 _IN_POSTGRES = ("docker", "compose", "exec", "-T", "-e", "PGUSER=postgres")
 _RUN = ("docker", "compose", "run", "--rm", "--no-deps", "-T")
@@ -53,17 +55,17 @@ def in_postgres(*command: str, **environment: str) -> list[str]:
     return [*_IN_POSTGRES, *variables, "postgres", *command]
 
 
-def query(database: str, statement: str) -> list[str]:
+def query(database: str, statement: str, command: Command = in_postgres) -> list[str]:
     """Runs SQL as the superuser and returns its rows, the columns of each joined by ``|``."""
-    return run(*in_postgres("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAXc", statement)).splitlines()
+    return run(*command("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAXc", statement)).splitlines()
 
 
 @contextlib.contextmanager
-def session(database: str) -> Iterator[Ask]:
+def session(database: str, command: Command = in_postgres) -> Iterator[Ask]:
     """Opens a superuser's session, and yields the function that runs a statement in it, as ``query`` does."""
-    command = in_postgres("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAX")
+    line = command("psql", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAX")
     pipe = subprocess.PIPE
-    psql = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+    psql = subprocess.Popen(line, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
     assert psql.stdin is not None
     assert psql.stdout is not None
     to_psql, from_psql = psql.stdin, psql.stdout

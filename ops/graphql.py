@@ -109,24 +109,31 @@ sys.stdout.write(answer.read().decode())
 """
 
 
+@dataclass(frozen=True)
 class WebserverInside(Webserver):
     """The stack's webserver, asked inside its container: it may be on another machine's engine, its port closed."""
 
-    def __init__(self) -> None:
-        super().__init__("http://127.0.0.1:3000", seconds=60)
+    url: str = "http://127.0.0.1:3000"
+    seconds: float = 60
+    command: tuple[str, ...] = ("docker", "compose", "exec", "-T", "webserver")  # starts a command in the container
+    see: str = "docker compose ps webserver"  # shows the state of the container
 
     def _send(self, path: str, body: str | None) -> tuple[int, str]:
-        ask = ("docker", "compose", "exec", "-T", "webserver", "python", "-c", SEND)
+        ask = (*self.command, "python", "-c", SEND)
         given = (f"{self.url}{path}", str(self.seconds), "" if body is None else "1")
         try:
             status, _, text = run(*ask, *given, stdin=body or "").partition("\n")
         except CommandError as error:
-            raise WebserverError(f"the webserver does not answer; see `docker compose ps webserver`. {error}") from None
+            raise WebserverError(f"the webserver does not answer; see `{self.see}`. {error}") from None
         return int(status), text
 
 
-def webserver(published: str | None = None) -> Webserver:
-    """The stack's webserver; ``published`` is its URL on this machine, which is asked where it wants no login."""
+def webserver(published: str | None = None, inside: Webserver | None = None) -> Webserver:
+    """The stack's webserver.
+
+    ``published`` is its URL on this machine, which is asked where it wants no login; ``inside`` is how it is asked in
+    its container, by default that of compose.
+    """
     path = os.environ.get("DAGSTER_TOKEN_FILE")
     token = Path(path).read_text().strip() if path else os.environ.get("DAGSTER_TOKEN", "")
     if token:
@@ -139,7 +146,7 @@ def webserver(published: str | None = None) -> Webserver:
         with contextlib.suppress(LoginError):
             open_door.ask("{ __typename }")
             return open_door
-    return WebserverInside()
+    return inside or WebserverInside()
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from ops.backup import age
 from ops.command import ROOT, OpsError, log
-from ops.compose import DATABASES, Ask, in_postgres, session
+from ops.compose import DATABASES, Ask, Command, in_postgres, session
 
 ATTEMPTS = 5
 # A load takes longer than this from its launch to its commit, since its container must start first.
@@ -30,7 +30,7 @@ class InconsistentError(Exception):
     """The dumps would not be consistent; another attempt may succeed."""
 
 
-def dump(folder: Path, recipients: Path | None) -> dict[str, Any]:
+def dump(folder: Path, recipients: Path | None, command: Command = in_postgres) -> dict[str, Any]:
     """Writes ``dagster.dump`` and ``warehouse.dump``, and returns ``schema`` and ``roles`` of the manifest.
 
     Both are encrypted if there is a file of recipients.
@@ -42,17 +42,17 @@ def dump(folder: Path, recipients: Path | None) -> dict[str, Any]:
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return _attempt(folder, recipients)
+            return _attempt(folder, recipients, command)
         except InconsistentError as error:
             reason = str(error)
             log(f"attempt {attempt} of {ATTEMPTS}: {reason}")
     raise OpsError(f"{reason}, {ATTEMPTS} times in a row. Nothing was kept; try again when fewer runs are active.")
 
 
-def _attempt(folder: Path, recipients: Path | None) -> dict[str, Any]:
+def _attempt(folder: Path, recipients: Path | None, command: Command) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
-        snapshots = {database: stack.enter_context(session(database)) for database in DATABASES}
-        now = {database: stack.enter_context(session(database)) for database in DATABASES}
+        snapshots = {database: stack.enter_context(session(database, command)) for database in DATABASES}
+        now = {database: stack.enter_context(session(database, command)) for database in DATABASES}
         for ask in snapshots.values():
             ask("begin isolation level repeatable read read only")
         started = time.monotonic()
@@ -65,7 +65,7 @@ def _attempt(folder: Path, recipients: Path | None) -> dict[str, Any]:
         dumps = {}
         for database in DATABASES:
             file = stack.enter_context(age.writing(folder / f"{database}.dump{suffix}", recipients))
-            dumps[database] = stack.enter_context(_pg_dump(database, names[database], file))
+            dumps[database] = stack.enter_context(_pg_dump(database, names[database], file, command))
         for database in DATABASES:
             dumps[database].hold(tables[database], now[database])
         for pg_dump in dumps.values():
@@ -123,16 +123,16 @@ class _PgDump:
 
 
 @contextlib.contextmanager
-def _pg_dump(database: str, snapshot: str, file: IO[bytes]) -> Iterator[_PgDump]:
+def _pg_dump(database: str, snapshot: str, file: IO[bytes], command: Command) -> Iterator[_PgDump]:
     name = f"backup {secrets.token_hex(6)}"
     options = ("--format=custom", "--compress=zstd", f"--snapshot={snapshot}", "--lock-wait-timeout=60s")
-    command = in_postgres("pg_dump", *options, database, PGAPPNAME=name)
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE)
+    line = command("pg_dump", *options, database, PGAPPNAME=name)
+    process = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE)
     try:
         yield _PgDump(process, name, database)
     finally:
         if process.poll() is None:
             # Ending the client would not end its session.
-            with session(database) as ask:
+            with session(database, command) as ask:
                 ask(f"select pg_terminate_backend(pid) from pg_stat_activity where application_name = '{name}'")
         process.communicate()

@@ -6,12 +6,11 @@ entries of the dump are restored in a session that this owner opened.
 """
 
 import re
-from collections.abc import Callable
 from itertools import groupby
 from typing import NamedTuple
 
 from ops.command import run
-from ops.compose import in_postgres
+from ops.compose import Command, in_postgres
 
 _SUPERUSER = "postgres"
 # No code of a location acts as one of these. Without an owner are a cast, and an extension of the platform's.
@@ -27,7 +26,7 @@ class _Entry(NamedTuple):
     number: str
 
 
-def fill(database: str, dump: str, command: Callable[..., list[str]] = in_postgres) -> None:
+def fill(database: str, dump: str, command: Command = in_postgres) -> None:
     """Restores a dump into an empty database, in the order of the dump.
 
     Args:

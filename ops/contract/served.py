@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.contract.compare import Asset
-from ops.graphql import WebserverError, webserver
+from ops.graphql import Webserver, WebserverError, webserver
 
 # The fields of an asset node that describe_node reads; the columns are read where the query has metadataEntries, too.
 NODE = """
@@ -26,20 +26,20 @@ _WINDOWS = ("hourly", "daily", "weekly", "monthly")
 Entry = dict[str, Any]
 
 
-def read_entries() -> dict[str, Entry]:
+def read_entries(asked: Webserver | None = None) -> dict[str, Entry]:
     """The WorkspaceLocationEntry of each location that the webserver knows, by name."""
-    workspace = webserver().ask(ENTRIES)["workspaceOrError"]
+    workspace = (asked or webserver()).ask(ENTRIES)["workspaceOrError"]
     return {entry["name"]: entry for entry in workspace["locationEntries"]}
 
 
-def reload_workspace() -> set[str]:
+def reload_workspace(asked: Webserver | None = None) -> set[str]:
     """Makes the webserver read its workspace file again, and returns the names of the locations in it."""
     mutation = "mutation { reloadWorkspace { __typename ... on UnauthorizedError { message } } }"
-    webserver().ask(mutation)
-    return set(read_entries())
+    (asked or webserver()).ask(mutation)
+    return set(read_entries(asked))
 
 
-def reload_location(name: str, image: str, keys: set[str] | None) -> None:
+def reload_location(name: str, image: str, keys: set[str] | None, asked: Webserver | None = None) -> None:
     """Makes the webserver load a location again, and checks that it has this image and assets of these keys.
 
     None accepts any assets. Raises WebserverError if that fails, or something else is loaded, for half a minute.
@@ -49,8 +49,8 @@ def reload_location(name: str, image: str, keys: set[str] | None) -> None:
     mutation += " ... on UnauthorizedError { message } } }"
     while True:
         try:
-            webserver().ask(mutation, name=name)
-            wrong = what_is_wrong(read_entries()[name], image, keys)
+            (asked or webserver()).ask(mutation, name=name)
+            wrong = what_is_wrong(read_entries(asked)[name], image, keys)
             if not wrong:
                 return
             error = WebserverError(f"The webserver {wrong}")

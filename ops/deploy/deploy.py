@@ -10,24 +10,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Annotated, Any
 
 from typer import Option
 
 from ops import compose
-from ops.command import Interrupted, OpsError, inspect, log, run
+from ops.command import SIGNALS, Interrupted, OpsError, inspect, interrupt_on_signals, log, run
 from ops.contract import served
-from ops.contract.compare import Asset, new_breaches
+from ops.contract.compare import Asset
 from ops.deploy import code_server, policy, records
+from ops.deploy.comparison import compare as compare_with_others
+from ops.deploy.engine import Engine, On
 from ops.deploy.image import build, describe, prune, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
 from ops.deploy.records import Record, Version
 from ops.env_file import env_file, set_variable
+from ops.kubernetes import deploy as in_kubernetes
 from ops.locations import Location, LocationArgument, check_exists, read_location, tag_variable
 
 Force = Annotated[bool, Option("--force", help="Deploy although the contract with another location breaks.")]
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Faults of an image, the engine or the webserver, timeouts included, and interrupts.
 _FAILURES = (OpsError, Interrupted, KeyboardInterrupt)
 
@@ -36,11 +37,16 @@ def deploy(
     location: LocationArgument,
     tag: Annotated[str | None, Option(help="Tag of an existing image. Without it, the folder is built.")] = None,
     force: Force = False,
+    on: On = Engine.COMPOSE,
 ) -> None:
     """Replace one location's code server by a new version, verified beside the old one, which serves until then."""
     if tag == "":
         raise OpsError("TAG is given and empty. Give the tag of an image, or leave TAG out to build one.")
     check_exists("LOCATION", location)
+    if on is Engine.KUBERNETES:
+        interrupt_on_signals()
+        in_kubernetes.deploy(location, tag, force, who())
+        return
     new = read_location(location, source_tag(location) if tag is None else tag)
     with lock(new, who()) as ledger:
         if tag is None:
@@ -51,8 +57,12 @@ def deploy(
         _ship(new, ledger, "deploy", None, force)
 
 
-def rollback(location: LocationArgument, force: Force = False) -> None:
+def rollback(location: LocationArgument, force: Force = False, on: On = Engine.COMPOSE) -> None:
     """Go back to a location's previous good version; a second rollback goes to the one before that."""
+    if on is Engine.KUBERNETES:
+        interrupt_on_signals()
+        in_kubernetes.rollback(location, force, who())
+        return
     with lock(read_location(location, "local"), who()) as ledger:
         target = records.rollback_target(ledger.read(), _running(location))
         if target is None:
@@ -88,7 +98,7 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
         log(f"{location.image}: trying it in containers of its own")
         known = served.read_entries()
         assets = try_image(location)
-        note = _compare(location, known, assets, force)
+        note = compare_with_others(location.name, known, assets, force)
         if location.name not in known:
             log(f"{location.name}: new to this stack; making its role, its gateway and its entry in the workspace")
             _prepare(location.name)
@@ -99,7 +109,7 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
     def compare(in_its_place: list[Asset]) -> None:
         # The partitions may be more by a day.
         if in_its_place != assets:
-            _compare(location, known, in_its_place, force)
+            compare_with_others(location.name, known, in_its_place, force)
 
     address = code_server.serving_address(location)
     try:
@@ -116,19 +126,6 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
         _put_back(location, ledger, record, known, address, _reason(error))
     log(f"{location.image}: deployed")
     prune(location, ledger.read())
-
-
-def _compare(location: Location, known: dict[str, served.Entry], assets: list[Asset], force: bool) -> str:
-    """Checks the contract between the locations with this image; returns what the history must note."""
-    unknown = served.not_loaded(known)
-    new = new_breaches(location.name, served.describe_served(known), assets, unknown)
-    notes = [f"not compared with {name}, which does not load" for name in unknown if name != location.name]
-    if new and not force:
-        raise OpsError("\n  ".join(["It would break the contract between the locations:", *new]))
-    notes += [f"forced: {breach}" for breach in new]
-    for note in notes:
-        log(note)
-    return "; ".join(notes)
 
 
 def _replace(location: Location, compare: Callable[[list[Asset]], None], without: Sequence[str] = ()) -> str:
@@ -257,20 +254,14 @@ def lock(location: Location, by: str) -> Iterator[Ledger]:
     """
     start_seconds()  # a wrong value is reported before anything is done
     with locked(location.project, location.name, location.toolbox, by) as ledger:
-        # The signals that end a CI job become an exception, so that what is unfinished is cleaned up.
-        for number in _SIGNALS:
-            signal.signal(number, _interrupt)
+        interrupt_on_signals()
         yield ledger
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(f"interrupted by {signal.Signals(number).name}")
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Delays signals while history and settings are brought to the same state."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:

@@ -7,18 +7,22 @@ from typer import Argument
 
 from ops import compose
 from ops.command import OpsError, inspect
+from ops.deploy.engine import Engine, On
 from ops.deploy.ledger import read_all
 from ops.deploy.records import DEPLOYED, REPLACING, Record, attempts, good
 from ops.env_file import env_file, set_variable
+from ops.kubernetes import ledger as in_kubernetes
 from ops.locations import LOCATIONS, tag_variable
 from ops.table import print_table
 
 
 def deployments(
     location: Annotated[str | None, Argument(metavar="LOCATION", help="Only this location.")] = None,
+    on: On = Engine.COMPOSE,
 ) -> None:
     """List what was deployed when, by whom, and with what result."""
-    print_records([record for record in _records() if location in (None, record.location)])
+    found = in_kubernetes.read_all() if on is Engine.KUBERNETES else _records()
+    print_records([record for record in found if location in (None, record.location)])
 
 
 def print_records(records: Sequence[Record]) -> None:

@@ -19,7 +19,7 @@ from ops.locations import Location
 KEPT = 3
 # Checks the health inside the container ten times a second: a container on trial has no health check of Docker's, and
 # dagster's command for it takes seconds to import.
-_WAIT_FOR_HEALTH = """
+ASK_HEALTH = """
 import sys, time
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -168,7 +168,7 @@ def wait_for_health(container: str) -> str:
     """Waits until a container's code server is healthy, and returns its id; an error has the end of its output."""
     seconds = start_seconds()
     try:
-        return run("docker", "exec", container, "python", "-c", _WAIT_FOR_HEALTH, str(seconds)).strip()
+        return run("docker", "exec", container, "python", "-c", ASK_HEALTH, str(seconds)).strip()
     except CommandError as error:
         described = inspect("container", container)
         # Both streams: a server prints errors on the second one.

@@ -6,14 +6,22 @@ from typing import Annotated, Literal
 
 from typer import Exit, Option
 
+from ops import kubernetes
+from ops.deploy.engine import Engine, On
 from ops.status.as_json import as_json
 from ops.status.collect import collect
 from ops.status.judge import judge
 from ops.status.render import screen
 
 
-def status(format: Annotated[Literal["text", "json"], Option(help="For people, or for programs.")] = "text") -> None:
+def status(
+    format: Annotated[Literal["text", "json"], Option(help="For people, or for programs.")] = "text",
+    on: On = Engine.COMPOSE,
+) -> None:
     """Show the state of the stack; exit with 1 if anything in it needs a person."""
+    if on is Engine.KUBERNETES:
+        kubernetes.status()
+        return
     facts = collect()
     judgement = judge(facts)
     if format == "json":

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ import yaml
 
 from ops.command import ROOT
 from ops.locations import LOCATIONS
-from tests.stack.webserver import Webserver, wait_for
+from tests.stack.backfill import DAILY_ASSETS
+from tests.stack.webserver import FINISHED, Webserver, wait_for
 
 ENSURE = Path(os.environ.get("ENSURE_CLUSTER") or ROOT.parent / "shared/kubernetes/ensure-cluster")
 FILES = Path(os.environ.get("TLC_FILES") or ROOT.parent / "shared/tlc")
@@ -30,9 +32,14 @@ FILES = Path(os.environ.get("TLC_FILES") or ROOT.parent / "shared/tlc")
 TAG = os.environ.get("STACK_IMAGES", "dagster-taxi-test")
 NAMESPACE = "dagster-taxi-test"
 MACHINE, NODE, PORT = "10.77.0.1", "10.77.0.11", 30300
-SHARED = Path("/var/lib/kubernetes/shared") / NAMESPACE
+STATE = Path("/var/lib/kubernetes")
+SHARED = STATE / "shared" / NAMESPACE
 NO_CLUSTER = f"no cluster answers (kubectl get nodes), and there is no {ENSURE} to start one, or no files in {FILES}"
 PLATFORM_IMAGES = ("platform", "migrate", "door", "proxies", "reports")
+MART = "analytics.daily_metrics"
+ROOT_RUN = "dagster/root_run_id"
+# As in dagster.yaml.
+MAX_RETRIES = 2
 # The user of the locations' images.
 USER = 10001
 
@@ -89,6 +96,26 @@ class Cluster:
     def run_pods(self, run_id: str) -> list[dict[str, Any]]:
         return self.get("pods", f"dagster/run-id={run_id}")
 
+    def make(self, command: str, **arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command of the Makefile on this cluster; it may fail."""
+        given = (f"{name}={value}" for name, value in arguments.items())
+        return self.try_command("make", command, "ON=kubernetes", *given)
+
+    def versions(self, *releases: str) -> dict[str, str]:
+        """The versions of what releases have, without the state that changes by itself."""
+        kinds = "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies"
+        return {
+            f"{one['kind']} {one['metadata']['name']}": one["metadata"]["resourceVersion"]
+            for release in releases
+            for one in self.get(kinds, f"app.kubernetes.io/instance={release}")
+        }
+
+    def images_of_runs(self, location: str) -> list[str]:
+        """The images that runs of a location may have, as the daemon has them."""
+        path = f"/opt/dagster/run_policies/{location}.json"
+        policy = json.loads(self.kubectl("exec", "deploy/daemon", "-c", "daemon", "--", "cat", path))
+        return list(policy["images"])
+
     def query(self, statement: str, database: str = "warehouse") -> list[list[Any]]:
         """Queries a database as superuser in Postgres's own pod."""
         as_json = f"select coalesce(json_agg(row), '[]') from ({statement}) as row"
@@ -96,11 +123,75 @@ class Cluster:
         answer = self.kubectl("exec", "postgres-0", "--", "sh", "-c", psql, database, as_json)
         return [list(row.values()) for row in json.loads(answer)]
 
+    def as_superuser(self, database: str, statements: str) -> None:
+        psql = 'PGPASSWORD=$(cat /run/password/password) exec psql -h 127.0.0.1 -U postgres -d "$0" -v ON_ERROR_STOP=1 -qc "$1"'
+        self.kubectl("exec", "postgres-0", "--", "sh", "-c", psql, database, statements)
+
     def ready(self) -> None:
         """Waits until every pod that serves is ready."""
         for workload in (*self.get("deployments"), *self.get("statefulsets")):
             name = f"{workload['kind']}/{workload['metadata']['name']}".lower()
             self.kubectl("rollout", "status", name, "--timeout=300s")
+
+    def kill(self, selector: str) -> None:
+        """Kills the pods that a selector finds, and waits until others serve in their place."""
+        self.kubectl("delete", "pods", "--selector", selector, "--grace-period=1")
+        self.ready()
+
+    def started_load(self) -> str:
+        """Launches a load, which waits for the source, and returns the id of the run."""
+        run_id = self.webserver.launch_month("2023-02-01")
+        self.webserver.step_started(run_id)
+        return run_id
+
+    def started_build(self) -> str:
+        """Launches a build of days, which waits for its table, and returns the id of the run."""
+        days = {"dagster/asset_partition_range_start": "2023-02-01", "dagster/asset_partition_range_end": "2023-02-28"}
+        run_id = self.webserver.launch("dbt_location", DAILY_ASSETS, **days)
+        waiting = f"select 1 as waits from pg_locks where relation = '{MART}'::regclass and not granted"
+        wait_for("a build to wait for its table", 120, lambda: self.query(waiting) or None)
+        return run_id
+
+    @contextlib.contextmanager
+    def mart_locked(self) -> Iterator[None]:
+        """Somebody holds the table of the daily metrics, so that a build waits in the middle."""
+        psql = 'PGAPPNAME=holder PGPASSWORD=$(cat /run/password/password) psql -h 127.0.0.1 -U postgres -qtAc "$1" warehouse'
+        hold = f"begin; lock table {MART}; select pg_sleep(900)"
+        command = ("kubectl", "-n", NAMESPACE, "exec", "postgres-0", "--", "sh", "-c", psql, "sh", hold)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=self.env, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL) as holder:
+            try:
+                held = f"select 1 as held from pg_locks where relation = '{MART}'::regclass and granted"
+                held += " and mode = 'AccessExclusiveLock'"
+                wait_for("the lock of the table", 30, lambda: self.query(held) or None)
+                yield
+            finally:
+                self.query(
+                    "select pg_terminate_backend(pid) as ended from pg_stat_activity where application_name = 'holder'"
+                )
+                holder.kill()
+
+    def ended_well(self, run_id: str, seconds: float = 300) -> bool:
+        """Waits until a run has succeeded, or a retry of it has; false where the last retry failed."""
+
+        def look() -> bool | None:
+            # A webserver that is starting answers with an error.
+            with contextlib.suppress(OSError):
+                runs = [run for run in self.webserver.runs() if run_id in (run["runId"], run["tags"].get(ROOT_RUN))]
+                if any(run["status"] == "SUCCESS" for run in runs):
+                    return True
+                if len(runs) > MAX_RETRIES and all(run["status"] in FINISHED for run in runs):
+                    return False
+            return None
+
+        return wait_for(f"a good end of run {run_id}", seconds, look)
+
+    def check_tables(self) -> None:
+        """Checks the trips and the daily metrics, which every run leaves as they were."""
+        assert self.query("select count(*) from raw_taxis.trips") == [[205_025]]
+        assert self.query("select round(sum(total_amount)::numeric, 2)::text from raw_taxis.trips") == [["4509620.40"]]
+        days = self.query("select count(*)::int, sum(trip_count)::int from analytics.daily_metrics")
+        assert days == [[90, 205_025]]
 
     def retry_of(self, run_id: str, seconds: float) -> str:
         """Waits until a run was launched again, and returns the id of that run."""
@@ -119,6 +210,16 @@ class Cluster:
             yield
         finally:
             Source.may_answer.set()
+
+    @contextlib.contextmanager
+    def without_api(self) -> Iterator[None]:
+        """The API server answers nobody."""
+        process = int((STATE / "pid/control/apiserver").read_text())
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process, signal.SIGCONT)
 
     @contextlib.contextmanager
     def cut_off(self, node: str) -> Iterator[None]:
@@ -242,3 +343,16 @@ def built(cluster: Cluster) -> Cluster:
 
     wait_for("ninety days and three reports", 300, look)
     return cluster
+
+
+@pytest.fixture(scope="session")
+def calm(built: Cluster) -> Cluster:
+    """The cluster with everything built and the sensors stopped, so that it has the runs that a test launches alone."""
+    for location in LOCATIONS:
+        built.webserver.stop_sensors(location)
+
+    def idle() -> bool | None:
+        return all(run["status"] in FINISHED for run in built.webserver.runs()) or None
+
+    wait_for("the end of all runs", 300, idle)
+    return built

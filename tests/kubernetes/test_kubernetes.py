@@ -1,15 +1,10 @@
 """The stack in a real cluster of two nodes: the pipeline, the walls, and what may fail."""
 
-import json
-import subprocess
 import urllib.request
-from typing import Any
 
 import pytest
-import yaml
 
-from tests.kubernetes.conftest import ENSURE, NAMESPACE, TAG, Cluster
-from tests.stack.webserver import wait_for
+from tests.kubernetes.conftest import NAMESPACE, TAG, Cluster
 
 pytestmark = pytest.mark.drill
 RUNS = "app.kubernetes.io/component=run"
@@ -106,24 +101,26 @@ def test_a_run_row_that_claims_another_image_fails_and_nothing_is_started(built:
 
 
 @pytest.mark.parametrize(
-    ("setting", "reason"),
+    ("setting", "reason", "seconds"),
     [
-        ("location=weather_location", "The release of weather_location is called weather-location"),
-        ("image.tag=not a tag", "image.tag"),
-        ("image.tag=does-not-exist", "failed"),
-        ("postgres.port=1", "failed"),
-        ("environment.TAXI_START_DATE=tomorrow", "failed"),
+        ("location=weather_location", "The release of weather_location is called weather-location", 40),
+        ("image.tag=not a tag", "image.tag", 40),
+        # The check waits for the image until then.
+        ("image.tag=does-not-exist", "failed", 10),
+        ("postgres.port=1", "failed", 40),
+        ("environment.TAXI_START_DATE=tomorrow", "failed", 40),
     ],
 )
-def test_wrong_values_stop_an_upgrade_before_anything_is_replaced(built: Cluster, setting: str, reason: str) -> None:
-    before = versions(built, "dbt-location")
+def test_wrong_values_stop_an_upgrade_before_anything_is_replaced(built: Cluster, setting: str, reason: str, seconds: int
+) -> None:
+    before = built.versions("dbt-location")
     wrong = ("--reuse-values", "--set-string" if "port" not in setting else "--set", setting)
     ended = built.try_command(
-        *LOCATION, "dbt-location", "kubernetes/location", *wrong, "--set", "codeServer.startSeconds=40"
+        *LOCATION, "dbt-location", "kubernetes/location", *wrong, "--set", f"codeServer.startSeconds={seconds}"
     )
     assert ended.returncode != 0
     assert reason in ended.stderr
-    assert versions(built, "dbt-location") == before
+    assert built.versions("dbt-location") == before
 
 
 def test_a_location_without_a_password_is_not_installed_and_the_message_names_the_secret(built: Cluster) -> None:
@@ -132,75 +129,3 @@ def test_a_location_without_a_password_is_not_installed_and_the_message_names_th
     assert ended.returncode != 0
     assert "The Secret weather-location-credentials" in ended.stderr
     assert built.get("deployments", "app.kubernetes.io/name=weather-location") == []
-
-
-def versions(cluster: Cluster, *releases: str) -> dict[str, str]:
-    """The versions of what releases have, without the state that changes by itself."""
-    kinds = "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies"
-    return {
-        f"{one['kind']} {one['metadata']['name']}": one["metadata"]["resourceVersion"]
-        for release in releases
-        for one in cluster.get(kinds, f"app.kubernetes.io/instance={release}")
-    }
-
-
-def test_an_upgrade_of_one_location_changes_nothing_of_the_others(built: Cluster) -> None:
-    others = ("platform", "postgres", "ingestion-location", "platform-location")
-    before = versions(built, *others)
-    subprocess.run(["docker", "tag", f"dbt_location:{TAG}", f"dbt_location:{TAG}-next"], check=True)
-    built.command(str(ENSURE), "load", f"dbt_location:{TAG}-next")
-    upgrade = ("dbt-location", "kubernetes/location", "--reuse-values", "--set", f"image.tag={TAG}-next")
-    built.command(*LOCATION, *upgrade)
-    assert versions(built, *others) == before
-    policy = json.loads(built.kubectl("get", "configmap", "dbt-location-run-policy", "--output", "json"))
-    images = yaml.safe_load(policy["data"]["policy.json"])["images"]
-    assert images == [f"dbt_location:{TAG}-next", f"dbt_location:{TAG}"]
-
-
-def started_load(cluster: Cluster) -> tuple[str, dict[str, Any]]:
-    """Launches a load that waits for the source, and returns the run's id and its pod."""
-    run_id = cluster.webserver.launch_month("2023-02-01")
-    cluster.webserver.step_started(run_id)
-    (pod,) = cluster.run_pods(run_id)
-    return run_id, pod
-
-
-def test_a_run_whose_pod_is_killed_is_launched_again(loaded: Cluster) -> None:
-    with loaded.source_silent():
-        run_id, pod = started_load(loaded)
-        loaded.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
-        retry = loaded.retry_of(run_id, 60)
-    assert loaded.webserver.finished(retry)["status"] == "SUCCESS"
-    assert loaded.query("select count(*) from raw_taxis.trips") == [[205_025]]
-
-
-def test_a_run_on_a_node_that_is_cut_off_is_launched_again_on_the_other(loaded: Cluster) -> None:
-    # What serves is on node 1, so that the cut takes the run alone.
-    loaded.command("kubectl", "cordon", "node2")
-    try:
-        for pod in loaded.get("pods", "app.kubernetes.io/component!=run"):
-            if pod["spec"].get("nodeName") == "node2":
-                loaded.kubectl("delete", "pod", pod["metadata"]["name"])
-        loaded.ready()
-    finally:
-        loaded.command("kubectl", "uncordon", "node2")
-    with loaded.source_silent():
-        loaded.command("kubectl", "cordon", "node1")
-        try:
-            run_id, pod = started_load(loaded)
-        finally:
-            loaded.command("kubectl", "uncordon", "node1")
-        assert pod["spec"]["nodeName"] == "node2"
-        with loaded.cut_off("node2"):
-            retry = loaded.retry_of(run_id, 90)
-            loaded.webserver.step_started(retry)
-            (second,) = loaded.run_pods(retry)
-            assert second["spec"]["nodeName"] == "node1"
-    assert loaded.webserver.finished(retry)["status"] == "SUCCESS"
-    first = pod["metadata"]["name"]
-
-    def gone() -> bool | None:
-        return first not in {one["metadata"]["name"] for one in loaded.run_pods(run_id)} or None
-
-    wait_for("the end of the pod that was cut off", 120, gone)
-    assert loaded.query("select count(*) from raw_taxis.trips") == [[205_025]]

@@ -291,6 +291,22 @@ class Webserver:
         )["startSensor"]
         assert data["__typename"] == "Sensor", data
 
+    def stop_sensors(self, location: str) -> None:
+        """Stops all sensors of a location, as the switches in the UI do."""
+        for name in self.sensors(location):
+            data = self.ask(
+                """
+                query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor {
+                  sensorState { id } } } }
+                """,
+                sensor=_sensor(location, name),
+            )["sensorOrError"]
+            stop = """
+                mutation ($id: String!) { stopSensor(id: $id) { __typename ... on PythonError { message } } }
+            """
+            stopped = self.ask(stop, id=data["sensorState"]["id"])["stopSensor"]
+            assert stopped["__typename"] == "StopSensorMutationResult", stopped
+
     def ticks(self, location: str, name: str) -> list[dict[str, Any]]:
         """The ticks of a sensor that have ended, the newest first: status, skip reason, cursor and error."""
         data = self.ask(

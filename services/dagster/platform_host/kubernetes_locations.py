@@ -4,6 +4,9 @@ The release of a location has one ConfigMap with the location's run policy. This
 daemon, and writes ``run_policies/<location>.json`` and ``workspace/workspace.yaml``. So a location that comes or goes
 changes nothing of the platform's release.
 
+A policy has the images that were deployed before, too: those of the code server's ReplicaSets, which Kubernetes keeps
+through upgrades and rollbacks. So a queued run keeps its image, whichever way its location goes.
+
 usage: python -m platform_host.kubernetes_locations [--once | --reload-webserver]
 """
 
@@ -13,7 +16,7 @@ import re
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -25,7 +28,10 @@ from urllib3.exceptions import HTTPError
 from platform_host.door import read_key
 from platform_host.run_policy import LOCATION, resource_name
 
-SELECTOR = "app.kubernetes.io/component=run-policy,app.kubernetes.io/part-of=dagster-taxi"
+PART_OF = "app.kubernetes.io/part-of=dagster-taxi"
+SELECTOR = f"app.kubernetes.io/component=run-policy,{PART_OF}"
+CODE_SERVERS = f"app.kubernetes.io/component=code-server,{PART_OF}"
+REVISION = "deployment.kubernetes.io/revision"
 POLICY = "policy.json"
 FOLDER = Path("/opt/dagster")
 RELOAD = json.dumps({"query": "mutation { reloadWorkspace { __typename } }"}).encode()
@@ -34,17 +40,39 @@ PAUSE_SECONDS = 2
 logger = logging.getLogger("locations")
 
 
-def policies(found: client.V1ConfigMapList) -> dict[str, str]:
+def policies(found: client.V1ConfigMapList, deployed: client.V1ReplicaSetList) -> dict[str, str]:
     """The run policy of each location, by its name. A ConfigMap that does not have a location's name is left out."""
+    images = _images(deployed)
     given = {}
     for config_map in found.items:
         location = (config_map.metadata.annotations or {}).get("dagster/location", "")
         # A name is there once, so a location cannot have two ConfigMaps.
         if re.fullmatch(LOCATION, location) and config_map.metadata.name == f"{resource_name(location)}-run-policy":
-            given[location] = (config_map.data or {}).get(POLICY, "")
+            policy = (config_map.data or {}).get(POLICY, "")
+            given[location] = _with_images(policy, images.get(resource_name(location), ()))
         else:
             logger.warning("The ConfigMap %s is not that of a location.", config_map.metadata.name)
     return given
+
+
+def _images(deployed: client.V1ReplicaSetList) -> dict[str, list[str]]:
+    """The images of each location's code servers, the newest first, by the name of its resources."""
+    images: dict[str, list[str]] = {}
+    for one in sorted(deployed.items, key=lambda one: -int((one.metadata.annotations or {}).get(REVISION, 0))):
+        location = one.metadata.labels.get("app.kubernetes.io/name", "")
+        images.setdefault(location, []).append(one.spec.template.spec.containers[0].image)
+    return images
+
+
+def _with_images(policy: str, images: Iterable[str]) -> str:
+    """A policy that has these images, too, after its own."""
+    try:
+        content = json.loads(policy)
+        content["images"] = list(dict.fromkeys((*content["images"], *images)))
+    except (ValueError, TypeError, KeyError):
+        # Whoever launches a run says what is wrong with it.
+        return policy
+    return json.dumps(content, indent=2)
 
 
 def write(given: Mapping[str, str], folder: Path = FOLDER) -> bool:
@@ -83,12 +111,14 @@ def _reload_webserver() -> None:
 def main(option: str) -> None:
     load_kubernetes_config(load_incluster_config=True)
     namespace = detect_current_namespace(None)
-    api = client.CoreV1Api()
+    api, apps = client.CoreV1Api(), client.AppsV1Api()
     pending = False
     while True:
         try:
             found = api.list_namespaced_config_map(namespace, label_selector=SELECTOR, _request_timeout=10)
-            pending |= write(policies(found))
+            # After the policies: what was deployed before a policy is among them.
+            deployed = apps.list_namespaced_replica_set(namespace, label_selector=CODE_SERVERS, _request_timeout=10)
+            pending |= write(policies(found, deployed))
             if option == "--once":
                 return
             if pending and option == "--reload-webserver":

@@ -1,0 +1,247 @@
+"""Deploys one location in Kubernetes, and rolls it back: an upgrade of the location's release alone.
+
+Steps, results and history are those of a deploy on compose (ops/deploy/deploy.py). Kubernetes itself starts the new code
+server beside the old one, which serves until the new one is ready, and which ends after its last call.
+"""
+
+import dataclasses
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from ops.command import ROOT, CommandError, Interrupted, OpsError, last_lines, log
+from ops.contract import served
+from ops.contract.compare import Asset
+from ops.deploy import records
+from ops.deploy.comparison import compare
+from ops.deploy.image import ASK_HEALTH, source_tag, start_seconds
+from ops.deploy.records import Record, Version
+from ops.graphql import Webserver, WebserverInside, webserver
+from ops.kubernetes import releases
+from ops.kubernetes.ledger import Ledger, locked
+from ops.kubernetes.releases import helm, kubectl, namespace, release_name
+from ops.locations import check_exists
+
+_FAILURES = (OpsError, Interrupted, KeyboardInterrupt)
+_DAEMON_SECONDS = 90
+# Of a container that waits: without a change from outside, it never starts.
+_NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"}
+# What it prints besides goes where it cannot be taken for the answer.
+_DESCRIBE = 'python -c "$0" "$1" 2>/tmp/errors || { cat /tmp/errors; exit 1; }'
+
+
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """A version of a location, as its release would have it."""
+
+    location: str
+    values: Mapping[str, Any]
+
+    @property
+    def release(self) -> str:
+        return release_name(self.location)
+
+    @property
+    def image(self) -> str:
+        return releases.image_of(self.location, self.values)
+
+    @property
+    def version(self) -> Version:
+        # Kubernetes finds an image by its name alone.
+        return Version(self.image.rpartition(":")[2], self.image)
+
+
+def deploy(location: str, tag: str | None, force: bool, by: str) -> None:
+    """Has the location's release run the image of this tag; without one, that of the commit of its folder."""
+    check_exists("LOCATION", location)
+    given = releases.given_values()
+    with locked(location, by) as ledger:
+        target = _target(location, given, tag if tag is not None else source_tag(location))
+        _ship(target, ledger, "deploy", force, by)
+
+
+def rollback(location: str, force: bool, by: str) -> None:
+    """Goes back to the location's previous good version."""
+    check_exists("LOCATION", location)
+    given = releases.given_values()
+    with locked(location, by) as ledger:
+        version = records.rollback_target(ledger.read(), _running(location))
+        if version is None:
+            raise OpsError(f"{location}: there is no good version before the one that runs. See `make deployments`.")
+        _ship(_target(location, given, version.tag), ledger, "rollback", force, by)
+
+
+def inside() -> Webserver:
+    """The webserver, asked in its own container, with the operator's rights."""
+    command = ("kubectl", "--namespace", namespace(), "exec", "--stdin", "deployment/webserver", "-c", "webserver", "--")
+    return webserver(inside=WebserverInside(command=command, see="make kubernetes-status"))
+
+
+def _target(location: str, given: Mapping[str, Any], tag: str) -> _Target:
+    # What the release has stays, also where KUBERNETES_VALUES is not set for this deploy.
+    values = releases.location_values(location, releases.deployed_values(location) or {}, given, tag)
+    return _Target(location, values)
+
+
+def _running(location: str) -> Version | None:
+    values = releases.deployed_values(location)
+    return None if values is None else _Target(location, values).version
+
+
+def _ship(target: _Target, ledger: Ledger, action: str, force: bool, by: str) -> None:
+    past = ledger.read()
+    if records.unverified(past):
+        log("the deploy before this one was interrupted or failed, so the running version is not verified")
+    _end_interrupted(target.release)
+    record = Record(
+        attempt=secrets.token_hex(4),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        location=target.location,
+        action=action,
+        version=target.version,
+        by=by,
+        result=records.REPLACING,
+        previous=records.before_deploy(past, _running(target.location)),
+    )
+    asked = inside()
+    try:
+        log(f"{target.image}: trying it in a Job of its own")
+        known = served.read_entries(asked)
+        assets = _try(target, record.attempt)
+        note = compare(target.location, known, assets, force)
+    except _FAILURES as error:
+        reason = _reason(error)
+        ledger.append(dataclasses.replace(record, result=records.REFUSED, reason=reason))
+        raise OpsError(f"{reason}\n{target.location}: refused; the running version was not touched.") from error
+    before = releases.deployed_revision(target.release)
+    ledger.append(record)
+    try:
+        _replace(target, asked, assets)
+    except BaseException as error:
+        _put_back(target, ledger, record, before, asked, _reason(error))
+    ledger.append(dataclasses.replace(record, result=records.DEPLOYED, reason=note))
+    log(f"{target.image}: deployed")
+
+
+def _try(target: _Target, attempt: str) -> list[Asset]:
+    """Returns an image's assets if its definitions load: in a Job with the settings, and without the passwords."""
+    job = releases.render(target.release, "location", "check.yaml", target.values)
+    name = f"{target.release}-trial-{attempt}"
+    job["metadata"] = {"name": name, "labels": job["metadata"]["labels"]}
+    job["spec"] |= {"ttlSecondsAfterFinished": 600, "activeDeadlineSeconds": start_seconds()}
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    script = (ROOT / "ops/contract/describe.py").read_text()
+    container["command"] = ["sh", "-c", _DESCRIBE, script, target.location]
+    container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] == "tmp"]
+    pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] == "tmp"]
+    pod["initContainers"] = []
+    kubectl("create", "--filename", "-", stdin=json.dumps(job))
+    try:
+        succeeded, printed = _ended(target, name)
+    finally:
+        kubectl("delete", "job", name, "--ignore-not-found", "--wait=false")
+    if not succeeded:
+        raise OpsError(f"The definitions in {target.image} do not load: {last_lines(printed)}")
+    return list(json.loads(printed.splitlines()[-1]))
+
+
+def _ended(target: _Target, job: str) -> tuple[bool, str]:
+    """Waits for the end of a Job's pod; returns whether it succeeded, and what it printed."""
+    deadline = time.monotonic() + start_seconds()
+    waits = "its pod was not created"
+    while time.monotonic() < deadline:
+        for pod in json.loads(kubectl("get", "pods", "--selector", f"job-name={job}", "--output", "json"))["items"]:
+            if pod["status"]["phase"] in ("Succeeded", "Failed"):
+                return pod["status"]["phase"] == "Succeeded", kubectl("logs", pod["metadata"]["name"])
+            for reason, message in releases.waits(pod):
+                waits = f"{reason}: {message}"
+                if reason in _NO_IMAGE:
+                    step = "Load the image onto the nodes, or push it to the registry of `image.registry`."
+                    raise OpsError(f"The cluster has no image {target.image}: {message}. {step}")
+        time.sleep(0.5)
+    raise OpsError(f"The trial of {target.image} did not end within DEPLOY_START_SECONDS={start_seconds()}: {waits}")
+
+
+def _replace(target: _Target, asked: Webserver, assets: list[Asset]) -> None:
+    """Upgrades the location's release, and waits until webserver and daemon have loaded the new version."""
+    releases.install(target.release, "location", target.values, f"{start_seconds()}s")
+    ready = time.monotonic()
+    server_id = _server_id(target)
+    _wait_until_known(target.location, asked)
+    served.reload_location(target.location, target.image, {str(asset["key"]) for asset in assets}, asked)
+    log(f"{target.image}: the webserver serves it, {time.monotonic() - ready:.1f} s after it was ready")
+    # The daemon finds a new location within a minute.
+    while server_id not in kubectl("logs", "deployment/daemon", "--container", "daemon", "--tail", "1000"):
+        if time.monotonic() > ready + _DAEMON_SECONDS:
+            log(f"the daemon did not load it within {_DAEMON_SECONDS} s; see `kubectl logs deployment/daemon`")
+            return
+        time.sleep(0.5)
+    log(f"{target.image}: the daemon has loaded it, {time.monotonic() - ready:.1f} s after it was ready")
+
+
+def _wait_until_known(location: str, asked: Webserver) -> None:
+    """Waits until the webserver knows a location that is new: it reads its list again when the release is there."""
+    deadline = time.monotonic() + _DAEMON_SECONDS
+    while location not in served.read_entries(asked):
+        if time.monotonic() > deadline:
+            raise OpsError(f"The webserver does not know {location}: kubectl logs deployment/webserver -c locations")
+        time.sleep(1)
+
+
+def _server_id(target: _Target) -> str:
+    """The id of the code server of this version, which its pod is asked for."""
+    selector = f"app.kubernetes.io/name={target.release},app.kubernetes.io/component=code-server"
+    for pod in json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"]:
+        (container,) = pod["spec"]["containers"]
+        if container["image"] == target.image and not pod["metadata"].get("deletionTimestamp"):
+            command = ("python", "-c", ASK_HEALTH, str(start_seconds()))
+            return kubectl("exec", pod["metadata"]["name"], "--container", "code-server", "--", *command).strip()
+    raise OpsError(f"No code server of {target.image} runs.")
+
+
+def _put_back(
+    target: _Target, ledger: Ledger, record: Record, before: str | None, asked: Webserver, reason: str
+) -> NoReturn:
+    """Puts the revision of the release back that was there before; always raises."""
+    log(f"{reason}\n{target.location}: putting the previous version back")
+    try:
+        if before is None:
+            helm("uninstall", target.release, "--wait")
+            now = f"{target.location} does not run, as before"
+        else:
+            helm("rollback", target.release, before, "--wait", "--timeout", releases.WAIT)
+            values = releases.deployed_values(target.location) or {}
+            image = releases.image_of(target.location, values)
+            served.reload_location(target.location, image, None, asked)
+            now = f"{image} runs as before"
+    except _FAILURES as error:
+        reason += f"\nThe previous version could not be put back: {_reason(error)}"
+        ledger.append(dataclasses.replace(record, result=records.FAILED, reason=reason))
+        again = f"`make rollback LOCATION={target.location} ON=kubernetes` tries again."
+        raise OpsError(f"{reason}\n{target.location}: failed. {again}") from error
+    ledger.append(dataclasses.replace(record, result=records.RESTORED, reason=reason))
+    raise OpsError(f"{reason}\n{target.location}: not deployed; {now}.")
+
+
+def _end_interrupted(release: str) -> None:
+    """Puts a release back that a killed Helm has left in the middle, and which Helm refuses to upgrade."""
+    past = releases.revisions(release)
+    if not past or not str(past[-1]["status"]).startswith("pending-"):
+        return
+    log(f"{release}: undoing what an interrupted deploy has left")
+    before = releases.deployed_revision(release)
+    if before is None:
+        helm("uninstall", release, "--wait")
+    else:
+        try:
+            helm("rollback", release, before, "--wait", "--timeout", releases.WAIT)
+        except CommandError as error:
+            raise OpsError(f"{release}: its revision {before} could not be put back. {error}") from error
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or "interrupted"
