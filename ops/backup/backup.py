@@ -43,5 +43,3 @@ def _dagster_release(image: str) -> str:
         image = run("docker", "inspect", "--format", "{{.Image}}", container).strip()
     code = "import importlib.metadata as m; print(m.version('dagster'))"
     return run("docker", "run", "--rm", "--network", "none", image, "python", "-c", code).strip()
-
-

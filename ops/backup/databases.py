@@ -1,6 +1,6 @@
 """Replaces both databases of a stack by those of a backup, on compose and in Kubernetes.
 
-Both are restored under new names, and then swapped with the existing ones in a single transaction. An interrupted restore
+Both are restored under new names, and then swapped with the existing ones in one transaction. An interrupted restore
 leaves all of the old or all of the new content, and can be repeated.
 
 ``command`` gives the command line for a program of Postgres, which acts as the superuser, or as any other role.
@@ -107,5 +107,3 @@ def swap(command: Command = in_postgres) -> None:
     query("postgres", f"begin; {'; '.join(renames)}; commit", command)
     for database in DATABASES:
         query("postgres", f"drop database if exists {_REPLACED.format(database)} with (force)", command)
-
-

@@ -20,6 +20,7 @@ from ops.compose import DATABASES, query, run_in
 from ops.deploy.engine import Engine, On
 from ops.kubernetes import backup as in_kubernetes
 
+
 def restore(
     backup: Annotated[Path | None, Argument(metavar="[BACKUP]", help="Folder of make backup, or a file in it.")] = None,
     to: Annotated[str | None, Option(help="Moment, such as 2026-01-31 12:00; without it the last commit.")] = None,
@@ -29,7 +30,9 @@ def restore(
     """Replace the content of the stack by what is archived, or by a folder of make backup, and start the stack."""
     if on is Engine.KUBERNETES:
         if backup is None or to is not None:
-            raise OpsError("In Kubernetes there is no archive of moments. Give BACKUP, a folder of make backup, and no TO.")
+            raise OpsError(
+                "In Kubernetes there is no archive of moments. Give BACKUP, a folder of make backup, and no TO."
+            )
         in_kubernetes.restore(backup, force)
     elif backup is None:
         _restore_moment(to, force)

@@ -1,4 +1,4 @@
-"""Backups of a stack in Kubernetes, and their restore, in the folders of `make backup`: each is restored on either engine.
+"""Backups of a stack in Kubernetes and their restore, in the folders of compose: each is restored on either engine.
 
 The programs of Postgres run in a pod of their own, which has the passwords and the claims with the reports. So Postgres
 may be in the cluster or elsewhere.
@@ -66,12 +66,12 @@ class _Beside:
         return ["kubectl", "--namespace", namespace(), "exec", "--stdin", _POD, "--", "env", *variables, *command]
 
     def pack(self, volume: str, file: IO[bytes]) -> None:
-        script = "tar --create --sparse --directory \"$0\" . || [ $? = 1 ]"
+        script = 'tar --create --sparse --directory "$0" . || [ $? = 1 ]'
         run(*self.command("sh", "-c", script, f"/volumes/{volume}"), stdout=file)
 
     def unpack(self, volume: str, tar: IO[bytes]) -> None:
         # The folder itself may belong to somebody else.
-        script = "find \"$0\" -mindepth 1 -delete && tar --extract --no-overwrite-dir --directory \"$0\""
+        script = 'find "$0" -mindepth 1 -delete && tar --extract --no-overwrite-dir --directory "$0"'
         run(*self.command("sh", "-c", script, f"/volumes/{volume}"), stdin=tar)
 
 
@@ -125,9 +125,13 @@ def _stop() -> None:
     kubectl("scale", "deployment", "daemon", "webserver", "--replicas", "0")
     kubectl("delete", "jobs", "--selector", "app.kubernetes.io/component=run", "--cascade=foreground", "--wait=true")
     deadline = time.monotonic() + _STOP_SECONDS
-    while left := kubectl("get", "pods", "--selector", "app.kubernetes.io/name in (daemon, webserver)", "--output", "name"):
+    while left := kubectl(
+        "get", "pods", "--selector", "app.kubernetes.io/name in (daemon, webserver)", "--output", "name"
+    ):
         if time.monotonic() > deadline:
-            raise OpsError(f"Nothing was changed: {left.split()} did not end. make kubernetes-up starts the stack again.")
+            raise OpsError(
+                f"Nothing was changed: {left.split()} did not end. make kubernetes-up starts the stack again."
+            )
         time.sleep(1)
 
 
@@ -171,7 +175,7 @@ def _pod(values: dict[str, Any]) -> dict[str, Any]:
     passwords = [
         {"secret": {"name": secret, "items": [{"key": "password", "path": role}]}} for role, secret in secrets.items()
     ]
-    volumes = {
+    volumes: dict[str, tuple[str, Any]] = {
         "passwords": ("/run/passwords", {"projected": {"sources": passwords}}),
         "credentials": ("/run/credentials", {"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}),
         # A restore has a dump here.

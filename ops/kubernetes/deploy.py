@@ -1,7 +1,7 @@
 """Deploys one location in Kubernetes, and rolls it back: an upgrade of the location's release alone.
 
-Steps, results and history are those of a deploy on compose (ops/deploy/deploy.py). Kubernetes itself starts the new code
-server beside the old one, which serves until the new one is ready, and which ends after its last call.
+Steps, results and history are those of compose (ops/deploy/deploy.py). Kubernetes starts the new code server
+beside the old one, which serves until the new one is ready, and which ends after its last call.
 """
 
 import dataclasses
@@ -76,7 +76,17 @@ def rollback(location: str, force: bool, by: str) -> None:
 
 def inside() -> Webserver:
     """The webserver, asked in its own container, with the operator's rights."""
-    command = ("kubectl", "--namespace", namespace(), "exec", "--stdin", "deployment/webserver", "-c", "webserver", "--")
+    command = (
+        "kubectl",
+        "--namespace",
+        namespace(),
+        "exec",
+        "--stdin",
+        "deployment/webserver",
+        "-c",
+        "webserver",
+        "--",
+    )
     return webserver(inside=WebserverInside(command=command, see="make kubernetes-status"))
 
 

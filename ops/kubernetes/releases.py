@@ -89,7 +89,7 @@ def deployed_revision(release: str) -> str | None:
 
 
 def deployed_values(location: str) -> dict[str, Any] | None:
-    """The values that a location's release was given, which are laid over those of its chart; None without a release."""
+    """The values that a location's release was given, without those of its chart; None without a release."""
     release = release_name(location)
     revision = deployed_revision(release)
     if revision is None:

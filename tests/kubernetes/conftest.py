@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -32,14 +31,10 @@ FILES = Path(os.environ.get("TLC_FILES") or ROOT.parent / "shared/tlc")
 TAG = os.environ.get("STACK_IMAGES", "dagster-taxi-test")
 NAMESPACE = "dagster-taxi-test"
 MACHINE, NODE, PORT = "10.77.0.1", "10.77.0.11", 30300
-STATE = Path("/var/lib/kubernetes")
-SHARED = STATE / "shared" / NAMESPACE
+SHARED = Path("/var/lib/kubernetes/shared") / NAMESPACE
 NO_CLUSTER = f"no cluster answers (kubectl get nodes), and there is no {ENSURE} to start one, or no files in {FILES}"
 PLATFORM_IMAGES = ("platform", "migrate", "door", "proxies", "reports")
 MART = "analytics.daily_metrics"
-ROOT_RUN = "dagster/root_run_id"
-# As in dagster.yaml.
-MAX_RETRIES = 2
 # The user of the locations' images.
 USER = 10001
 
@@ -124,7 +119,9 @@ class Cluster:
         return [list(row.values()) for row in json.loads(answer)]
 
     def as_superuser(self, database: str, statements: str) -> None:
-        psql = 'PGPASSWORD=$(cat /run/password/password) exec psql -h 127.0.0.1 -U postgres -d "$0" -v ON_ERROR_STOP=1 -qc "$1"'
+        """Executes statements, of which the first that fails is an error."""
+        password = "PGPASSWORD=$(cat /run/password/password)"
+        psql = f'{password} exec psql -h 127.0.0.1 -U postgres -d "$0" -v ON_ERROR_STOP=1 -qc "$1"'
         self.kubectl("exec", "postgres-0", "--", "sh", "-c", psql, database, statements)
 
     def ready(self) -> None:
@@ -132,11 +129,6 @@ class Cluster:
         for workload in (*self.get("deployments"), *self.get("statefulsets")):
             name = f"{workload['kind']}/{workload['metadata']['name']}".lower()
             self.kubectl("rollout", "status", name, "--timeout=300s")
-
-    def kill(self, selector: str) -> None:
-        """Kills the pods that a selector finds, and waits until others serve in their place."""
-        self.kubectl("delete", "pods", "--selector", selector, "--grace-period=1")
-        self.ready()
 
     def started_load(self) -> str:
         """Launches a load, which waits for the source, and returns the id of the run."""
@@ -155,7 +147,8 @@ class Cluster:
     @contextlib.contextmanager
     def mart_locked(self) -> Iterator[None]:
         """Somebody holds the table of the daily metrics, so that a build waits in the middle."""
-        psql = 'PGAPPNAME=holder PGPASSWORD=$(cat /run/password/password) psql -h 127.0.0.1 -U postgres -qtAc "$1" warehouse'
+        password = "PGAPPNAME=holder PGPASSWORD=$(cat /run/password/password)"
+        psql = f'{password} psql -h 127.0.0.1 -U postgres -qtAc "$1" warehouse'
         hold = f"begin; lock table {MART}; select pg_sleep(900)"
         command = ("kubectl", "-n", NAMESPACE, "exec", "postgres-0", "--", "sh", "-c", psql, "sh", hold)
         pipe = subprocess.PIPE
@@ -170,21 +163,6 @@ class Cluster:
                     "select pg_terminate_backend(pid) as ended from pg_stat_activity where application_name = 'holder'"
                 )
                 holder.kill()
-
-    def ended_well(self, run_id: str, seconds: float = 300) -> bool:
-        """Waits until a run has succeeded, or a retry of it has; false where the last retry failed."""
-
-        def look() -> bool | None:
-            # A webserver that is starting answers with an error.
-            with contextlib.suppress(OSError):
-                runs = [run for run in self.webserver.runs() if run_id in (run["runId"], run["tags"].get(ROOT_RUN))]
-                if any(run["status"] == "SUCCESS" for run in runs):
-                    return True
-                if len(runs) > MAX_RETRIES and all(run["status"] in FINISHED for run in runs):
-                    return False
-            return None
-
-        return wait_for(f"a good end of run {run_id}", seconds, look)
 
     def check_tables(self) -> None:
         """Checks the trips and the daily metrics, which every run leaves as they were."""
@@ -210,16 +188,6 @@ class Cluster:
             yield
         finally:
             Source.may_answer.set()
-
-    @contextlib.contextmanager
-    def without_api(self) -> Iterator[None]:
-        """The API server answers nobody."""
-        process = int((STATE / "pid/control/apiserver").read_text())
-        os.kill(process, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(process, signal.SIGCONT)
 
     @contextlib.contextmanager
     def cut_off(self, node: str) -> Iterator[None]:

@@ -127,9 +127,9 @@ def test_a_location_is_deployed_by_one_command_at_a_time(deployed: Deployed) -> 
 
 
 def test_the_deploy_is_in_the_history(deployed: Deployed) -> None:
-    assert [(NEXT, DEPLOYED)] == [
-        (record.version.tag, record.result) for record in history(deployed.cluster) if record.version.tag == NEXT
-    ][-1:]
+    assert [(record.version.tag, record.result) for record in history(deployed.cluster) if record.version.tag == NEXT][
+        -1:
+    ] == [(NEXT, DEPLOYED)]
     assert NEXT in deployed.cluster.make("deployments", LOCATION=LOCATION).stdout
 
 
@@ -180,14 +180,18 @@ def put_back(images: Cluster) -> PutBack:
 
 
 def serving_image(cluster: Cluster) -> str:
-    (deployment,) = cluster.get("deployments", "app.kubernetes.io/name=dbt-location,app.kubernetes.io/component=code-server")
+    (deployment,) = cluster.get(
+        "deployments", "app.kubernetes.io/name=dbt-location,app.kubernetes.io/component=code-server"
+    )
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def test_a_version_that_does_not_serve_is_put_back(put_back: PutBack) -> None:
     assert f"{put_back.image_before} runs as before" in put_back.stderr
     assert serving_image(put_back.cluster) == put_back.image_before
-    assert [record.result for record in history(put_back.cluster) if record.version.tag == f"{TAG}-silent"][-1] == RESTORED
+    assert [record.result for record in history(put_back.cluster) if record.version.tag == f"{TAG}-silent"][
+        -1
+    ] == RESTORED
 
 
 def test_a_deploy_that_is_put_back_fails_no_call(put_back: PutBack) -> None:
