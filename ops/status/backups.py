@@ -24,6 +24,7 @@ def read_backups(state: str) -> Backups:
                 size=sum(each["bytes"] for each in one["backups"]),
                 encrypted=one["encrypted"],
                 error=one["error"],
+                answers=one["answers"],
             )
             for one in found.pop("repositories")
         ),

@@ -173,7 +173,10 @@ class Storage:
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository of backups; ``newest`` is when the newest backup ended, ``error`` why none can be made."""
+    """A repository of backups; ``newest`` is when the newest backup ended, ``error`` why none can be made.
+
+    One that does not answer is away or refuses, and nothing is known of its backups.
+    """
 
     key: int
     backups: int
@@ -181,6 +184,7 @@ class Repository:
     size: int
     encrypted: bool
     error: str | None = None
+    answers: bool = True
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ repo2-type=s3
 repo2-s3-bucket=dagster-backups
 repo2-s3-endpoint={name}
 repo2-s3-region=eu-central-1
-repo2-s3-key=S3RVER
+repo2-s3-key={key}
 repo2-s3-key-secret=S3RVER
 repo2-path=/dagster
 repo2-retention-full=4
@@ -83,8 +83,8 @@ def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield server
 
 
-def name_store(server: Server, store: Store) -> None:
-    text = REPOSITORY.format(name=NAME, port=store.port)
+def name_store(server: Server, store: Store, key: str = "S3RVER") -> None:
+    text = REPOSITORY.format(name=NAME, port=store.port, key=key)
     (server.settings / "pgbackrest.conf").write_text(f"{SETTINGS}\n{text}")
 
 
@@ -111,3 +111,16 @@ def test_after_the_disk_is_lost_a_moment_is_restored_from_the_store(server: Serv
             return found == [["full"], ["full", "incr"]] or None
 
         wait_for("a backup of the new timeline in both", 180, types)
+
+
+def test_a_store_that_is_away_is_named_and_the_backups_of_the_other_repository_are_known(server: Server) -> None:
+    here, there = server.state()["repositories"]
+    assert (here["error"], len(here["backups"])) == (None, 1)
+    assert (there["answers"], there["error"]) == (False, "no answer within 15 s")
+
+
+def test_a_wrong_key_of_the_store_is_named(server: Server, store: Store) -> None:
+    name_store(server, store, key="WRONG")
+    with store.running():
+        server.compose("up", "--detach", "--wait", "--force-recreate", "postgres", "backups")
+        assert "403" in server.state()["repositories"][1]["error"]
