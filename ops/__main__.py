@@ -23,7 +23,7 @@ from ops.scaffold.check import check_location
 from ops.scaffold.new import new_location
 from ops.scaffold.remove import remove_location
 from ops.secret import remove_secret, secret, secrets
-from ops.status import status
+from ops.status.command import status
 
 app = typer.Typer(
     help="Operates the compose stack and its code locations.",
