@@ -93,7 +93,9 @@ assets: installed ## List every asset of the locations with data, with its locat
 
 # --- the compose stack -----------------------------------------------------------------------------------------------
 
-.PHONY: up down destroy
+.PHONY: doctor up down destroy
+doctor: .venv/.ops ## Check whether this machine is ready for the compose stack, before its first start, and what to do
+	@$(ops) doctor
 # Compose knows the project's name, which may come from .env.
 project = $$(docker compose config | sed -n 's/^name: //p')
 run_containers = $$(docker ps --all --quiet --filter label=project=$(project))
@@ -203,9 +205,11 @@ silence: .venv/.ops ## Send no alerts about a location, an asset, a service or a
 unsilence: .venv/.ops ## End a silence (NAME=…)
 	@$(ops) alerts unsilence -- $(call given,NAME)
 
-.PHONY: status rebuild
+.PHONY: status diagnostics rebuild
 status: .venv/.ops ## Show the state of the compose stack and whether it needs a person (FORMAT=json, ON=kubernetes)
 	@$(ops) status $(call given,FORMAT,--format=) $(call given,ON,--on=)
+diagnostics: .venv/.ops ## Write an archive for a bug report: versions, settings, states, logs; without secrets
+	@$(ops) diagnostics
 rebuild: .venv/.ops ## Build again what was built before the newest zones (the stack; without Docker: make demo REBUILD=1)
 	@$(ops) rebuild
 

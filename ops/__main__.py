@@ -16,6 +16,8 @@ from ops.contract.workspace import contract
 from ops.deploy.deploy import deploy, rollback
 from ops.deploy.history import deployments, pin
 from ops.deploy.watch import watch
+from ops.diagnostics import diagnostics
+from ops.doctor import doctor
 from ops.kubernetes import kubernetes
 from ops.rebuild import rebuild
 from ops.rotate import rotate_password
@@ -36,6 +38,7 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, watch, status, rebuild, backup)
 COMMANDS += (restore, backup_key, rotate_password, secret, secrets, remove_secret)
 COMMANDS += (new_location, remove_location, check_location, contract, roles, whoami, audit)
+COMMANDS += (doctor, diagnostics)
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(users, name="users")

@@ -10,10 +10,15 @@ from pathlib import Path
 from ops.command import ROOT
 
 
+def env_files() -> list[Path]:
+    """The files with settings for compose, of which a later one has precedence: those of COMPOSE_ENV_FILES, or .env."""
+    given = [name.strip() for name in os.environ.get("COMPOSE_ENV_FILES", "").split(",")]
+    return [ROOT / name for name in given if name] or [ROOT / ".env"]
+
+
 def env_file() -> Path:
-    """The file with settings for compose: the last one of COMPOSE_ENV_FILES, or .env."""
-    given = os.environ.get("COMPOSE_ENV_FILES", "").split(",")[-1].strip()
-    return ROOT / (given or ".env")
+    """The last one of these, in which commands set a tag."""
+    return env_files()[-1]
 
 
 def set_variable(path: Path, name: str, value: str | None) -> None:

@@ -7,7 +7,7 @@ import pytest
 from ops.command import ROOT
 from tests.docs.pages import shell_blocks
 
-PAGES = ("docs/backup.md", "docs/alerts.md", "docs/status.md")
+PAGES = ("docs/backup.md", "docs/alerts.md", "docs/status.md", "docs/doctor.md")
 # For each command, without its values: the test file that runs it, and how it is written there.
 RUN_BY = {
     "make restore TO= FORCE=": ("stack/test_backup_moment.py", 'restore(backed_up, f"TO={then}", "FORCE=1")'),
@@ -31,6 +31,8 @@ RUN_BY = {
     "make unsilence NAME=": ("stack/test_alerts.py", '"make", "unsilence", "NAME=dbt_location"'),
     "make alerts": ("stack/test_alerts.py", '"make", "alerts")'),
     'echo "" | make secret LOCATION= NAME=': ("stack/test_alerts.py", "SECRETS[1], "),
+    "make doctor": ("stack/test_shared_stack.py", 'shared.type("make doctor"'),
+    "make diagnostics": ("stack/test_shared_stack.py", 'shared.type("make diagnostics"'),
     "make status": ("stack/test_stack.py", "up_to_date.status()"),
     "make status FORMAT=": ("stack/test_stack.py", 'status("FORMAT=json")'),
     "make --silent status FORMAT= | jq '.needs_a_person'": ("stack/test_stack.py", "jq '.needs_a_person'"),

@@ -5,23 +5,16 @@ import re
 import pytest
 
 from ops.command import ROOT
+from ops.settings import EXAMPLE, compose_files, variables
 from tests.docs.pages import PAGES, spans, tracked_files
 
-COMPOSE_FILES = (ROOT / "docker-compose.yml", *sorted(ROOT.glob("*/*.yaml")))
-COMPOSE = "\n".join(text for path in COMPOSE_FILES if "\nservices:" in (text := path.read_text()))
-EXAMPLE = dict(re.findall(r"^#([A-Z][A-Z0-9_]*)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+COMPOSE = "\n".join(path.read_text() for path in compose_files())
 # Settings of other programs.
 NOT_OURS = {"RELOAD_WORKSPACE_INTERVAL"}
 
 
 # The defaults of those that compose passes on to a build are in the Dockerfiles.
 DOCKERFILES = "\n".join((ROOT / file).read_text() for file in tracked_files() if file.endswith("/Dockerfile"))
-
-
-def variables() -> set[str]:
-    """Every variable that compose reads from the environment or .env; not one of which it asks only if it is set."""
-    passed_on = re.findall(r"args: (?:&\w+ )?\[([A-Z_]+)\]", COMPOSE)
-    return {*passed_on, *re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)(?![A-Z0-9_]|:\+)", COMPOSE)}
 
 
 def defaults(name: str) -> set[str]:

@@ -13,7 +13,8 @@ from ops.locations import LocationError
 
 COMMANDS = """
 deploy rollback deployments watch status rebuild backup restore backup-key rotate-password secret secrets
-remove-secret new-location remove-location check-location contract roles whoami audit users tokens
+remove-secret new-location remove-location check-location contract roles whoami audit doctor diagnostics
+users tokens
 kubernetes alerts
 """
 

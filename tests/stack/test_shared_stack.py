@@ -6,10 +6,13 @@ import os
 import re
 import socket
 import subprocess
+import tarfile
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -275,6 +278,53 @@ def test_a_prometheus_of_ones_own_scrapes_the_stack_by_the_page_and_reads_rules_
         finally:
             prometheus.terminate()
     assert requests.get(f"{shared.url}/metrics", verify=str(shared.certificate), timeout=60).status_code == CLOSED
+
+
+def test_the_doctor_has_nothing_to_mend_in_what_the_running_stack_has_itself(shared: Shared) -> None:
+    said = shared.type("make doctor", succeeds=False)
+    # Memory, disk and clock are the machine's; a version that was deployed from another folder is a warning.
+    of_the_stack = ("engine", "compose", "settings", "files", "names", "proxy", "ports", "networks")
+    assert [
+        line for line in said.splitlines() if line.startswith(tuple(f"mend     {one}" for one in of_the_stack))
+    ] == []
+    assert {"ok       ports", "ok       networks"} <= set(said.splitlines()), said
+
+
+def test_the_archive_for_a_bug_report_has_all_of_the_stack_and_no_secret(shared: Shared) -> None:
+    planted = "planted/secret + 123"
+    shared.stack.give_secret("dbt_location", "weather_api_key", planted)
+    in_code_server = ("docker", "compose", "exec", "-T", "dbt_location", "sh", "-c")
+    lines = shared.stack.command(*in_code_server, "cat /run/credentials/pgpass").splitlines()
+    password = lines[0].rpartition(":")[2]
+    printed = [planted, quote(planted), b64encode(f"user:{planted}".encode()).decode(), password]
+    # What the first process of the container prints is the log.
+    for text in printed:
+        shared.stack.command(*in_code_server, 'echo "marked: $1" > /proc/1/fd/1', "sh", text)
+    compose = ("docker", "compose")
+    try:
+        shared.stack.command(*compose, "stop", "reports")
+        said = shared.type("make diagnostics")
+    finally:
+        shared.stack.command(*compose, "start", "reports")
+        shared.type("make remove-secret LOCATION=dbt_location NAME=weather_api_key")
+    path = Path(said.splitlines()[-1].partition(" is written")[0])
+    try:
+        with tarfile.open(path) as archive:
+            files = [(member.name.partition("/")[2], archive.extractfile(member)) for member in archive]
+            texts = {name: file.read().decode() for name, file in files if file}
+    finally:
+        path.unlink()
+    assert texts["not_collected.txt"] == ""
+    assert {f"logs/{one['Name']}.log" for one in shared.stack.services().values()} <= texts.keys()
+    log = texts[f"logs/{shared.stack.services()['dbt_location']['Name']}.log"]
+    assert log.count("marked: ") == len(printed)
+    assert json.loads(texts["status.json"])["project"] == PROJECT
+    assert isinstance(json.loads(texts["failed_runs.json"]), list)
+    assert "TLS_KEY_FILE=tls/privkey.pem" in texts["settings.txt"]
+    key = (shared.folder / "privkey.pem").read_text().splitlines()[1]
+    everything = "".join(texts.values())
+    core = b64encode(f"user:{planted}".encode()).decode()[8:-4]
+    assert [secret for secret in (planted, quote(planted), core, password, key) if secret in everything] == []
 
 
 def test_a_start_from_another_checkout_keeps_webserver_door_and_who_may_come_in(

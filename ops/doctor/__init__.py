@@ -1,0 +1,27 @@
+"""Whether this machine is ready for the stack: `make doctor` looks, and says what to do. It changes nothing."""
+
+from collections.abc import Iterable
+
+from typer import Exit
+
+from ops.command import log
+from ops.doctor.examine import examine
+from ops.doctor.finding import MEND, Finding
+
+
+def doctor() -> None:
+    """Look whether this machine is ready for the stack; exit with 1 if anything must be mended first."""
+    findings = examine()
+    log(report(findings))
+    if any(finding.level == MEND for finding in findings):
+        raise Exit(1)
+
+
+def report(findings: Iterable[Finding]) -> str:
+    """A line for each finding, with the next step."""
+    lines = []
+    for each in findings:
+        what = f": {each.what}" if each.what else ""
+        then = f"; next: {each.next}" if each.next else ""
+        lines.append(f"{each.level:<8} {each.check}{what}{then}")
+    return "\n".join(lines)
