@@ -153,6 +153,10 @@ def events(stack: Stack, run_id: str) -> str:
     )
 
 
+def event_ids(stack: Stack, run_id: str) -> set[str]:
+    return set(in_instance(stack, f"select id from event_logs where run_id = '{run_id}'").split())
+
+
 def prune(stack: Stack, dry_run: bool) -> dict[str, Any]:
     """Runs the pruning and returns the metadata of its result."""
     config = {"ops": {"prune_old_events": {"config": {"dry_run": dry_run}}}}
@@ -185,11 +189,12 @@ def test_a_dry_run_of_the_pruning_reports_what_would_be_deleted_and_changes_noth
 def test_the_pruning_deletes_the_log_of_an_old_run_and_keeps_its_materialization_and_newer_runs(
     tidy: Stack, old: str, failed: str
 ) -> None:
-    before = events(tidy, failed)
+    before = event_ids(tidy, failed)
     tidy.forget("old run")
     assert prune(tidy, dry_run=False)["event rows"] > 0
     left = dict(line.split("|") for line in events(tidy, old).splitlines())
     assert left["ASSET_MATERIALIZATION"] == "1"
     assert left.keys() & {"log message", "ENGINE_EVENT", "LOGS_CAPTURED"} == set()
-    assert events(tidy, failed) == before
+    # The daemon may add one about the container that it found ended.
+    assert event_ids(tidy, failed) >= before
     assert tidy.webserver.run(old)["status"] == "SUCCESS"
