@@ -1,4 +1,4 @@
-"""Who is told when something begins to need a person, and when it ends: docs/alerts.md."""
+"""Alerts: messages when something begins to need a person, and when it ends (docs/alerts.md)."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ alerts = typer.Typer(help="List, test and silence the alerts.", invoke_without_c
 
 @alerts.callback()
 def list_alerts(context: Context) -> None:
-    """List what was told and has not ended, what is silenced, and who is told."""
+    """List what needs a person, what is silenced, and the receivers."""
     if context.invoked_subcommand is None:
         print(run(*_SERVICE, "list"), end="")
 
@@ -30,7 +30,7 @@ def test() -> None:
 def silence(
     name: SilencedArgument, length: Annotated[str, Option("--for", metavar="2h", help="30m, 2h or 7d.")] = "1h"
 ) -> None:
-    """Tell nobody of what concerns a location, an asset, a service or a team, for a time."""
+    """Send no alerts about a location, an asset, a service or a team for a time."""
     print(run(*_SERVICE, "silence", f"--for={length}", "--", name), end="")
 
 

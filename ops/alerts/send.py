@@ -1,8 +1,8 @@
 """Sends what waits, through Apprise, to the receivers that a file names: docs/alerts.md.
 
-Each receiver has its own place in the queue, so none waits for another. What it did not take is sent again at the next
-look, in order, as one message with what came since. Errors say which receiver it is, by its number in the file, and
-cite neither its URL nor its answer, which may have a secret.
+Each receiver has its own place in the queue, so none waits for another. What it did not accept is sent again after
+the next evaluation, in order, as one message with what came since. Errors name a receiver by its number in the file;
+they contain neither its URL nor its answer, which may have a secret.
 """
 
 import logging
@@ -62,13 +62,13 @@ def read_receivers(path: Path) -> list[Receiver]:
 
 
 def chosen(receivers: Sequence[Receiver], tags: Sequence[str]) -> list[Receiver]:
-    """Who is told of what has these owners: who has one of their tags, else who has ``default`` or no tag, else all."""
+    """The receivers for these owners: those with one of their tags, else those with ``default`` or no tag, else all."""
     of_owner = [one for one in receivers if one.tags & {*tags, "always"}]
     return of_owner or [one for one in receivers if not one.tags or DEFAULT in one.tags] or list(receivers)
 
 
 def send(store: Store, receivers: Sequence[Receiver], project: str, now: float, gap: float = GAP_SECONDS) -> None:
-    """Sends each receiver what it has not taken, at most one message, and forgets what everybody has taken."""
+    """Sends each receiver what it has not accepted, in at most one message, and deletes what all have accepted."""
     for receiver in receivers:
         waiting = [entry for entry in store.waiting(receiver.id) if receiver in chosen(receivers, entry.tags)]
         last, given_up = _state(store, receiver)
@@ -106,7 +106,7 @@ def deliver(receiver: Receiver, title: str, body: str, ends: bool = False) -> st
 
 
 def ping(url: str) -> str:
-    """Tells a dead man's switch that the judge works; returns why that failed, or nothing."""
+    """Calls the URL of a dead man's switch; returns why that failed, or nothing."""
     try:
         answer = requests.get(url, timeout=5, allow_redirects=False)
         return "" if answer.status_code < 300 else f"it answers HTTP {answer.status_code}"
@@ -126,7 +126,7 @@ def message(project: str, entries: Sequence[Entry], given_up: int = 0) -> tuple[
         lines += [f"and {len(found) - MOST_LINES} more"] if len(found) > MOST_LINES else []
         parts += ["\n".join([f"{HEADS[mark]}:", *lines])] if found else []
     if given_up:
-        parts.append(f"{given_up} older ones were given up, as this receiver took none for a week.")
+        parts.append(f"{given_up} older lines were dropped, because this receiver accepted none for a week.")
     return f"{project}: {title}", "\n\n".join(parts)
 
 

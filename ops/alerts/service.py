@@ -1,4 +1,4 @@
-"""The service `alerts`: looks every half minute, tells what has begun and what has ended, and writes the metrics.
+"""The service `alerts`: evaluates the state every half minute, sends what began and ended, and writes the metrics.
 
 It runs in the stack: python -m ops.alerts.service COMMAND. `python -m ops alerts` calls its commands from outside.
 """
@@ -19,7 +19,7 @@ from typer import Argument, Option
 from ops.alerts import inside
 from ops.alerts.send import GAP_SECONDS, ReceiverError, deliver, ping, read_receivers, send
 from ops.alerts.store import Store
-from ops.alerts.watch import look
+from ops.alerts.watch import evaluate
 from ops.command import OpsError, log
 from ops.metrics.export import Export
 from ops.status.collect import Stack, collect
@@ -27,7 +27,7 @@ from ops.status.facts import Alerts, Facts
 from ops.status.judge import Judgement, duration, judge
 from ops.table import print_table
 
-LOOK_SECONDS = 30
+EVALUATION_SECONDS = 30
 # In a volume that the webserver reads (docs/monitoring.md).
 METRICS = Path("/var/lib/metrics/metrics.prom")
 # The operator's files: secrets of platform_location.
@@ -48,10 +48,10 @@ def secrets() -> Path:
     return Path(os.environ.get("SECRETS_DIR", "/run/secrets"))
 
 
-def look_once(
+def evaluate_once(
     store: Store, find: Callable[[Callable[[], Alerts]], Stack] = inside.from_inside
 ) -> tuple[Facts, Judgement]:
-    """One look: asks, judges, queues and sends. What cannot be asked is a problem that is told like the others."""
+    """Collects the facts, judges them, queues and sends. What cannot be asked is a problem like the others."""
     url = os.environ.get("DAGSTER_URL", "")
     remembered = state(store)
     facts = collect(lambda: find(lambda: remembered))
@@ -60,7 +60,7 @@ def look_once(
     except OpsError:  # Postgres is away, which the facts have, too
         failed, after = [], store.get("after")
     judgement = judge(facts)
-    look(store, facts, judgement, failed, url)
+    evaluate(store, facts, judgement, failed, url)
     if after is not None:
         store.put("after", after)
     send_all(store, facts.project)
@@ -79,7 +79,7 @@ def send_all(store: Store, project: str) -> None:
         store.put("receivers", [one.label for one in receivers])
         if not receivers:
             for entry in store.waiting():
-                log(f"nobody is told, as there is no secret {RECEIVERS}: {entry.mark}: {entry.line}")
+                log(f"not sent, because there is no secret {RECEIVERS}: {entry.mark}: {entry.line}")
         send(store, receivers, project, time.time(), float(os.environ.get("ALERTS_GAP_SECONDS") or GAP_SECONDS))
     try:
         url = (secrets() / PING).read_text().strip()
@@ -98,23 +98,23 @@ def state(store: Store) -> Alerts:
         troubles.append((f"the secret {OLD} is not read any more: store the secret {RECEIVERS} in its place", 0.0))
     silences = tuple((one.name, one.until) for one in store.silences(now))
     receivers = tuple(store.get("receivers", ()))
-    return Alerts(store.get("looked"), receivers, silences, len(store.waiting()), tuple(troubles))
+    return Alerts(store.get("evaluated"), receivers, silences, len(store.waiting()), tuple(troubles))
 
 
 @app.command()
 def run() -> None:
-    """Look for ever. A look that fails is printed, and the health check ends this process if all do."""
+    """Evaluate for ever. An evaluation that fails is logged; if all fail, the health check ends this process."""
     store, export = Store(folder()), Export(METRICS)
     while True:
         begun = time.monotonic()
         try:
-            found = look_once(store)
-            (folder() / "looked").touch()
-            # After everybody was told, which does not depend on it.
+            found = evaluate_once(store)
+            (folder() / "evaluated").touch()
+            # After the alerts, which do not depend on it.
             export.write(store, *found, begun)
         except Exception as error:
             log(f"{type(error).__name__}: {error}")
-        time.sleep(max(LOOK_SECONDS - (time.monotonic() - begun), 1))
+        time.sleep(max(EVALUATION_SECONDS - (time.monotonic() - begun), 1))
 
 
 @app.command("state")
@@ -125,27 +125,29 @@ def print_state() -> None:
 
 @app.command("list")
 def print_list() -> None:
-    """List what was told and has not ended, what is silenced, and who is told."""
+    """List what needs a person, what is silenced, and the receivers."""
     store = Store(folder())
     now = time.time()
     rows = store.ask("select * from problems order by began")
-    told = {0: "no", 1: "yes"}
     print_table(
-        ["since (UTC)", "told", "for", "needs a person"],
-        [[_stamp(row["began"]), told[row["told"]], row["tags"] or "default", row["line"]] for row in rows],
+        ["since (UTC)", "reported", "owners", "needs a person"],
+        [
+            [_stamp(row["began"]), "yes" if row["reported"] else "no", row["tags"] or "default", row["line"]]
+            for row in rows
+        ],
     )
     print()
     print_table(["silenced", "until (UTC)"], [[one.name, _stamp(one.until)] for one in store.silences(now)])
     print()
     receivers = read_receivers(secrets() / RECEIVERS)
-    print("\n".join(one.label for one in receivers) or f"nobody is told: there is no secret {RECEIVERS}")
+    print("\n".join(one.label for one in receivers) or f"no receivers: there is no secret {RECEIVERS}")
     for text, _ in state(store).troubles:
         print(text)
 
 
 @app.command()
 def test() -> None:
-    """Send a message to every receiver now; exit with 1 if one does not take it."""
+    """Send a message to every receiver now; exit with 1 if one does not accept it."""
     receivers = read_receivers(secrets() / RECEIVERS)
     if not receivers:
         raise OpsError(
@@ -155,15 +157,15 @@ def test() -> None:
     troubles = 0
     for one in receivers:
         trouble = deliver(one, f"{project}: test", "A test of the alerts. Nothing needs a person because of it.", True)
-        print(f"{one.label}: {trouble or 'took it'}")
+        print(f"{one.label}: {trouble or 'accepted'}")
         troubles += bool(trouble)
     if troubles:
-        raise OpsError(f"{troubles} of {len(receivers)} receivers did not take the message.")
+        raise OpsError(f"{troubles} of {len(receivers)} receivers did not accept the message.")
 
 
 @app.command()
 def silence(name: Annotated[str, Argument()], length: Annotated[str, Option("--for")] = "1h") -> None:
-    """Tell nobody of what concerns a location, an asset, a service or a team, for a time."""
+    """Send no alerts about a location, an asset, a service or a team for a time."""
     store = Store(folder())
     seconds = _seconds(length)
     owners: dict[str, list[str]] = store.get("owners", {})
@@ -172,7 +174,7 @@ def silence(name: Annotated[str, Argument()], length: Annotated[str, Option("--f
         raise OpsError(f"NAME={name!r} is no location, asset, service or team. There are: {', '.join(sorted(names))}.")
     until = time.time() + seconds
     store.ask("insert or replace into silences values (?, ?)", name, until)
-    log(f"{name} is silenced until {_stamp(until)} UTC ({duration(seconds)}). What is still wrong then is told then.")
+    log(f"{name} is silenced until {_stamp(until)} UTC ({duration(seconds)}). Problems that remain are reported then.")
 
 
 @app.command()

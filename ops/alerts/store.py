@@ -1,6 +1,6 @@
-"""What the alerts remember: the problems that are there, what waits for whom, and what is silenced.
+"""The state of the alerts: current problems, what waits for each receiver, and what is silenced.
 
-It is a SQLite file in a volume, so that a restart tells nothing twice and loses nothing, also while Postgres is away.
+It is a SQLite file in a volume, so that a restart reports nothing twice and loses nothing, also while Postgres is away.
 Times are seconds since 1970.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = "alerts.sqlite"
-# What a receiver did not take in this time is given up.
+FILE = "state.sqlite"
+# What a receiver did not accept in this time is dropped.
 GIVE_UP_SECONDS = 7 * 86_400
 _TABLES = """
 create table if not exists problems (
-  id text primary key, kind text, location text, assets text, tags text, line text, began real, looks int, gone int,
-  told int);
+  id text primary key, kind text, location text, assets text, tags text, line text, began real,
+  evaluations int, gone int, reported int);
 create table if not exists entries (id integer primary key autoincrement, time real, mark text, tags text, line text);
 create table if not exists sent (entry int, receiver text, primary key (entry, receiver));
 create table if not exists receivers (id text primary key, last real, since real, trouble text, given_up int);
@@ -30,7 +30,7 @@ create table if not exists kept (name text primary key, value text);
 
 @dataclass(frozen=True)
 class Silence:
-    """Problems of a location, an asset, a service, a kind or a team that nobody is told of until a time."""
+    """No alerts about a location, an asset, a service, a kind or a team are sent until a time."""
 
     name: str
     until: float
@@ -38,7 +38,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line that is to be told; ``tags`` are those of its owners, ``mark`` says what the line is about."""
+    """One line to be sent; ``tags`` are those of its owners, ``mark`` says what the line is about."""
 
     id: int
     time: float
@@ -52,7 +52,7 @@ MARKS = (BEGINS, FAILED, ENDED)
 
 
 class Store:
-    """One process looks and sends, others silence and list; SQLite's lock keeps them apart."""
+    """One process evaluates and sends, others silence and list; SQLite's lock keeps them apart."""
 
     def __init__(self, folder: Path) -> None:
         self._db = sqlite3.connect(folder / FILE, timeout=10, isolation_level=None)
@@ -84,7 +84,7 @@ class Store:
         self.ask("insert into entries (time, mark, tags, line) values (?, ?, ?, ?)", time, mark, " ".join(tags), line)
 
     def waiting(self, receiver: str | None = None) -> list[Entry]:
-        """What is still to be told, the oldest first; of one receiver what it has not taken."""
+        """What is still to be sent, the oldest first; for one receiver what it has not accepted."""
         rows = self.ask(
             "select * from entries where not exists (select 1 from sent where entry = id and receiver = ?) order by id",
             receiver,

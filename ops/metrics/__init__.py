@@ -1,1 +1,1 @@
-"""What an outside Prometheus scrapes: docs/monitoring.md. The service `alerts` writes it to a file after each look."""
+"""What a Prometheus scrapes (docs/monitoring.md). The service `alerts` writes it to a file after each evaluation."""

@@ -1,6 +1,6 @@
 """What happened since this process started, counted from the event log: runs, materializations, loads and dbt's models.
 
-Each look reads the events that are new, by an index, so it costs the same however long the history is. Where it
+Each evaluation reads the events that are new, by an index, so it costs the same however long the history is. Where it
 stopped is kept in the store: a restart counts nothing twice, and what happened meanwhile too. The counters themselves
 begin at 0, as Prometheus expects of a process.
 """
@@ -20,7 +20,7 @@ from ops.command import OpsError, first_line
 from ops.metrics.gauges import label
 from ops.status.facts import Facts, Workspace, known
 
-# What one look reads at most; the rest is read by the next one. Of longer events only the number is counted.
+# What one evaluation reads at most; the rest is read by the next one. Of longer events only the number is counted.
 MOST, LONGEST = 1_000, 65_536
 RESULTS = {"PIPELINE_SUCCESS": "success", "PIPELINE_FAILURE": "failure", "PIPELINE_CANCELED": "canceled"}
 # The phases of a load (docs/performance.md).

@@ -20,7 +20,7 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Export:
-    """The counters of this process, and the gauges of its last look."""
+    """The counters of this process, and the gauges of its last evaluation."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,7 +33,7 @@ class Export:
         yield from self._registry.collect()
 
     def write(self, store: Store, facts: Facts, judgement: Judgement, began: float) -> None:
-        """Replaces the file; ``began`` is the time.monotonic() at which the look began. Raises OSError."""
+        """Replaces the file; ``began`` is the time.monotonic() at which the evaluation began. Raises OSError."""
         try:
             self._counters.count(store, facts)
         except OpsError as error:

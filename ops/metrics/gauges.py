@@ -1,4 +1,4 @@
-"""What a look found, as gauges. Their labels are locations, assets, roles and the like, never runs or partitions.
+"""The results of an evaluation, as gauges. Labels are locations, assets, roles and the like, never runs or partitions.
 
 What is not known has no samples.
 """
@@ -22,8 +22,8 @@ def label(value: str) -> str:
 
 
 def gauges(facts: Facts, judgement: Judgement, seconds: float) -> Iterator[GaugeMetricFamily]:
-    """Every gauge with its samples; ``seconds`` is how long the look took."""
-    yield from _look(facts, judgement, seconds)
+    """Every gauge with its samples; ``seconds`` is how long the evaluation took."""
+    yield from _evaluation(facts, judgement, seconds)
     yield from _services(facts)
     yield from _workspace(facts)
     yield from _assets(facts, judgement)
@@ -41,9 +41,9 @@ def _gauge(name: str, help: str, labels: tuple[str, ...], samples: Mapping[Any, 
     return family
 
 
-def _look(facts: Facts, judgement: Judgement, seconds: float) -> Iterator[GaugeMetricFamily]:
-    yield _gauge("taxi_look_timestamp_seconds", "When these figures were gathered.", (), {(): facts.time})
-    yield _gauge("taxi_look_duration_seconds", "How long that took.", (), {(): seconds})
+def _evaluation(facts: Facts, judgement: Judgement, seconds: float) -> Iterator[GaugeMetricFamily]:
+    yield _gauge("taxi_evaluation_timestamp_seconds", "When these figures were gathered.", (), {(): facts.time})
+    yield _gauge("taxi_evaluation_duration_seconds", "How long that took.", (), {(): seconds})
     parts = [field.name for field in fields(facts) if field.name not in ("time", "project", "url")]
     is_known = {(name,): not isinstance(getattr(facts, name), Unknown) for name in parts}
     yield _gauge("taxi_part_known", "1 if this part of the stack's state could be found out.", ("part",), is_known)

@@ -9,7 +9,7 @@ from ops.status.failures import Failure
 from ops.status.judge import Judgement
 from ops.status.partitions import STATES, AssetStatus
 
-TIMES = {"looked", "since", "last_tick", "beat", "created", "started", "ended"}
+TIMES = {"evaluated", "since", "last_tick", "beat", "created", "started", "ended"}
 TIMES |= {"newest", "archived", "waiting_since", "dropped"}
 
 

@@ -57,7 +57,7 @@ def alerts(container: str) -> Alerts:
     """What the service `alerts` remembers; ``container`` is its id."""
     found = json.loads(run("docker", "exec", container, "python", "-m", "ops.alerts.service", "state", timeout=SECONDS))
     return Alerts(
-        looked=found["looked"],
+        evaluated=found["evaluated"],
         receivers=tuple(found["receivers"]),
         silences=tuple((name, until) for name, until in found["silences"]),
         waiting=found["waiting"],

@@ -206,13 +206,13 @@ class Backups:
 
 @dataclass(frozen=True)
 class Alerts:
-    """What the service `alerts` remembers: its last look, the receivers, what is silenced, and what is not taken."""
+    """The state of the service `alerts`: its last evaluation, the receivers, silences, and what was not accepted."""
 
-    looked: float | None
+    evaluated: float | None
     receivers: tuple[str, ...] = ()
     silences: tuple[tuple[str, float], ...] = ()  # a name, and until when
-    waiting: int = 0  # lines that some receiver has not taken
-    troubles: tuple[tuple[str, float], ...] = ()  # what is wrong with telling, and since when
+    waiting: int = 0  # lines that some receiver has not accepted
+    troubles: tuple[tuple[str, float], ...] = ()  # what keeps alerts from being sent, and since when
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,10 @@ RESTART_SECONDS = 600
 OVERDUE_SECONDS = 900
 # How long the oldest queued run may wait while no run is in progress.
 QUEUE_SECONDS = 600
-# The alerts look every half minute.
-LOOK_SECONDS = 300
+# The alerts are evaluated every half minute.
+EVALUATION_SECONDS = 300
 # How long a receiver of alerts may take nothing.
-UNTOLD_SECONDS = 600
+UNSENT_SECONDS = 600
 # Without these services nothing is built.
 WORKERS = {"daemon", "docker-proxy", "postgres"}
 # A kind of notice.
@@ -394,18 +394,18 @@ def _queue(runs: Runs, now: float, down: set[str]) -> Iterator[Problem]:
 
 
 def _alerts(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Problem]:
-    """Whether somebody would be told, if there is somebody."""
+    """Whether alerts would be sent, if there are receivers."""
     alerts, now, next_step = facts.alerts, facts.time, _logs("alerts")
     if "alerts" in down | starting:
         return
     if isinstance(alerts, Unknown):
-        yield Problem("alerts", f"whether anybody is told is not known: {alerts.reason}", next_step)
+        yield Problem("alerts", f"whether alerts are sent is not known: {alerts.reason}", next_step)
         return
-    if alerts.looked is None or now - alerts.looked > LOOK_SECONDS:
-        since = f"for {duration(now - alerts.looked)}" if alerts.looked else "yet"
-        yield Problem("alerts", f"the alerts have not looked {since}", next_step, about="look")
+    if alerts.evaluated is None or now - alerts.evaluated > EVALUATION_SECONDS:
+        since = f"for {duration(now - alerts.evaluated)}" if alerts.evaluated else "yet"
+        yield Problem("alerts", f"the alerts were not evaluated {since}", next_step, about="evaluation")
     for text, begun in alerts.troubles:
-        if now - begun > UNTOLD_SECONDS:
+        if now - begun > UNSENT_SECONDS:
             yield Problem("alerts", text, "correct it (docs/alerts.md), then make alerts-test", about=text)
 
 

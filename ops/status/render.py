@@ -248,10 +248,10 @@ def _instigators(workspace: Workspace, now: float) -> Iterator[RenderableType]:
 
 
 def _alerts(alerts: Alerts, now: float) -> Iterator[RenderableType]:
-    looked = f"last look {_when(alerts.looked, now)}" if alerts.looked else "no look yet"
-    who = ", ".join(alerts.receivers) or "nobody is told, as there are no receivers: docs/alerts.md"
+    evaluated = f"last evaluation {_when(alerts.evaluated, now)}" if alerts.evaluated else "no evaluation yet"
+    who = ", ".join(alerts.receivers) or "no alerts are sent, because there are no receivers: docs/alerts.md"
     waiting = f"; {alerts.waiting} lines wait" if alerts.waiting and alerts.receivers else ""
-    yield text(f"{looked}{waiting}")
+    yield text(f"{evaluated}{waiting}")
     yield text(who, "" if alerts.receivers else "yellow")
     for name, until in alerts.silences:
         yield text(f"{name} is silenced for another {duration(until - now)}", "yellow")

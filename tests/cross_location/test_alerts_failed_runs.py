@@ -56,12 +56,12 @@ def test_a_failed_run_has_its_assets_its_location_and_the_error_of_its_step(inst
     assert found.reason.startswith("ValueError: no rows")
 
 
-def test_the_first_look_leaves_the_past_alone(instance: Instance) -> None:
+def test_the_first_evaluation_ignores_the_past(instance: Instance) -> None:
     fail(instance)
     assert inside.failed_runs(None)[0] == []
 
 
-def test_the_next_look_begins_after_the_newest_failure(instance: Instance) -> None:
+def test_the_next_evaluation_begins_after_the_newest_failure(instance: Instance) -> None:
     after = now()
     fail(instance)
     found, newest = inside.failed_runs(after)

@@ -40,14 +40,14 @@ def instance(server: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
 
 
 class Counting:
-    """The counters of a process whose state is in a folder; they begin with the first look."""
+    """The counters of a process whose state is in a folder; they begin with the first evaluation."""
 
     def __init__(self, folder: Path) -> None:
         self.registry, self.store = CollectorRegistry(), Store(folder)
         self._counters = Counters(self.registry)
-        self.look()
+        self.evaluate()
 
-    def look(self) -> None:
+    def evaluate(self) -> None:
         self._counters.count(self.store, FACTS)
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -65,14 +65,14 @@ def build(instance: Instance, location: str = "ingestion_location", asset: str =
     return run
 
 
-def test_each_run_and_each_materialization_is_counted_once_in_however_many_looks(
+def test_each_run_and_each_materialization_is_counted_once_in_however_many_evaluations(
     instance: Instance, counting: Counting
 ) -> None:
     build(instance)
     build(instance, asset="trips_fails")
     instance.host.report_run_canceled(instance.launch("dbt_location", "metrics"))
     for _ in range(3):
-        counting.look()
+        counting.evaluate()
     results = [("ingestion_location", "success"), ("ingestion_location", "failure"), ("dbt_location", "canceled")]
     assert [counting.value("dagster_runs_total", location=at, result=how) for at, how in results] == [1, 1, 1]
     assert counting.value("dagster_asset_materializations_total", location="ingestion_location", asset="trips") == 1
@@ -84,7 +84,7 @@ def test_durations_and_queue_times_are_those_of_the_run(instance: Instance, coun
     assert record is not None
     assert record.start_time
     assert record.end_time
-    counting.look()
+    counting.evaluate()
     of_location = {"location": "ingestion_location"}
     took = counting.value("dagster_run_duration_seconds_sum", **of_location)
     waited = counting.value("dagster_run_queue_seconds_sum", **of_location)
@@ -92,10 +92,10 @@ def test_durations_and_queue_times_are_those_of_the_run(instance: Instance, coun
     assert waited == pytest.approx(record.start_time - record.create_timestamp.timestamp(), abs=0.5)
 
 
-def test_the_first_look_leaves_the_past_alone(instance: Instance, tmp_path: Path) -> None:
+def test_the_first_evaluation_ignores_the_past(instance: Instance, tmp_path: Path) -> None:
     build(instance)
     counting = Counting(tmp_path)
-    counting.look()
+    counting.evaluate()
     assert counting.value("dagster_runs_total", location="ingestion_location", result="success") is None
 
 
@@ -103,10 +103,10 @@ def test_a_restart_counts_what_happened_meanwhile_and_nothing_twice(
     instance: Instance, counting: Counting, tmp_path: Path
 ) -> None:
     build(instance)
-    counting.look()
+    counting.evaluate()
     build(instance)
     after = Counting(tmp_path)
-    after.look()
+    after.evaluate()
     assert after.value("dagster_runs_total", location="ingestion_location", result="success") == 1
 
 
@@ -117,9 +117,9 @@ def test_an_event_that_becomes_visible_after_a_later_one_is_counted(instance: In
         slow.autocommit = False
         slow.cursor().execute(insert)
         build(instance)
-        counting.look()
+        counting.evaluate()
         slow.commit()
-    counting.look()
+    counting.evaluate()
     assert counting.value("dagster_asset_materializations_total", location="", asset="late") == 1
     assert counting.value("dagster_asset_materializations_total", location="ingestion_location", asset="trips") == 1
 
@@ -132,7 +132,7 @@ def report(instance: Instance, asset: str, **metadata: Any) -> None:
 def test_a_load_counts_its_rows_and_the_seconds_of_its_phases(instance: Instance, counting: Counting) -> None:
     seconds = dg.MetadataValue.json({"copy": 4.0, "download": 1.5, "another": 9})
     report(instance, "taxi_trips", rows=1000, bytes=5000, seconds=seconds)
-    counting.look()
+    counting.evaluate()
     assert (counting.value("taxi_load_rows_total"), counting.value("taxi_load_bytes_total")) == (1000, 5000)
     phases = ("copy", "download", "index", "another")
     assert [counting.value("taxi_load_seconds_total", phase=phase) for phase in phases] == [4, 1.5, 0, None]
@@ -141,7 +141,7 @@ def test_a_load_counts_its_rows_and_the_seconds_of_its_phases(instance: Instance
 def test_a_model_of_dbt_counts_what_dbt_took(instance: Instance, counting: Counting) -> None:
     report(instance, "daily_metrics", **{"Execution Duration": 2.5})
     report(instance, "daily_metrics", **{"Execution Duration": 0.5})
-    counting.look()
+    counting.evaluate()
     labels = {"location": "", "asset": "daily_metrics"}
     found = [counting.value(f"taxi_dbt_model_seconds_{part}", **labels) for part in ("count", "sum")]
     assert found == [2, 3]
@@ -153,16 +153,18 @@ def test_hostile_metadata_and_a_long_event_count_as_materializations_only(
     worst = dg.MetadataValue.json({"copy": "soon"})
     report(instance, "worst", rows=-5, seconds=worst, **{"Execution Duration": float("nan")})
     report(instance, "worst", **{"Execution Duration": 1.0, "text": "x" * counters.LONGEST})
-    counting.look()
+    counting.evaluate()
     assert counting.value("dagster_asset_materializations_total", location="", asset="worst") == 2
     assert counting.value("taxi_dbt_model_seconds_count", location="", asset="worst") is None
     assert counting.value("taxi_load_rows_total") == 0
 
 
-def test_more_events_than_a_look_reads_are_counted_by_the_next_ones(instance: Instance, counting: Counting) -> None:
+def test_more_events_than_an_evaluation_reads_are_counted_by_the_next_ones(
+    instance: Instance, counting: Counting
+) -> None:
     insert_history(instance, MOST + 500)
-    counting.look()
-    counting.look()
+    counting.evaluate()
+    counting.evaluate()
     assert counting.value("dagster_runs_total", location="", result="success") == MOST + 500
 
 
@@ -195,7 +197,9 @@ def scans(node: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
         yield from scans(below)
 
 
-def test_a_look_reads_new_events_by_their_index_however_long_the_history_is(instance: Instance, tmp_path: Path) -> None:
+def test_an_evaluation_reads_new_events_by_their_index_however_long_the_history_is(
+    instance: Instance, tmp_path: Path
+) -> None:
     insert_history(instance, HISTORY)
     counting = Counting(tmp_path)
     with instance.connect("alerts") as connection, connection.cursor() as cursor:
@@ -207,11 +211,11 @@ def test_a_look_reads_new_events_by_their_index_however_long_the_history_is(inst
             read = list(scans(plan[0]["Plan"]))
             assert [node for node, table in read if table == "event_logs" and node == "Seq Scan"] == [], plan
     began = time.perf_counter()
-    counting.look()
+    counting.evaluate()
     print(f"counting with {HISTORY} runs of history takes {(time.perf_counter() - began) * 1000:.0f} ms")
 
 
 def test_a_file_is_written_even_while_postgres_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", str(tmp_path))
     Export(tmp_path / "metrics.prom").write(Store(tmp_path), HEALTHY, judge(HEALTHY), time.monotonic())
-    assert "taxi_look_timestamp_seconds 1.7e+09" in (tmp_path / "metrics.prom").read_text()
+    assert "taxi_evaluation_timestamp_seconds 1.7e+09" in (tmp_path / "metrics.prom").read_text()

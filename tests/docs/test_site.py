@@ -1,5 +1,6 @@
 """`make docs` builds a site from the pages, and a broken link stops it."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -54,3 +55,9 @@ def test_a_link_that_leads_nowhere_stops_the_build_and_is_named(site: Path, tmp_
     built = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True)
     assert built.returncode != 0
     assert [name for name in broken if name not in built.stderr] == []
+
+
+def test_the_load_in_the_readme_is_the_one_that_was_measured() -> None:
+    load = json.loads((ROOT / "benchmarks/results.json").read_text())["ingest"]
+    measured = f"loads in {load['seconds']['ours']} s, at {load['share_of_limit']:.0%}".replace("%", " %")
+    assert measured in (ROOT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""What begins to need a person is told once, and once when it ends, to whom it concerns, by real receivers."""
+"""What needs a person is reported once when it begins and once when it ends, to its owners, through real receivers."""
 
 import email
 import email.policy
@@ -16,9 +16,9 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from ops.alerts import service
 from ops.alerts.send import ReceiverError, chosen, ping, read_receivers, send
 from ops.alerts.store import GIVE_UP_SECONDS, Store
-from ops.alerts.watch import LOOKS, FailedRun, look
+from ops.alerts.watch import EVALUATIONS, FailedRun, evaluate
 from ops.command import OpsError
-from ops.status.facts import Alerts as Looked
+from ops.status.facts import Alerts as State
 from ops.status.facts import Events, Facts, Location, Runs, Storage, Unknown, Workspace
 from ops.status.judge import judge
 from tests.ops.stack_facts import DAILY, HEALTHY, MONTHS, NOW, REPORT, SERVICES, TRIPS, ZONES, failed_run, newest
@@ -59,7 +59,7 @@ def failed(run_id: str, event: int = 1, **changed: Any) -> FailedRun:
 
 
 class Alerts:
-    """The alerts with receivers on this machine, whose clock the test moves: a look each time that facts are given."""
+    """The alerts with receivers on this machine, whose clock the test moves; each given facts are evaluated once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.receivers, self.now, self.gap = folder, folder / "alerts", NOW, 0.0
@@ -68,14 +68,14 @@ class Alerts:
     def told_by(self, *lines: str) -> None:
         self.receivers.write_text("\n".join(lines))
 
-    def see(self, *each: Facts, runs: tuple[FailedRun, ...] = (), times: int = LOOKS) -> None:
+    def see(self, *each: Facts, runs: tuple[FailedRun, ...] = (), times: int = EVALUATIONS) -> None:
         for facts in each:
             for _ in range(times):
                 self.now += 30
-                found = replace(facts, time=self.now, alerts=Looked(self.now - 30))
+                found = replace(facts, time=self.now, alerts=State(self.now - 30))
                 if not isinstance(facts.daemons, Unknown):
                     found = replace(found, daemons=tuple(replace(one, beat=self.now) for one in facts.daemons))
-                look(self.store, found, judge(found), runs, URL)
+                evaluate(self.store, found, judge(found), runs, URL)
                 self.deliver()
 
     def deliver(self) -> None:
@@ -101,7 +101,7 @@ def titles(receiver: Receiver) -> list[str]:
     return [message["title"] for message in receiver.got]
 
 
-def test_a_problem_is_told_once_when_it_begins_and_once_when_it_ends(alerts: Alerts, receiver: Receiver) -> None:
+def test_a_problem_is_reported_once_when_it_begins_and_once_when_it_ends(alerts: Alerts, receiver: Receiver) -> None:
     alerts.see(WELL, DISK_FULL, DISK_FULL, WELL, WELL)
     assert titles(receiver) == [
         "taxi: needs a person: the disk is 95% full",
@@ -112,7 +112,7 @@ def test_a_problem_is_told_once_when_it_begins_and_once_when_it_ends(alerts: Ale
     )
 
 
-def test_what_only_one_look_finds_is_not_told(alerts: Alerts, receiver: Receiver) -> None:
+def test_what_only_one_evaluation_finds_is_not_reported(alerts: Alerts, receiver: Receiver) -> None:
     alerts.see(WELL, DISK_FULL, WELL, DISK_FULL, WELL, times=1)
     assert receiver.got == []
 
@@ -145,7 +145,7 @@ def test_what_a_location_owns_has_not_ended_while_the_location_is_being_loaded(
     assert titles(receiver) == ["taxi: needs a person: taxi_trips 2023-02-01 failed"]
 
 
-def test_a_restart_tells_nothing_twice_and_loses_nothing(alerts: Alerts, receiver: Receiver) -> None:
+def test_a_restart_reports_nothing_twice_and_loses_nothing(alerts: Alerts, receiver: Receiver) -> None:
     alerts.see(DISK_FULL, times=1)
     alerts.restart()
     alerts.see(DISK_FULL, times=1)
@@ -158,7 +158,7 @@ def test_a_restart_tells_nothing_twice_and_loses_nothing(alerts: Alerts, receive
     assert [title.split(": ")[1] for title in titles(receiver)] == ["needs a person", "over"]
 
 
-def test_a_process_that_ends_between_a_look_and_its_messages_sends_them_when_it_is_back(
+def test_a_process_that_ends_between_an_evaluation_and_its_messages_sends_them_when_it_is_back(
     alerts: Alerts, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as dies:
@@ -169,7 +169,7 @@ def test_a_process_that_ends_between_a_look_and_its_messages_sends_them_when_it_
     assert titles(receiver) == ["taxi: needs a person: the disk is 95% full"]
 
 
-def test_a_look_that_fails_in_the_middle_is_as_if_it_had_not_been(alerts: Alerts, receiver: Receiver) -> None:
+def test_an_evaluation_that_fails_in_the_middle_is_as_if_it_had_not_been(alerts: Alerts, receiver: Receiver) -> None:
     alerts.see(DISK_FULL, times=1)
     with pytest.raises(AttributeError):
         alerts.see(DISK_FULL, runs=(failed("a"), None), times=1)  # type: ignore[arg-type]
@@ -180,7 +180,7 @@ def test_a_look_that_fails_in_the_middle_is_as_if_it_had_not_been(alerts: Alerts
 # --- failed runs ----------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_run_is_told_at_once_with_its_reason_and_its_link(alerts: Alerts, receiver: Receiver) -> None:
+def test_a_failed_run_is_reported_at_once_with_its_reason_and_its_link(alerts: Alerts, receiver: Receiver) -> None:
     alerts.see(failed_month(), runs=(failed("0a1b"),), times=1)
     assert receiver.got[0]["message"] == (
         "Needs a person:\n- run failed: taxi_trips 2023-02-01 in ingestion_location\nHTTP 404\n"
@@ -188,17 +188,17 @@ def test_a_failed_run_is_told_at_once_with_its_reason_and_its_link(alerts: Alert
     )
 
 
-def test_a_failed_run_is_told_once_in_however_many_looks(alerts: Alerts, receiver: Receiver) -> None:
+def test_a_failed_run_is_reported_once_in_however_many_evaluations(alerts: Alerts, receiver: Receiver) -> None:
     alerts.see(failed_month(), runs=(failed("0a1b"),), times=5)
     assert len(receiver.got) == 1
 
 
-def test_a_failed_run_that_the_status_does_not_show_any_more_is_told(alerts: Alerts, receiver: Receiver) -> None:
+def test_a_failed_run_that_the_status_does_not_show_any_more_is_reported(alerts: Alerts, receiver: Receiver) -> None:
     alerts.see(WELL, runs=(failed("0a1b"),), times=3)
     assert titles(receiver) == ["taxi: failed: run failed: taxi_trips 2023-02-01 in ingestion_location"]
 
 
-def test_a_run_that_is_retried_is_told_with_that_and_needs_a_person_only_later(
+def test_a_run_that_is_retried_is_reported_with_that_and_needs_a_person_only_later(
     alerts: Alerts, receiver: Receiver
 ) -> None:
     retried = failed("0a1b", will_retry=True, retry_number=1)
@@ -211,7 +211,7 @@ def test_a_run_that_is_retried_is_told_with_that_and_needs_a_person_only_later(
     assert "Dagster retries it." in receiver.got[0]["message"]
 
 
-def test_the_end_of_a_failure_is_told_when_the_partitions_are_built(alerts: Alerts, receiver: Receiver) -> None:
+def test_the_end_of_a_failure_is_reported_when_the_partitions_are_built(alerts: Alerts, receiver: Receiver) -> None:
     alerts.see(failed_month(), WELL, runs=(failed("0a1b"),))
     assert titles(receiver)[1:] == ["taxi: over: taxi_trips 2023-02-01 failed (for 90 s)"]
 
@@ -222,7 +222,7 @@ def test_a_hundred_failed_runs_are_one_message(alerts: Alerts, receiver: Receive
     assert receiver.got[0]["message"].endswith("and 90 more")
 
 
-def test_a_run_that_is_too_old_to_be_read_has_not_ended_and_is_not_told_again(
+def test_a_run_that_is_too_old_to_be_read_has_not_ended_and_is_not_reported_again(
     alerts: Alerts, receiver: Receiver
 ) -> None:
     alerts.see(failed_month(), runs=(failed("0a1b"),))
@@ -293,7 +293,7 @@ def test_a_receiver_that_never_answers_is_given_up_after_some_seconds(alerts: Al
     assert len(receiver.got) == 1
 
 
-def test_what_nobody_took_for_a_week_is_given_up_and_the_next_message_says_so(
+def test_what_nobody_accepted_for_a_week_is_dropped_and_the_next_message_says_so(
     alerts: Alerts, receiver: Receiver
 ) -> None:
     receiver.answers = [500, 500]
@@ -301,25 +301,27 @@ def test_what_nobody_took_for_a_week_is_given_up_and_the_next_message_says_so(
     alerts.now += GIVE_UP_SECONDS
     alerts.see(WELL, times=1)
     alerts.see(WELL, runs=(failed("b", 2),), times=1)
-    assert receiver.got[-1]["message"].endswith("1 older ones were given up, as this receiver took none for a week.")
+    assert receiver.got[-1]["message"].endswith("1 older lines were dropped, because this receiver accepted none for a week.")
 
 
-def test_each_owner_is_told_of_its_own_and_the_default_of_the_rest(alerts: Alerts) -> None:
+def test_each_owner_gets_its_own_alerts_and_the_default_the_rest(alerts: Alerts) -> None:
     with receiving() as analytics, receiving() as default:
         alerts.told_by(f"analytics=json://127.0.0.1:{analytics.port}/", f"default=json://127.0.0.1:{default.port}/")
         alerts.see(WELL, service_down("dbt_location"), WELL)
         assert (len(analytics.got), len(default.got)) == (2, 0)
-        alerts.see(failed_month(), DISK_FULL, times=LOOKS)
+        alerts.see(failed_month(), DISK_FULL, times=EVALUATIONS)
     assert (len(analytics.got), len(default.got)) == (2, 2)
 
 
 @pytest.mark.parametrize(
-    ("tags", "told"), [(["analytics"], "1"), (["ingestion"], "24"), ([], "24"), (["analytics", "ingestion"], "1")]
+    ("tags", "numbers"), [(["analytics"], "1"), (["ingestion"], "24"), ([], "24"), (["analytics", "ingestion"], "1")]
 )
-def test_whom_no_receiver_has_the_tag_of_the_default_is_told(tmp_path: Path, tags: list[str], told: str) -> None:
+def test_an_alert_goes_to_its_owners_else_to_the_default_else_to_all(
+    tmp_path: Path, tags: list[str], numbers: str
+) -> None:
     file = tmp_path / "alerts"
     file.write_text("analytics=json://a/\ndefault,oncall=json://b/\noncall=json://c/\njson://d/\n")
-    assert [one.label.split()[1] for one in chosen(read_receivers(file), tags)] == [*told]
+    assert [one.label.split()[1] for one in chosen(read_receivers(file), tags)] == [*numbers]
 
 
 def test_apprise_files_of_both_formats_are_read(tmp_path: Path) -> None:
@@ -383,20 +385,20 @@ def silence(alerts: Alerts, name: str, seconds: float = 3600) -> None:
 
 
 @pytest.mark.parametrize("name", ["ingestion_location", "taxi_trips", "ingestion", "run"])
-def test_nobody_is_told_of_what_is_silenced(alerts: Alerts, receiver: Receiver, name: str) -> None:
+def test_nothing_is_sent_of_what_is_silenced(alerts: Alerts, receiver: Receiver, name: str) -> None:
     alerts.see(WELL)
     silence(alerts, name)
     alerts.see(failed_month(), WELL, runs=(failed("0a1b"),))
     assert receiver.got == []
 
 
-def test_another_location_is_told_while_one_is_silenced(alerts: Alerts, receiver: Receiver) -> None:
+def test_another_location_is_reported_while_one_is_silenced(alerts: Alerts, receiver: Receiver) -> None:
     silence(alerts, "dbt_location")
     alerts.see(failed_month())
     assert len(receiver.got) == 1
 
 
-def test_what_is_still_wrong_when_a_silence_ends_is_told_then(alerts: Alerts, receiver: Receiver) -> None:
+def test_what_is_still_wrong_when_a_silence_ends_is_reported_then(alerts: Alerts, receiver: Receiver) -> None:
     silence(alerts, "ingestion_location", seconds=100)
     alerts.see(failed_month(), runs=(failed("0a1b"),))
     assert receiver.got == []
@@ -438,7 +440,7 @@ def test_a_command_that_cannot_be_done_says_why(commands: Alerts, call: Callable
         call()
 
 
-def test_a_test_goes_to_every_receiver_and_says_which_did_not_take_it(
+def test_a_test_goes_to_every_receiver_and_says_which_did_not_accept_it(
     commands: Alerts, receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands.told_by(f"json://127.0.0.1:{receiver.port}/", f"oncall=json://127.0.0.1:{receiver.port}/2")
@@ -447,7 +449,7 @@ def test_a_test_goes_to_every_receiver_and_says_which_did_not_take_it(
     with pytest.raises(OpsError, match="1 of 2 receivers did not take the message"):
         service.test()
     assert capsys.readouterr().out.splitlines()[2:] == [
-        "receiver 1 (JSON): took it",
+        "receiver 1 (JSON): accepted",
         "receiver 2 (JSON, oncall): it answers HTTP 500",
     ]
 
@@ -471,6 +473,6 @@ def test_a_ping_that_cannot_be_sent_says_so_without_the_url(url: str) -> None:
     assert "secret" not in ping(url)
 
 
-def test_events_of_the_status_are_the_ones_that_are_told() -> None:
+def test_events_of_the_status_are_the_ones_that_are_reported() -> None:
     facts = replace(failed_month(), events=Events(newest(), {"0a1b": "HTTP 404"}))
     assert [problem.id for problem in judge(facts).problems] == ["run 0a1b"]

@@ -1,4 +1,4 @@
-"""The metrics: what each look exports, and that rules, dashboard and docs/monitoring.md name what is exported."""
+"""The metrics: what each evaluation exports, and that rules, dashboard and docs/monitoring.md name what is exported."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def busy() -> Facts:
 
 
 class Exported:
-    """What a look exports."""
+    """What an evaluation exports."""
 
     def __init__(self, facts: Facts, folder: Path) -> None:
         self.registry = CollectorRegistry()

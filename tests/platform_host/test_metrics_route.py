@@ -9,7 +9,7 @@ from platform_host.access_file import token_hash
 
 from tests.platform_host.served import KEY, Served
 
-TEXT = "# TYPE taxi_look_timestamp_seconds gauge\ntaxi_look_timestamp_seconds 1.7e+09\n"
+TEXT = "# TYPE taxi_evaluation_timestamp_seconds gauge\ntaxi_evaluation_timestamp_seconds 1.7e+09\n"
 
 
 @pytest.fixture
@@ -50,4 +50,4 @@ def test_nobody_else_reads_them(served: Served, file: Path, headers: dict[str, s
 def test_before_the_first_look_the_answer_says_what_is_missing(served: Served, file: Path) -> None:
     file.unlink()
     answer = scrape(served, X_Door_Key=KEY, Authorization="Bearer x")
-    assert (answer.status_code, "the service alerts has not looked yet" in answer.text) == (404, True)
+    assert (answer.status_code, "the service alerts has not evaluated the state yet" in answer.text) == (404, True)

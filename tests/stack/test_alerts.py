@@ -33,7 +33,7 @@ def alerts(project: Stack, receiver: Receiver) -> Stack:
     bridge = json.loads(project.command("docker", "network", "inspect", "bridge"))
     # The address of this machine in that network. An engine that has just started does not show it as the gateway.
     host = ip_network(bridge[0]["IPAM"]["Config"][0]["Subnet"])[1]
-    project.start("frequent_looks.yaml", DAGSTER_URL="http://ui", ALERTS_GAP_SECONDS="3")
+    project.start("frequent_evaluations.yaml", DAGSTER_URL="http://ui", ALERTS_GAP_SECONDS="3")
 
     def store() -> bool:
         url = f"{host}:{receiver.port}"
@@ -61,14 +61,14 @@ def test_the_test_message_arrives_everywhere(alerts: Stack, receiver: Receiver) 
     assert printed.splitlines() == ["receiver 1 (JSON, ingestion): took it", "receiver 2 (JSON, default): took it"]
 
 
-def test_a_service_that_stops_is_told_with_the_next_step_and_its_end_too(alerts: Stack, receiver: Receiver) -> None:
+def test_a_service_that_stops_is_reported_with_the_next_step_and_its_end_too(alerts: Stack, receiver: Receiver) -> None:
     alerts.command("docker", "compose", "stop", "reports")
     told(receiver, "/default", "Needs a person", "reports is exited", "docker compose start reports")
     alerts.command("docker", "compose", "start", "reports")
     told(receiver, "/default", "Over", "reports is exited")
 
 
-def test_a_lost_run_is_told_to_its_owner_with_the_reason_and_that_it_will_be_retried(
+def test_a_lost_run_is_reported_to_its_owner_with_the_reason_and_that_it_will_be_retried(
     alerts: Stack, receiver: Receiver
 ) -> None:
     with alerts.source_silent():
@@ -84,7 +84,7 @@ def test_a_lost_run_is_told_to_its_owner_with_the_reason_and_that_it_will_be_ret
 def test_the_alerts_are_on_the_status_screen_and_so_is_what_is_silenced(alerts: Stack) -> None:
     alerts.command("make", "silence", "NAME=dbt_location", "FOR=2h")
     receivers = "receiver 1 (JSON, ingestion), receiver 2 (JSON, default)"
-    # The next look reads the file of the receivers.
+    # The next evaluation reads the file of the receivers.
     wait_for("the receivers on the screen", 120, lambda: receivers in alerts.status()[1] or None)
     assert "dbt_location is silenced for another " in alerts.status()[1]
     assert "dbt_location" in alerts.command("make", "alerts")

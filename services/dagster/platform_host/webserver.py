@@ -155,7 +155,7 @@ def _metrics(_: Request) -> PlainTextResponse:
         return PlainTextResponse(METRICS.read_text(), media_type="text/plain; version=0.0.4")
     except FileNotFoundError:
         return PlainTextResponse(
-            "There are no metrics: the service alerts has not looked yet. docs/monitoring.md\n", 404
+            "There are no metrics: the service alerts has not evaluated the state yet. docs/monitoring.md\n", 404
         )
 
 
