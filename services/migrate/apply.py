@@ -26,6 +26,17 @@ HOUSEKEEPING_ROLE = "platform_location"
 ALERTS_ROLE = "alerts"
 # Nobody logs in with these: the owner of the instance, and the group role of all locations.
 OWNER, LOCATIONS = "dagster_owner", "dagster_locations"
+# A client can vanish without a word, with its node or its network. Its session would keep its locks for two hours, and
+# what is launched in its place would wait for them. So the server looks after each client itself, even while a
+# statement waits for a lock, and ends a session within about a minute. A client of the role may set others.
+SESSION_SETTINGS = {
+    "client_connection_check_interval": "5s",
+    "tcp_keepalives_idle": "30s",
+    "tcp_keepalives_interval": "10s",
+    "tcp_keepalives_count": "3",
+    # While an answer is on its way, the kernel sends no keepalives and repeats the answer, by default for 15 minutes.
+    "tcp_user_timeout": "60s",
+}
 
 
 class ConnectionLimitError(RuntimeError):
@@ -58,6 +69,9 @@ def apply(dsn: str = "", credentials: Path | None = None) -> None:
                 _create(cursor, "select from pg_roles where rolname = %s", "create role {} login", role)
                 # A role can change its own settings and password. Here they are reset.
                 cursor.execute(sql.SQL("alter role {} reset all").format(sql.Identifier(role)))
+                for name, value in SESSION_SETTINGS.items():
+                    setting = sql.SQL("alter role {} set {} = {}")
+                    cursor.execute(setting.format(*map(sql.Identifier, (role, name)), sql.Literal(value)))
                 if role not in (INSTANCE_ROLE, ALERTS_ROLE):
                     grant = "grant {} to {} with inherit true, set false"
                     cursor.execute(sql.SQL(grant).format(sql.Identifier(LOCATIONS), sql.Identifier(role)))

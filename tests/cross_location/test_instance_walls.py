@@ -11,7 +11,7 @@ import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from psycopg2.errors import InsufficientPrivilege
 
-from services.migrate.apply import apply
+from services.migrate.apply import SESSION_SETTINGS, apply, login_roles
 from services.migrate.walls import apply_walls
 from tests.cross_location.instance_roles import Instance, instance_as, temporary_instance
 
@@ -462,6 +462,16 @@ def test_settings_that_a_role_gave_itself_last_until_the_next_start(runs: Runs, 
     with runs.instance.connect(ROLE) as connection, connection.cursor() as cursor:
         cursor.execute("show statement_timeout")
         assert cursor.fetchone() == ("0",)
+
+
+def test_the_session_of_a_client_that_vanished_ends_within_about_a_minute_whatever_its_role(runs: Runs) -> None:
+    expected = [f"{name}={value}" for name, value in SESSION_SETTINGS.items()]
+    with runs.instance.connect("postgres") as connection, connection.cursor() as cursor:
+        # Here, connections have no network.
+        cursor.execute("select rolname, rolconfig from pg_roles where rolname = any(%s)", (login_roles(),))
+        settings = dict(cursor.fetchall())
+    assert settings.keys() == {*login_roles()}
+    assert [role for role, given in settings.items() if not set(expected) <= set(given)] == []
 
 
 def test_walls_that_are_up_to_date_are_not_built_again(runs: Runs) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import WorkerStatus
 from dagster_k8s import K8sRunLauncher
-from platform_host.kubernetes_launcher import KubernetesRunLauncher
+from platform_host import kubernetes_launcher
+from platform_host.kubernetes_launcher import KubernetesAwayError, KubernetesRunLauncher
 from platform_host.kubernetes_policy import KubernetesPolicy, run_job
 from platform_host.run_policy import write_policy
 from pydantic import ValidationError
@@ -22,7 +24,7 @@ from tests.platform_host.policies import run
 
 # What takes nothing from a run's row but its id and its status, or is not called by anybody but these.
 INHERITED = {
-    *("terminate", "get_run_worker_debug_info", "supports_check_run_worker_health", "inst_data"),
+    *("terminate", "supports_check_run_worker_health", "inst_data"),
     *("job_image", "image_pull_policy", "image_pull_secrets", "service_account_name", "env_config_maps", "env_secrets"),
     *("volume_mounts", "volumes", "resources", "scheduler_name", "security_context", "env_vars", "labels"),
     *("run_k8s_config", "fail_pod_on_run_failure", "only_allow_user_defined_k8s_config_fields"),
@@ -156,6 +158,51 @@ def test_a_run_whose_job_is_refused_fails_with_the_reason(instance: DagsterInsta
     after = launched(instance, run())
     assert after.status is DagsterRunStatus.FAILURE
     assert "exceeded quota: runs" in failures(instance, after)[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (503, {"message": "etcdserver: leader changed"}),
+        (429, {"message": "too many requests"}),
+        (409, {"reason": "Conflict", "message": "Operation cannot be fulfilled on resourcequotas"}),
+    ],
+)
+def test_a_run_whose_job_is_not_created_now_does_not_fail_and_goes_back_to_the_queue(
+    instance: DagsterInstance, api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, answer: Any
+) -> None:
+    monkeypatch.setattr(kubernetes_launcher, "PAUSE_SECONDS", 0.0)
+    write_policy(tmp_path, policy())
+    api.answers[f"POST {JOBS}"] = (status, answer)
+    queued = run()
+    with pytest.raises(KubernetesAwayError, match=answer["message"]):
+        launched(instance, queued)
+    assert failures(instance, queued) == []
+    # The daemon queues runs again after this error alone.
+    assert issubclass(KubernetesAwayError, DagsterUserCodeUnreachableError)
+
+
+def test_a_run_whose_job_was_created_although_the_answer_was_lost_is_not_started_twice(
+    instance: DagsterInstance, api: Any, tmp_path: Path
+) -> None:
+    write_policy(tmp_path, policy())
+    api.answers[f"POST {JOBS}"] = (409, {"reason": "AlreadyExists", "message": "the Job is there"})
+    after = launched(instance, run())
+    assert after.status is not DagsterRunStatus.FAILURE
+    assert [call for call, _ in api.sent] == [f"POST {JOBS}"]
+
+
+@pytest.mark.parametrize(("status", "deleted"), [(DagsterRunStatus.STARTING, 1), (DagsterRunStatus.STARTED, 0)])
+def test_the_job_of_a_run_that_is_failed_before_it_started_ends(
+    instance: DagsterInstance, api: Any, status: DagsterRunStatus, deleted: int
+) -> None:
+    watched = run()._replace(status=status)
+    job = f"{JOBS}/dagster-run-{watched.run_id}"
+    api.answers[f"GET {JOBS}"] = (200, {"items": []})
+    api.answers["GET /api/v1/namespaces/taxi/pods"] = (200, {"items": []})
+    api.answers[f"DELETE {job}"] = (200, {"status": "Success"})
+    assert "Could not find job" in (instance.run_launcher.get_run_worker_debug_info(watched) or "")
+    assert [call for call, _ in api.sent].count(f"DELETE {job}") == deleted
 
 
 def health(instance: DagsterInstance, api: Any, status: Any, pods: Any = ()) -> WorkerStatus:

@@ -11,13 +11,6 @@ from psycopg2.extensions import connection as Connection  # noqa: N812, psycopg2
 
 from ingestion_location.settings import read_settings
 
-# A backend whose client is gone ends within seconds, even while it waits for a lock: it checks its socket, and sends
-# keepalives in case the network lost the end of the connection.
-_SESSION = (
-    "-c client_connection_check_interval=5s"
-    " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-)
-
 
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The warehouse's address, and the role that connects.
@@ -53,7 +46,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             password=self.password,
             application_name="ingestion_location",
             connect_timeout=10,
-            options=_SESSION,
+            # In case the network loses the end of the connection. The role has the server's part of this.
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterRun
+from dagster import DagsterRun, DagsterRunStatus
 from dagster._config import UserConfigSchema
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
 from dagster._core.storage.tags import DOCKER_IMAGE_TAG
 from dagster._serdes.config_class import ConfigurableClassData
@@ -24,7 +25,17 @@ from platform_host.accepted_run import accept, refuse
 from platform_host.kubernetes_policy import KubernetesPolicy, run_job
 from platform_host.run_container import RUN_ID_FORM
 
-CONFLICT = 409
+CONFLICT, TOO_MANY_REQUESTS = 409, 429
+# What the name of a Job that is there already gets. There are other conflicts: those of two who use up one quota.
+ALREADY_THERE = "AlreadyExists"
+# Between the four attempts to create a Job. After them the run goes back to the queue and others have their turn.
+PAUSE_SECONDS = 1.0
+
+
+class KubernetesAwayError(DagsterUserCodeUnreachableError):
+    """The API does not answer. The daemon puts a run that gets this back in the queue, as if a code server were away:
+    max_user_code_failure_retries and user_code_failure_retry_delay in dagster.yaml.
+    """
 
 
 class KubernetesRunLauncher(K8sRunLauncher):
@@ -56,7 +67,12 @@ class KubernetesRunLauncher(K8sRunLauncher):
         return cls(inst_data=inst_data, **config_value)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Creates a run's Job. A run that is refused fails with the message, and is not retried."""
+        """Creates a run's Job. A run that is refused fails with the message, and is not retried.
+
+        Raises KubernetesAwayError while the API does not answer. If it had created the Job all the same, the run does
+        not start twice: the second launch finds the Job. Should its pod start before that launch, while the run is
+        queued, Dagster fails the run before its first step, and it is retried.
+        """
         run = context.dagster_run
         name = _job_name(run)
         accepted = accept(self._instance, self._policies, KubernetesPolicy, run)
@@ -74,13 +90,15 @@ class KubernetesRunLauncher(K8sRunLauncher):
         self._instance.add_run_tags(run.run_id, {DOCKER_IMAGE_TAG: accepted.image})
         self._report_run_worker_creating(run, name, self.job_namespace)
         try:
-            self._api_client.create_namespaced_job_with_retries(body=job, namespace=self.job_namespace)
+            self._api_client.create_namespaced_job_with_retries(job, self.job_namespace, PAUSE_SECONDS)
         except (DagsterK8sUnrecoverableAPIError, DagsterK8sAPIRetryLimitExceeded) as error:
             why = error.k8s_api_exception
-            # The daemon died after it had created the Job, which then runs.
-            if getattr(why, "status", None) == CONFLICT:
+            status, said = getattr(why, "status", None), str(getattr(why, "body", None) or why)
+            # The daemon died after it had created the Job, or the answer was lost. The Job runs.
+            if status == CONFLICT and ALREADY_THERE in said:
                 return
-            said = getattr(why, "body", None) or why
+            if isinstance(error, DagsterK8sAPIRetryLimitExceeded) or status in (CONFLICT, TOO_MANY_REQUESTS):
+                raise KubernetesAwayError(f"Kubernetes does not create the Job {name} now: {said}") from error
             refuse(self._instance, run, f"Kubernetes does not create the Job {name}: {said}")
             return
         self._report_run_worker_created(run)
@@ -89,6 +107,17 @@ class KubernetesRunLauncher(K8sRunLauncher):
         """Nothing but the namespace: the inherited methods take no more from it, and the run's row says nothing."""
         _job_name(dagster_run)
         return K8sContainerContext(namespace=self.job_namespace)
+
+    def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
+        """What Kubernetes says of a run's pods. Run monitoring asks this when it is about to fail a run.
+
+        The Job of a run that has not started ends here, as Dagster calls nothing else then: it would wait for its image
+        or for a node with room, and keep its share of a quota, although its run is over.
+        """
+        said: str | None = super().get_run_worker_debug_info(run, include_container_logs)
+        if run.status is DagsterRunStatus.STARTING:
+            self._api_client.delete_job(_job_name(run), self.job_namespace)
+        return said
 
     @property
     def supports_resume_run(self) -> bool:
