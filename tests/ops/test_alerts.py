@@ -65,7 +65,7 @@ class Alerts:
         self.folder, self.receivers, self.now, self.gap = folder, folder / "alerts", NOW, 0.0
         self.store = Store(folder)
 
-    def told_by(self, *lines: str) -> None:
+    def receivers_are(self, *lines: str) -> None:
         self.receivers.write_text("\n".join(lines))
 
     def see(self, *each: Facts, runs: tuple[FailedRun, ...] = (), times: int = EVALUATIONS) -> None:
@@ -93,7 +93,7 @@ def alerts(tmp_path: Path) -> Alerts:
 @pytest.fixture
 def receiver(alerts: Alerts) -> Iterator[Receiver]:
     with receiving() as receiver:
-        alerts.told_by(f"json://127.0.0.1:{receiver.port}/hook/secret")
+        alerts.receivers_are(f"json://127.0.0.1:{receiver.port}/hook/secret")
         yield receiver
 
 
@@ -248,7 +248,7 @@ def test_messages_are_at_least_so_far_apart_and_what_comes_between_is_in_the_nex
 def test_a_receiver_that_is_away_gets_all_of_it_in_order_when_it_is_back(alerts: Alerts) -> None:
     with receiving() as receiver:
         port = receiver.port
-    alerts.told_by(f"json://127.0.0.1:{port}/")
+    alerts.receivers_are(f"json://127.0.0.1:{port}/")
     alerts.see(DISK_FULL, runs=(failed("a"),))
     alerts.see(WELL)
     alerts.restart()
@@ -260,7 +260,7 @@ def test_a_receiver_that_is_away_gets_all_of_it_in_order_when_it_is_back(alerts:
 
 
 def test_a_receiver_that_is_away_does_not_hold_up_another_one(alerts: Alerts, receiver: Receiver) -> None:
-    alerts.told_by("json://127.0.0.1:9/away", *alerts.receivers.read_text().splitlines())
+    alerts.receivers_are("json://127.0.0.1:9/away", *alerts.receivers.read_text().splitlines())
     alerts.see(DISK_FULL, WELL)
     assert len(receiver.got) == 2
     assert service.state(alerts.store).troubles == (("receiver 1 (JSON): it does not answer, or refuses", NOW + 60),)
@@ -284,7 +284,7 @@ def test_a_redirect_is_no_delivery(alerts: Alerts, receiver: Receiver) -> None:
 
 def test_a_receiver_that_never_answers_is_given_up_after_some_seconds(alerts: Alerts, receiver: Receiver) -> None:
     receiver.silent.set()
-    alerts.told_by(f"json://127.0.0.1:{receiver.port}/?rto=1")
+    alerts.receivers_are(f"json://127.0.0.1:{receiver.port}/?rto=1")
     begun = time.monotonic()
     alerts.see(DISK_FULL)
     assert time.monotonic() - begun < 4
@@ -306,7 +306,7 @@ def test_what_nobody_accepted_for_a_week_is_dropped_and_the_next_message_says_so
 
 def test_each_owner_gets_its_own_alerts_and_the_default_the_rest(alerts: Alerts) -> None:
     with receiving() as analytics, receiving() as default:
-        alerts.told_by(f"analytics=json://127.0.0.1:{analytics.port}/", f"default=json://127.0.0.1:{default.port}/")
+        alerts.receivers_are(f"analytics=json://127.0.0.1:{analytics.port}/", f"default=json://127.0.0.1:{default.port}/")
         alerts.see(WELL, service_down("dbt_location"), WELL)
         assert (len(analytics.got), len(default.got)) == (2, 0)
         alerts.see(failed_month(), DISK_FULL, times=EVALUATIONS)
@@ -332,7 +332,7 @@ def test_apprise_files_of_both_formats_are_read(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_receiver_is_named_without_what_it_has(alerts: Alerts) -> None:
-    alerts.told_by("analytics=json://a/", "", "slak://secret/secret")
+    alerts.receivers_are("analytics=json://a/", "", "slak://secret/secret")
     with pytest.raises(ReceiverError, match="alerts, line 3: Apprise knows no such receiver") as error:
         read_receivers(alerts.receivers)
     assert "secret" not in str(error.value)
@@ -344,10 +344,10 @@ def test_a_file_that_is_wrong_for_a_while_loses_nothing(
     monkeypatch.setenv("SECRETS_DIR", str(alerts.folder))
     right = alerts.receivers.read_text()
     monkeypatch.setattr(alerts, "deliver", lambda: service.send_all(alerts.store, "taxi"))
-    alerts.told_by("nonsense")
+    alerts.receivers_are("nonsense")
     alerts.see(DISK_FULL)
     assert service.state(alerts.store).troubles[0][0].startswith("alerts, line 1: ")
-    alerts.told_by(right)
+    alerts.receivers_are(right)
     alerts.see(DISK_FULL)
     assert len(receiver.got) == 1
 
@@ -366,7 +366,7 @@ def test_a_mail_has_the_problem_in_its_subject(alerts: Alerts) -> None:
     controller = Controller(mailbox, hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        alerts.told_by(f"mailto://127.0.0.1:{port}?mode=insecure&from=taxi@example.com&to=ops@example.com")
+        alerts.receivers_are(f"mailto://127.0.0.1:{port}?mode=insecure&from=taxi@example.com&to=ops@example.com")
         alerts.see(DISK_FULL)
     finally:
         controller.stop()
@@ -443,10 +443,10 @@ def test_a_command_that_cannot_be_done_says_why(commands: Alerts, call: Callable
 def test_a_test_goes_to_every_receiver_and_says_which_did_not_accept_it(
     commands: Alerts, receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commands.told_by(f"json://127.0.0.1:{receiver.port}/", f"oncall=json://127.0.0.1:{receiver.port}/2")
+    commands.receivers_are(f"json://127.0.0.1:{receiver.port}/", f"oncall=json://127.0.0.1:{receiver.port}/2")
     service.test()
     receiver.answers = [200, 500]
-    with pytest.raises(OpsError, match="1 of 2 receivers did not take the message"):
+    with pytest.raises(OpsError, match="1 of 2 receivers did not accept the message"):
         service.test()
     assert capsys.readouterr().out.splitlines()[2:] == [
         "receiver 1 (JSON): accepted",
