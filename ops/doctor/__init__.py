@@ -1,4 +1,4 @@
-"""Whether this machine is ready for the stack: `make doctor` looks, and says what to do. It changes nothing."""
+"""`make doctor`: checks whether this machine is ready for the stack, and says what to do. It changes nothing."""
 
 from collections.abc import Iterable
 
@@ -6,14 +6,14 @@ from typer import Exit
 
 from ops.command import log
 from ops.doctor.examine import examine
-from ops.doctor.finding import MEND, Finding
+from ops.doctor.finding import ERROR, Finding
 
 
 def doctor() -> None:
-    """Look whether this machine is ready for the stack; exit with 1 if anything must be mended first."""
+    """Check whether this machine is ready for the stack; exit with 1 if there is an error."""
     findings = examine()
     log(report(findings))
-    if any(finding.level == MEND for finding in findings):
+    if any(finding.level == ERROR for finding in findings):
         raise Exit(1)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from ops.doctor.finding import MEND, WARNING, Finding
+from ops.doctor.finding import ERROR, WARNING, Finding
 from ops.status.judge import FULL
 
 GB = 10**9
@@ -34,28 +34,28 @@ def unreachable(reason: str) -> Finding:
         then = f"unset DOCKER_HOST, which is {host}, or start the engine there"
     else:
         then = "start it (sudo systemctl start docker, or Docker Desktop), or choose another with `docker context use`"
-    return Finding(MEND, "engine", reason, then)
+    return Finding(ERROR, "engine", reason, then)
 
 
 def engine(info: Mapping[str, Any], socket: str) -> Iterator[Finding]:
     """``info`` is the answer of `docker info`; ``socket`` is the setting DOCKER_SOCKET, which services mount."""
     if _version(info["ServerVersion"]) < ENGINE:
-        yield Finding(MEND, "engine", f"it is {info['ServerVersion']}", "upgrade Docker Engine to 20.10 or newer")
+        yield Finding(ERROR, "engine", f"it is {info['ServerVersion']}", "upgrade Docker Engine to 20.10 or newer")
     if info["OSType"] != "linux":
-        yield Finding(MEND, "engine", f"it runs containers of {info['OSType']}", "switch it to Linux containers")
+        yield Finding(ERROR, "engine", f"it runs containers of {info['OSType']}", "switch it to Linux containers")
     missing = [name for name in ("MemoryLimit", "CpuCfsQuota", "PidsLimit") if not info.get(name)]
     if missing:
         what = f"it cannot limit containers ({', '.join(missing)}), so one run may take the machine from all others"
         yield Finding(WARNING, "engine", what, "give it these cgroup controllers; docs/security.md says what they hold")
     if any("rootless" in option for option in info.get("SecurityOptions") or ()) and socket == "/var/run/docker.sock":
         then = "set DOCKER_SOCKET in .env to its socket, usually /run/user/$(id -u)/docker.sock"
-        yield Finding(MEND, "engine", f"it is rootless, and the services would mount {socket}", then)
+        yield Finding(ERROR, "engine", f"it is rootless, and the services would mount {socket}", then)
 
 
 def compose_version(version: str) -> Iterator[Finding]:
     if _version(version) < COMPOSE:
         then = "upgrade the Compose plugin to 2.24 or newer: https://docs.docker.com/compose/install/linux/"
-        yield Finding(MEND, "compose", f"it is {version}", then)
+        yield Finding(ERROR, "compose", f"it is {version}", then)
 
 
 def memory(info: Mapping[str, Any], postgres: int, run: int, runs: int) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def memory(info: Mapping[str, Any], postgres: int, run: int, runs: int) -> Itera
     total, most = info["MemTotal"], postgres + runs * run + 2 * GB
     if total < LEAST_MEMORY:
         what = f"the engine has {total / GB:.1f} GB, and the stack with two runs needs {LEAST_MEMORY / GB:.0f} GB"
-        yield Finding(MEND, "memory", what, "give the machine, or the VM of Docker Desktop, more")
+        yield Finding(ERROR, "memory", what, "give the machine, or the VM of Docker Desktop, more")
     elif total < most:
         what = f"the engine has {total / GB:.1f} GB, and Postgres with {runs} runs may take {most / GB:.1f} GB"
         then = "lower RUN_MEMORY_LIMIT and POSTGRES_MEMORY_LIMIT in .env, or give the machine more"
@@ -77,7 +77,7 @@ def disk(folder: str, free: int, total: int, is_built: bool) -> Iterator[Finding
     if free < needed:
         why = "the data" if is_built else "the images with their build"
         then = "free some (docker system df shows what Docker has), or move the engine's data-root to a larger disk"
-        yield Finding(MEND, "disk", f"{what}, and {why} need {needed / GB:.0f} GB", then)
+        yield Finding(ERROR, "disk", f"{what}, and {why} need {needed / GB:.0f} GB", then)
     elif free < (1 - FULL) * total:
         yield Finding(WARNING, "disk", f"{what}, which `make status` calls full", "free some, or use a larger disk")
 
@@ -93,10 +93,12 @@ def clock(
     told, now = datetime.fromisoformat(re.sub(r"\.\d+", "", engine)).timestamp(), asked[1]
     away = told - min(max(told, asked[0]), now)
     if abs(away) > CLOCK_SECONDS:
-        yield Finding(MEND, "clock", f"the engine's is {away:+.0f} s from this machine's", f"restart its VM, or {then}")
+        yield Finding(
+            ERROR, "clock", f"the engine's is {away:+.0f} s from this machine's", f"restart its VM, or {then}"
+        )
     if commit and now < commit:
         what = f"it is {datetime.fromtimestamp(now).date()}, before the last commit here; certificates would not hold"
-        yield Finding(MEND, "clock", what, then)
+        yield Finding(ERROR, "clock", what, then)
     elif synchronized is False:
         yield Finding(WARNING, "clock", "no time server sets it, so logs, logins and partitions may be off", then)
 
@@ -112,7 +114,7 @@ def pools(configured: Iterable[Mapping[str, Any]] | None, used: Iterable[str], n
     if left < needed:
         what = f"the engine has {left} subnets left for the {needed} networks that the stack still needs"
         then = "remove networks that nobody uses (docker network prune), or add default-address-pools to daemon.json"
-        yield Finding(MEND, "networks", what, then)
+        yield Finding(ERROR, "networks", what, then)
 
 
 def _free(given: Iterable[tuple[str, int]], used: list[Network]) -> Iterator[Network]:

@@ -16,7 +16,7 @@ import yaml
 from ops import compose
 from ops.command import ROOT, CommandError, inspect, run
 from ops.doctor import engine, machine
-from ops.doctor.finding import MEND, OK, UNKNOWN, WARNING, Finding
+from ops.doctor.finding import ERROR, OK, UNKNOWN, WARNING, Finding
 from ops.env_file import env_files
 from ops.settings import EXAMPLE, given, in_env_files, is_secret, nobody_reads, wrong
 from ops.status.docker import LABEL, SECONDS, containers
@@ -40,7 +40,7 @@ def examine() -> list[Finding]:
         asked.update(CHECKS)
     for check in CHECKS:
         if all(finding.check != check for finding in found):
-            nothing = Finding(OK, check) if check in asked else Finding(UNKNOWN, check, "mend the others first")
+            nothing = Finding(OK, check) if check in asked else Finding(UNKNOWN, check, "fix the others first")
             found.append(nothing)
     return sorted(found, key=lambda finding: CHECKS.index(finding.check))
 
@@ -49,11 +49,11 @@ def settings() -> Iterator[Finding]:
     """Whether something reads each setting in the env files, and each value can be right."""
     where = ", ".join(path.name for path in env_files())
     for name, like in nobody_reads(in_env_files()).items():
-        level, then = (MEND, f"write {like}") if like else (WARNING, "remove it; .env.example has all settings")
+        level, then = (ERROR, f"write {like}") if like else (WARNING, "remove it; .env.example has all settings")
         yield Finding(level, "settings", f"nothing reads {name}, which {where} sets", then)
     for name, value in given().items():
         if form := wrong(name, value):
-            yield Finding(MEND, "settings", f"{name}={value} is not {form}", "correct it; .env.example explains it")
+            yield Finding(ERROR, "settings", f"{name}={value} is not {form}", "correct it; .env.example explains it")
 
 
 def _engine(found: list[Finding]) -> dict[str, Any] | None:
@@ -75,14 +75,14 @@ def _config(found: list[Finding]) -> dict[str, Any] | None:
     except CommandError as error:
         if "no command" not in error.reason:
             then = "install the plugin: https://docs.docker.com/compose/install/linux/"
-            found.append(Finding(MEND, "compose", f"there is no Compose plugin ({error.reason})", then))
+            found.append(Finding(ERROR, "compose", f"there is no Compose plugin ({error.reason})", then))
         return None
     found += engine.compose_version(version)
     try:
         return compose.config()
     except CommandError as error:
         what = " ".join(str(error).splitlines()[:3])
-        found.append(Finding(MEND, "compose", what, "correct what it names, in .env or in a compose file"))
+        found.append(Finding(ERROR, "compose", what, "correct what it names, in .env or in a compose file"))
         return None
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 # The stack does not start or does not work with it; it may go wrong later; nothing was found; it cannot be known here.
-MEND, WARNING, OK, UNKNOWN = "mend", "warning", "ok", "unknown"
+ERROR, WARNING, OK, UNKNOWN = "error", "warning", "ok", "unknown"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ops.doctor.finding import MEND, UNKNOWN, WARNING, Finding
+from ops.doctor.finding import ERROR, UNKNOWN, WARNING, Finding
 
 # The user of all images (useradd in each Dockerfile).
 USER = 10001
@@ -29,19 +29,19 @@ def ports(config: Mapping[str, Any], own: set[int], holder: Callable[[int], str]
             # Another error, that only root may take a port below 1024, does not concern the engine.
             if error.errno == errno.EADDRNOTAVAIL:
                 then = "set PUBLISH in .env to an address of this machine; `ip address` lists them"
-                yield Finding(MEND, "ports", f"{address} is no address of this machine", then)
+                yield Finding(ERROR, "ports", f"{address} is no address of this machine", then)
             elif error.errno == errno.EADDRINUSE:
                 who = holder(int(number)) or f"another program (sudo ss -ltnp sport = :{number} names it)"
                 setting = "HTTPS_PORT" if port["target"] == 8443 else "WEBSERVER_PORT"
                 then = f"end it, or set {setting} in .env to a free port"
-                yield Finding(MEND, "ports", f"{address}:{number} is held by {who}", then)
+                yield Finding(ERROR, "ports", f"{address}:{number} is held by {who}", then)
 
 
 def names(config: Mapping[str, Any], root: Path, folders: Iterable[str]) -> Iterator[Finding]:
     """``folders`` are those from which the containers of a project of this name were started."""
     if "$" in str(root):
         what = f"the path {root} has a $, which Compose takes for a variable"
-        yield Finding(MEND, "names", what, "move this folder to a path without $")
+        yield Finding(ERROR, "names", what, "move this folder to a path without $")
     for folder in sorted(set(folders) - {str(root)}):
         what = f"a stack {config['name']} was started from {folder}; a start from here would replace its containers"
         yield Finding(WARNING, "names", what, "if it is another stack, set COMPOSE_PROJECT_NAME in .env")
@@ -51,7 +51,7 @@ def env_file(path: Path, has_secret: bool) -> Iterator[Finding]:
     mode = path.stat().st_mode if path.is_file() else 0
     if mode & 0o022:
         what = f"others may write {path.name}, and so decide what the stack runs"
-        yield Finding(MEND, "files", what, f"chmod go-w {path}")
+        yield Finding(ERROR, "files", what, f"chmod go-w {path}")
     if mode & 0o044 and has_secret:
         yield Finding(WARNING, "files", f"others may read {path.name}, which has a secret", f"chmod 600 {path}")
 
@@ -59,7 +59,7 @@ def env_file(path: Path, has_secret: bool) -> Iterator[Finding]:
 def folder(setting: str, path: Path) -> Iterator[Finding]:
     """The folder that a volume is made of."""
     if not path.is_dir():
-        yield Finding(MEND, "files", f"{setting} names {path}, which is no folder", f"create it: mkdir {path}")
+        yield Finding(ERROR, "files", f"{setting} names {path}, which is no folder", f"create it: mkdir {path}")
 
 
 def secret_file(setting: str, path: Path, root: Path | None) -> Iterator[Finding]:
@@ -73,10 +73,10 @@ def secret_file(setting: str, path: Path, root: Path | None) -> Iterator[Finding
         return
     if root and not is_there:
         then = f"put it there, or remove {setting} from .env"
-        yield Finding(MEND, "files", f"{setting} names {path}, which is no file", then)
+        yield Finding(ERROR, "files", f"{setting} names {path}, which is no file", then)
     if not is_readable:
         then = f"sudo chown {USER} {path} && sudo chmod 400 {path}; the folders need chmod a+x"
-        yield Finding(MEND, "files", f"the door, user {USER}, may not read {path} ({setting})", then)
+        yield Finding(ERROR, "files", f"the door, user {USER}, may not read {path} ({setting})", then)
     if mode & 0o004:
         yield Finding(WARNING, "files", f"everybody on this machine may read {path}", f"chmod o= {path}")
 
@@ -100,7 +100,7 @@ def checkout(root: Path) -> Iterator[Finding]:
     if closed:
         what = f"{len(closed)} files, such as {closed[0].relative_to(root)}, would be unreadable in the images"
         then = "run `chmod -R a+rX *.yaml services *_location` here; the umask was 077 when they were written"
-        yield Finding(MEND, "files", what, then)
+        yield Finding(ERROR, "files", what, then)
 
 
 def proxies(config: Mapping[str, Any], docker_config: Mapping[str, Any], shell: Mapping[str, str]) -> Iterator[Finding]:
@@ -124,4 +124,4 @@ def proxies(config: Mapping[str, Any], docker_config: Mapping[str, Any], shell: 
     around = {entry.strip() for entry in proxy.get("noProxy", "").split(",")} - {""}
     if "*" not in around and wanted - around:
         then = f"set noProxy there to {','.join(sorted(around | wanted))}"
-        yield Finding(MEND, "proxy", "Docker's config.json sends calls between the services to a proxy", then)
+        yield Finding(ERROR, "proxy", "Docker's config.json sends calls between the services to a proxy", then)

@@ -301,12 +301,16 @@ def test_what_nobody_accepted_for_a_week_is_dropped_and_the_next_message_says_so
     alerts.now += GIVE_UP_SECONDS
     alerts.see(WELL, times=1)
     alerts.see(WELL, runs=(failed("b", 2),), times=1)
-    assert receiver.got[-1]["message"].endswith("1 older lines were dropped, because this receiver accepted none for a week.")
+    assert receiver.got[-1]["message"].endswith(
+        "1 older lines were dropped, because this receiver accepted none for a week."
+    )
 
 
 def test_each_owner_gets_its_own_alerts_and_the_default_the_rest(alerts: Alerts) -> None:
     with receiving() as analytics, receiving() as default:
-        alerts.receivers_are(f"analytics=json://127.0.0.1:{analytics.port}/", f"default=json://127.0.0.1:{default.port}/")
+        alerts.receivers_are(
+            f"analytics=json://127.0.0.1:{analytics.port}/", f"default=json://127.0.0.1:{default.port}/"
+        )
         alerts.see(WELL, service_down("dbt_location"), WELL)
         assert (len(analytics.got), len(default.got)) == (2, 0)
         alerts.see(failed_month(), DISK_FULL, times=EVALUATIONS)

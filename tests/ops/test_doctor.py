@@ -16,7 +16,7 @@ import pytest
 
 from ops.command import ROOT
 from ops.doctor import engine, machine, report
-from ops.doctor.finding import MEND, WARNING, Finding
+from ops.doctor.finding import ERROR, WARNING, Finding
 from ops.settings import EXAMPLE, in_env_files, nobody_reads, wrong
 
 NOWHERE = {"DOCKER_HOST": "tcp://127.0.0.1:1"}
@@ -44,15 +44,15 @@ def doctor(**environment: str) -> tuple[int, str]:
 def test_an_engine_that_does_not_answer_is_mended_first_and_the_host_is_named() -> None:
     status, said = doctor(**NOWHERE)
     assert status == 1
-    assert said.startswith("mend     engine: ")
+    assert said.startswith("error    engine: ")
     if shutil.which("docker"):
         assert "next: unset DOCKER_HOST, which is tcp://127.0.0.1:1, or start the engine there" in said
-    assert "unknown  ports: mend the others first" in said
+    assert "unknown  ports: fix the others first" in said
 
 
 def test_a_machine_without_docker_is_told_to_install_it(tmp_path: Path) -> None:
     status, said = doctor(PATH=str(tmp_path))
-    assert (status, "mend     engine: there is no command docker; next: install Docker Engine" in said) == (1, True)
+    assert (status, "error    engine: there is no command docker; next: install Docker Engine" in said) == (1, True)
 
 
 def test_a_user_who_may_not_use_the_engine_is_told_the_group() -> None:
@@ -67,10 +67,10 @@ def test_a_good_engine_has_no_finding() -> None:
 @pytest.mark.parametrize(
     ("change", "level", "said"),
     [
-        ({"ServerVersion": "19.03.15"}, MEND, "upgrade Docker Engine to 20.10"),
-        ({"OSType": "windows"}, MEND, "Linux containers"),
+        ({"ServerVersion": "19.03.15"}, ERROR, "upgrade Docker Engine to 20.10"),
+        ({"OSType": "windows"}, ERROR, "Linux containers"),
         ({"PidsLimit": False}, WARNING, "cannot limit containers (PidsLimit)"),
-        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, MEND, "set DOCKER_SOCKET in .env"),
+        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, ERROR, "set DOCKER_SOCKET in .env"),
     ],
 )
 def test_an_engine_that_the_stack_cannot_use_is_named(change: dict[str, Any], level: str, said: str) -> None:
@@ -79,13 +79,13 @@ def test_an_engine_that_the_stack_cannot_use_is_named(change: dict[str, Any], le
 
 
 @pytest.mark.parametrize(
-    ("version", "found"), [("2.26.1-4", []), ("v2.24.0", []), ("5.0.1", []), ("2.23.3", [MEND]), ("1.29.2", [MEND])]
+    ("version", "found"), [("2.26.1-4", []), ("v2.24.0", []), ("5.0.1", []), ("2.23.3", [ERROR]), ("1.29.2", [ERROR])]
 )
 def test_a_compose_that_does_not_read_the_files_is_named(version: str, found: list[str]) -> None:
     assert levels(engine.compose_version(version)) == found
 
 
-@pytest.mark.parametrize(("memory", "found"), [(3, [MEND]), (8, [WARNING]), (16, [])])
+@pytest.mark.parametrize(("memory", "found"), [(3, [ERROR]), (8, [WARNING]), (16, [])])
 def test_too_little_memory_is_named(memory: int, found: list[str]) -> None:
     info = {"MemTotal": memory * engine.GB}
     assert levels(engine.memory(info, 4 * engine.GB, 2 * engine.GB, 4)) == found
@@ -107,12 +107,12 @@ def test_a_small_disk_is_named(tmp_path: Path) -> None:
     free, total = map(int, ended.stdout.split())
     assert total == 20 * 1024**2
     (found,) = engine.disk("/var/lib/docker", free, total, is_built=True)
-    assert (found.level, "/var/lib/docker has 0.0 GB free" in found.what) == (MEND, True)
+    assert (found.level, "/var/lib/docker has 0.0 GB free" in found.what) == (ERROR, True)
 
 
 @pytest.mark.parametrize(
     ("free", "total", "is_built", "found"),
-    [(5, 20, False, [MEND]), (5, 20, True, []), (1, 20, True, [MEND]), (15, 1000, False, [WARNING])],
+    [(5, 20, False, [ERROR]), (5, 20, True, []), (1, 20, True, [ERROR]), (15, 1000, False, [WARNING])],
 )
 def test_a_disk_has_room_for_images_and_data(free: int, total: int, is_built: bool, found: list[str]) -> None:
     assert levels(engine.disk("/", free * engine.GB, total * engine.GB, is_built)) == found
@@ -123,9 +123,9 @@ def test_a_disk_has_room_for_images_and_data(free: int, total: int, is_built: bo
     [
         (0, -60, True, []),
         (0, None, None, []),
-        (-90, -60, True, [MEND]),
-        (90, -60, True, [MEND]),
-        (0, 3600, True, [MEND]),
+        (-90, -60, True, [ERROR]),
+        (90, -60, True, [ERROR]),
+        (0, 3600, True, [ERROR]),
         (0, -60, False, [WARNING]),
     ],
 )
@@ -145,7 +145,7 @@ def subnets(number: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("used", "found"), [(0, []), (23, []), (24, [MEND]), (31, [MEND])])
+@pytest.mark.parametrize(("used", "found"), [(0, []), (23, []), (24, [ERROR]), (31, [ERROR])])
 def test_eight_networks_need_eight_subnets_of_the_default_pools(used: int, found: list[str]) -> None:
     assert levels(engine.pools(None, subnets(used), 8)) == found
 
@@ -158,7 +158,7 @@ def test_a_route_of_the_machine_takes_the_subnets_that_it_overlaps() -> None:
 def test_pools_of_the_engines_own_are_counted() -> None:
     pools = [{"Base": "10.201.0.0/22", "Size": 24}, {"Base": "fd00:1::/48", "Size": 64}]
     assert levels(engine.pools(pools, ["10.201.1.0/24"], 3)) == []
-    assert levels(engine.pools(pools, ["10.201.1.0/24"], 4)) == [MEND]
+    assert levels(engine.pools(pools, ["10.201.1.0/24"], 4)) == [ERROR]
 
 
 def test_a_port_that_another_program_has_is_named_and_one_of_the_stack_itself_is_not() -> None:
@@ -188,12 +188,12 @@ def test_a_stack_of_another_folder_and_a_path_with_a_dollar_sign_are_named() -> 
     assert list(machine.names(config, here, [str(here), str(here)])) == []
     (found,) = machine.names(config, here, [str(here), "/home/ana/taxi"])
     assert (found.level, "was started from /home/ana/taxi" in found.what) == (WARNING, True)
-    assert levels(machine.names(config, Path("/srv/$taxi"), [])) == [MEND]
+    assert levels(machine.names(config, Path("/srv/$taxi"), [])) == [ERROR]
 
 
 @pytest.mark.parametrize(
     ("mode", "has_secret", "found"),
-    [(0o644, False, []), (0o600, True, []), (0o644, True, [WARNING]), (0o664, False, [MEND])],
+    [(0o644, False, []), (0o600, True, []), (0o644, True, [WARNING]), (0o664, False, [ERROR])],
 )
 def test_an_env_file_that_others_may_change_or_read_is_named(
     tmp_path: Path, mode: int, has_secret: bool, found: list[str]
@@ -206,7 +206,7 @@ def test_an_env_file_that_others_may_change_or_read_is_named(
 
 @pytest.mark.parametrize(
     ("folder", "file", "found"),
-    [(0o755, 0o444, [WARNING]), (0o711, 0o404, [WARNING]), (0o700, 0o404, [MEND, WARNING]), (0o755, 0o600, [MEND])],
+    [(0o755, 0o444, [WARNING]), (0o711, 0o404, [WARNING]), (0o700, 0o404, [ERROR, WARNING]), (0o755, 0o600, [ERROR])],
 )
 def test_a_key_that_the_door_cannot_read_or_everybody_can_is_named(
     tmp_path: Path, folder: int, file: int, found: list[str]
@@ -226,8 +226,8 @@ def test_a_key_that_the_door_cannot_read_or_everybody_can_is_named(
 
 
 def test_a_folder_or_a_key_that_is_missing_is_named_unless_it_is_optional(tmp_path: Path) -> None:
-    assert levels(machine.folder("ACCESS_DIR", tmp_path / "none")) == [MEND]
-    assert levels(machine.secret_file("TLS_KEY_FILE", tmp_path / "none", tmp_path)) == [MEND]
+    assert levels(machine.folder("ACCESS_DIR", tmp_path / "none")) == [ERROR]
+    assert levels(machine.secret_file("TLS_KEY_FILE", tmp_path / "none", tmp_path)) == [ERROR]
     assert levels(machine.secret_file("", tmp_path / "none", None)) == []
 
 
@@ -238,7 +238,7 @@ def test_a_checkout_that_only_its_owner_reads_is_named(tmp_path: Path) -> None:
     assert list(machine.checkout(tmp_path)) == []
     (folder / "start").chmod(0o700)
     (found,) = machine.checkout(tmp_path)
-    assert (found.level, "services/door/start" in found.what) == (MEND, True)
+    assert (found.level, "services/door/start" in found.what) == (ERROR, True)
 
 
 STACK = {"services": {"webserver": {}, "dbt_location": {"networks": {"dbt": {"aliases": ["code-server"]}, "a": None}}}}
@@ -251,12 +251,12 @@ COMPLETE = "127.0.0.1,code-server,dbt_location,localhost,webserver"
     [
         ({}, {}, []),
         ({}, {"HTTPS_PROXY": "http://proxy:3128"}, [WARNING]),
-        ({"default": PROXY}, {}, [MEND]),
-        ({"default": {**PROXY, "noProxy": "localhost, 127.0.0.1"}}, {}, [MEND]),
+        ({"default": PROXY}, {}, [ERROR]),
+        ({"default": {**PROXY, "noProxy": "localhost, 127.0.0.1"}}, {}, [ERROR]),
         ({"default": {**PROXY, "noProxy": COMPLETE}}, {"HTTPS_PROXY": "http://proxy:3128"}, []),
         ({"default": {**PROXY, "noProxy": "*"}}, {}, []),
         ({"tcp://other:2375": PROXY}, {}, []),
-        ({"tcp://other:2375": PROXY}, {"DOCKER_HOST": "tcp://other:2375"}, [MEND]),
+        ({"tcp://other:2375": PROXY}, {"DOCKER_HOST": "tcp://other:2375"}, [ERROR]),
     ],
 )
 def test_a_proxy_between_services_or_only_in_the_shell_is_named(
@@ -277,7 +277,7 @@ def test_a_proxy_of_dockers_own_settings_is_found(tmp_path: Path) -> None:
     plugins = Path.home() / ".docker/cli-plugins"
     if plugins.is_dir():
         (tmp_path / "cli-plugins").symlink_to(plugins)
-    assert "mend     proxy: Docker's config.json" in doctor(DOCKER_CONFIG=str(tmp_path), **NOWHERE)[1]
+    assert "error    proxy: Docker's config.json" in doctor(DOCKER_CONFIG=str(tmp_path), **NOWHERE)[1]
 
 
 def test_settings_that_nobody_reads_or_that_cannot_be_right_are_named_with_the_next_step(tmp_path: Path) -> None:
@@ -285,9 +285,9 @@ def test_settings_that_nobody_reads_or_that_cannot_be_right_are_named_with_the_n
     path.write_text("TAXI_STRAT_DATE=2023-02-01\nMY_OWN_NOTE=1\nCOMPOSE_PROFILES=sample\nTAXI_AUTOMATION=no\n")
     status, said = doctor(COMPOSE_ENV_FILES=str(path), **NOWHERE)
     assert status == 1
-    assert "mend     settings: nothing reads TAXI_STRAT_DATE, which .env sets; next: write TAXI_START_DATE" in said
+    assert "error    settings: nothing reads TAXI_STRAT_DATE, which .env sets; next: write TAXI_START_DATE" in said
     assert "warning  settings: nothing reads MY_OWN_NOTE, which .env sets; next: remove it" in said
-    assert "mend     settings: TAXI_AUTOMATION=no is not on or off; next: " in said
+    assert "error    settings: TAXI_AUTOMATION=no is not on or off; next: " in said
     assert "COMPOSE_PROFILES" not in said
 
 
@@ -297,7 +297,7 @@ def test_a_line_that_compose_does_not_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("TAXI START_DATE=2023-02-01\n")
     said = doctor(COMPOSE_ENV_FILES=str(path), **NOWHERE)[1]
-    assert "mend     compose: " in said
+    assert "error    compose: " in said
     assert "line 1" in said
 
 

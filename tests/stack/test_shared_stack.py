@@ -285,7 +285,7 @@ def test_the_doctor_has_nothing_to_mend_in_what_the_running_stack_has_itself(sha
     # Memory, disk and clock are the machine's; a version that was deployed from another folder is a warning.
     of_the_stack = ("engine", "compose", "settings", "files", "names", "proxy", "ports", "networks")
     assert [
-        line for line in said.splitlines() if line.startswith(tuple(f"mend     {one}" for one in of_the_stack))
+        line for line in said.splitlines() if line.startswith(tuple(f"error    {one}" for one in of_the_stack))
     ] == []
     assert {"ok       ports", "ok       networks"} <= set(said.splitlines()), said
 
