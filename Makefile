@@ -354,7 +354,7 @@ lock-template: .venv/.dev
 		&& ($(call compile_location,"$$folder/new_location")) \
 		&& cp "$$folder"/new_location/*.lock 'ops/template/files/{{ name }}/'
 lock: ## Recompile the hash-pinned locks (needs uv)
-	for folder in services/dagster services/alerts demo ops tests docs demo/sample; do \
+	for folder in services/dagster services/alerts demo ops tests docs demo/sample .ci; do \
 		(cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
 	cd tests/drills && $(compile) older.in --output-file older.lock
 	cd tests/stack/skew && $(compile) ../../../ingestion_location/pyproject.toml --override requirements.in \
