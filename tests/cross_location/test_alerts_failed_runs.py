@@ -1,7 +1,6 @@
 """Every run that fails is found once, with its reason, by the role of the alerts; on the embedded Postgres."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -13,23 +12,12 @@ from ops.alerts import inside
 from ops.alerts.watch import FailedRun
 from ops.status import postgres
 from ops.status.facts import Events
-from services.migrate.walls import apply_walls
-from tests.cross_location.instance_roles import Instance, temporary_instance
+from tests.cross_location.instance_roles import Instance
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Instance]:
-    with temporary_instance() as instance:
-        apply_walls(f"host={instance.server} user=postgres")
-        yield instance
-
-
-@pytest.fixture
-def instance(server: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
-    monkeypatch.setenv("PGHOST", server.server)
-    monkeypatch.setenv("PGUSER", "alerts")
+@pytest.fixture(autouse=True)
+def no_wait_for_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inside, "DECISION_SECONDS", 0)
-    return server
 
 
 def fail(instance: Instance, location: str = "ingestion_location", asset: str = "trips_fails", **tags: str) -> str:

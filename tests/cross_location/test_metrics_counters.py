@@ -17,26 +17,11 @@ from ops.metrics.counters import BUILT, MOST, RUNS, Counters
 from ops.metrics.export import Export
 from ops.status.facts import Workspace
 from ops.status.judge import judge
-from services.migrate.walls import apply_walls
-from tests.cross_location.instance_roles import Instance, temporary_instance
+from tests.cross_location.instance_roles import Instance
 from tests.ops.stack_facts import HEALTHY
 
 FACTS = replace(HEALTHY, assets=(), workspace=Workspace())
 HISTORY = 10_000
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Instance]:
-    with temporary_instance() as instance:
-        apply_walls(f"host={instance.server} user=postgres")
-        yield instance
-
-
-@pytest.fixture
-def instance(server: Instance, monkeypatch: pytest.MonkeyPatch) -> Instance:
-    monkeypatch.setenv("PGHOST", server.server)
-    monkeypatch.setenv("PGUSER", "alerts")
-    return server
 
 
 class Counting:

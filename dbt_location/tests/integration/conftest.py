@@ -188,6 +188,30 @@ def table(query: Callable[[str], Sequence[tuple[Any, ...]]]) -> Callable[[str], 
 
 
 @pytest.fixture
+def location_metrics(query: Any) -> Callable[[str], None]:
+    """Makes the table location_metrics of rows, as SQL, and the view stg_zones."""
+
+    def make(rows: str) -> None:
+        query(
+            f"""
+            create table analytics.location_metrics as
+            select * from (values {rows}) as rows (
+                date_of_business, pickup_zone_id, pickup_borough, destination_borough, from_airport, trips, timed_trips,
+                total_duration, fare, trips_over_30_min
+            );
+            alter table analytics.location_metrics alter pickup_zone_id type smallint;
+            create view analytics.stg_zones as
+            select zone_id, zone as zone_name, borough, service_zone, geometry, zone like '%Airport' as is_airport
+            from raw_taxis.zones;
+            alter table analytics.location_metrics owner to dbt_location;
+            grant select on analytics.stg_zones to dbt_location
+            """
+        )
+
+    return make
+
+
+@pytest.fixture
 def warehouse(server: str) -> Warehouse:
     """The connection that the assets get."""
     return Warehouse(host=server, port=5432, database="warehouse", user="dbt_location", password="")

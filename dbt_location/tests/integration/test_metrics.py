@@ -26,28 +26,16 @@ FIRST, SECOND, THIRD = (date(2023, 1, day) for day in (1, 2, 3))
 
 
 @pytest.fixture(autouse=True)
-def mart(query: Any, instance: dg.DagsterInstance) -> None:
+def mart(location_metrics: Callable[[str], None], instance: dg.DagsterInstance) -> None:
     """A whole January of location_metrics with trips on three days, one of which has none in Manhattan; and zones."""
-    query(
+    location_metrics(
         """
-        create table analytics.location_metrics as
-        select * from (values
-            (date '2023-01-01', 4, 'Manhattan', 'Queens', false, 2, 1, 30::numeric, 25.5::numeric, 0),
-            (date '2023-01-01', 4, 'Manhattan', 'N/A', false, 1, 1, 40::numeric, 4.5::numeric, 1),
-            (date '2023-01-01', 7, 'Queens', 'Queens', false, 9, 8, 110::numeric, 900::numeric, 2),
-            (date '2023-01-02', 4, 'Manhattan', 'Queens', false, 1, 0, null, 7::numeric, 0),
-            (date '2023-01-03', 265, 'N/A', 'EWR', false, 5, 5, 10::numeric, 10::numeric, 0),
-            (date '2023-02-01', 1, 'EWR', 'EWR', true, 3, 3, 10::numeric, 10::numeric, 0)
-        ) as rows (
-            date_of_business, pickup_zone_id, pickup_borough, destination_borough, from_airport, trips, timed_trips,
-            total_duration, fare, trips_over_30_min
-        );
-        alter table analytics.location_metrics alter pickup_zone_id type smallint;
-        create view analytics.stg_zones as
-        select zone_id, zone as zone_name, borough, service_zone, geometry, zone like '%Airport' as is_airport
-        from raw_taxis.zones;
-        alter table analytics.location_metrics owner to dbt_location;
-        grant select on analytics.stg_zones to dbt_location
+        (date '2023-01-01', 4, 'Manhattan', 'Queens', false, 2, 1, 30::numeric, 25.5::numeric, 0),
+        (date '2023-01-01', 4, 'Manhattan', 'N/A', false, 1, 1, 40::numeric, 4.5::numeric, 1),
+        (date '2023-01-01', 7, 'Queens', 'Queens', false, 9, 8, 110::numeric, 900::numeric, 2),
+        (date '2023-01-02', 4, 'Manhattan', 'Queens', false, 1, 0, null, 7::numeric, 0),
+        (date '2023-01-03', 265, 'N/A', 'EWR', false, 5, 5, 10::numeric, 10::numeric, 0),
+        (date '2023-02-01', 1, 'EWR', 'EWR', true, 3, 3, 10::numeric, 10::numeric, 0)
         """
     )
     for day in DAYS:

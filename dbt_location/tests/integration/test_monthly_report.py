@@ -24,25 +24,13 @@ FEBRUARY = [f"2023-02-{day:02}" for day in range(1, 29)]
 
 
 @pytest.fixture(autouse=True)
-def mart(query: Any) -> None:
+def mart(location_metrics: Callable[[str], None]) -> None:
     """A location_metrics with trips in January and in February, and zones."""
-    query(
+    location_metrics(
         """
-        create table analytics.location_metrics as
-        select * from (values
-            (date '2023-01-01', 7, 'Queens', 'Queens', false, 62, 60, 600::numeric, 1000::numeric, 0),
-            (date '2023-02-01', 4, 'Manhattan', 'Queens', false, 40, 40, 800::numeric, 600::numeric, 10),
-            (date '2023-02-28', 1, 'EWR', 'Manhattan', true, 10, 10, 200::numeric, 400::numeric, 0)
-        ) as rows (
-            date_of_business, pickup_zone_id, pickup_borough, destination_borough, from_airport, trips, timed_trips,
-            total_duration, fare, trips_over_30_min
-        );
-        alter table analytics.location_metrics alter pickup_zone_id type smallint;
-        create view analytics.stg_zones as
-        select zone_id, zone as zone_name, borough, service_zone, geometry, zone like '%Airport' as is_airport
-        from raw_taxis.zones;
-        alter table analytics.location_metrics owner to dbt_location;
-        grant select on analytics.stg_zones to dbt_location
+        (date '2023-01-01', 7, 'Queens', 'Queens', false, 62, 60, 600::numeric, 1000::numeric, 0),
+        (date '2023-02-01', 4, 'Manhattan', 'Queens', false, 40, 40, 800::numeric, 600::numeric, 10),
+        (date '2023-02-28', 1, 'EWR', 'Manhattan', true, 10, 10, 200::numeric, 400::numeric, 0)
         """
     )
 
