@@ -190,6 +190,9 @@ backup: .venv/.ops ## Write a portable copy of both databases and the reports in
 	@$(ops) backup $(call given,ON,--on=)
 restore: .venv/.ops ## Replace the stack's data and start it (TO="2026-01-31 12:00" or BACKUP=backups/…, FORCE=1 if it is not empty, ON=kubernetes)
 	@$(ops) restore $(if $(filter 1,$(FORCE)),--force) $(call given,TO,--to=) $(call given,ON,--on=) -- $(call given,BACKUP)
+.PHONY: rehearse-upgrade
+rehearse-upgrade: .venv/.ops ## Restore a backup into a throwaway server of new versions, and verify it (POSTGRES_IMAGE=postgres:18, BACKUP=backups/…)
+	@$(ops) rehearse-upgrade -- $(call given,BACKUP)
 
 .PHONY: rotate-password
 rotate-password: .venv/.ops ## Give a role in Postgres a new password; no run fails (LOCATION=dbt_location, or dagster for the platform)
@@ -266,7 +269,7 @@ drills_failures := failures
 drills_deploy := deploy
 drills_automation := automation
 # These share a stack in which everything is built.
-drills_backup := connections backup backup_moment
+drills_backup := connections backup backup_moment upgrade
 # These have a project of their own.
 drills_own := walls_docker backup_repository backup_store
 drills_walls := rotate_password $(filter-out $(drills_own),\

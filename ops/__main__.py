@@ -10,6 +10,7 @@ from ops.alerts import alerts
 from ops.audit import audit
 from ops.backup.age import backup_key
 from ops.backup.backup import backup
+from ops.backup.rehearse import rehearse_upgrade
 from ops.backup.restore import restore
 from ops.command import Interrupted, OpsError
 from ops.contract.workspace import contract
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 # In the order of --help. Each function's annotations and docstring are its arguments and its help.
 COMMANDS: tuple[Callable[..., None], ...] = (deploy, rollback, deployments, watch, status, rebuild, backup)
-COMMANDS += (restore, backup_key, rotate_password, secret, secrets, remove_secret)
+COMMANDS += (restore, rehearse_upgrade, backup_key, rotate_password, secret, secrets, remove_secret)
 COMMANDS += (new_location, remove_location, check_location, contract, roles, whoami, audit)
 COMMANDS += (doctor, diagnostics)
 for command in COMMANDS:

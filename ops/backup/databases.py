@@ -6,11 +6,12 @@ leaves all of the old or all of the new content, and can be repeated.
 ``command`` gives the command line for a program of Postgres, which acts as the superuser, or as any other role.
 """
 
+from pathlib import Path
 from typing import IO
 
-from ops.backup import manifest
+from ops.backup import age, manifest
 from ops.backup.fill import fill
-from ops.command import OpsError, run
+from ops.command import OpsError, log, run
 from ops.compose import DATABASES, Command, in_postgres, query
 
 _RESTORING = "{}_restoring"
@@ -73,6 +74,17 @@ def refuse_unless_roles_exist(content: manifest.Manifest, command: Command = in_
             f"were; make up starts the stack on them. Each role needs its warehouse.sql: "
             f"check out {content.commit or 'the version that the backup was made with'}."
         )
+
+
+def restore_dumps(
+    folder: Path, content: manifest.Manifest, key: Path | None, room: str, command: Command = in_postgres
+) -> None:
+    """Replaces both databases by those of a backup; ``room`` is a folder for a dump, where the commands run."""
+    for database in DATABASES:
+        log(f"restoring {database}")
+        with age.reading(content.path(folder, f"{database}.dump"), key) as dump:
+            restore_beside(database, dump, room, command)
+    swap(command)
 
 
 def restore_beside(database: str, dump: IO[bytes], folder: str, command: Command = in_postgres) -> None:

@@ -12,11 +12,10 @@ from ops.backup.databases import (
     refuse_unless_empty,
     refuse_unless_migratable,
     refuse_unless_roles_exist,
-    restore_beside,
-    swap,
+    restore_dumps,
 )
 from ops.command import CommandError, OpsError, log, run
-from ops.compose import DATABASES, query, run_in
+from ops.compose import query, run_in
 from ops.deploy.engine import Engine, On
 from ops.kubernetes import backup as in_kubernetes
 
@@ -88,12 +87,7 @@ def _restore_dumps(backup: Path, force: bool) -> None:
     run_in("migrate", "python", "-m", "services.migrate.apply", "--credentials", "/credentials")
     refuse_unless_roles_exist(content)
 
-    data_directory = query("postgres", "show data_directory")[0]
-    for database in DATABASES:
-        log(f"restoring {database}")
-        with age.reading(content.path(folder, f"{database}.dump"), key) as dump:
-            restore_beside(database, dump, data_directory)
-    swap()
+    restore_dumps(folder, content, key, query("postgres", "show data_directory")[0])
     for volume in content.volumes:
         with age.reading(content.path(folder, f"{volume}.tar"), key) as tar:
             _unpack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], tar)
@@ -102,7 +96,8 @@ def _restore_dumps(backup: Path, force: bool) -> None:
 
 def _start_postgres() -> None:
     if not compose.is_running("postgres"):
-        run("docker", "compose", "up", "--detach", "--wait", "postgres")
+        # An empty volume gets a cluster of POSTGRES_IMAGE, not of the image that was built before.
+        run("docker", "compose", "up", "--detach", "--wait", "--build", "postgres")
 
 
 def _stop_all_but_postgres(stack: dict[str, Any]) -> None:

@@ -21,12 +21,10 @@ from ops.backup.databases import (
     refuse_unless_empty,
     refuse_unless_migratable,
     refuse_unless_roles_exist,
-    restore_beside,
-    swap,
+    restore_dumps,
 )
 from ops.backup.folder import write
 from ops.command import ROOT, CommandError, OpsError, log, run
-from ops.compose import DATABASES
 from ops.kubernetes.releases import (
     PLATFORM,
     credentials,
@@ -95,11 +93,7 @@ def restore(backup: Path, force: bool) -> None:
         refuse_unless_migratable(content, _in_daemon("-c", KNOWN, content.schema), beside.command)
         refuse_unless_roles_exist(content, beside.command)
         _stop()
-        for database in DATABASES:
-            log(f"restoring {database}")
-            with age.reading(content.path(folder, f"{database}.dump"), key) as dump:
-                restore_beside(database, dump, "/tmp", beside.command)
-        swap(beside.command)
+        restore_dumps(folder, content, key, "/tmp", beside.command)
         for volume in content.volumes:
             with age.reading(content.path(folder, f"{volume}.tar"), key) as tar:
                 beside.unpack(volume, tar)

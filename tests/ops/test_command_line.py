@@ -12,8 +12,8 @@ from ops.command import ROOT
 from ops.locations import LocationError
 
 COMMANDS = """
-deploy rollback deployments watch status rebuild backup restore backup-key rotate-password secret secrets
-remove-secret new-location remove-location check-location contract roles whoami audit doctor diagnostics
+deploy rollback deployments watch status rebuild backup restore rehearse-upgrade backup-key rotate-password
+secret secrets remove-secret new-location remove-location check-location contract roles whoami audit doctor diagnostics
 users tokens
 kubernetes alerts
 """
