@@ -1,7 +1,7 @@
 """The stack in a real cluster of two nodes, with the TLC's files for three months, which these tests serve themselves.
 
-`../shared/kubernetes/ensure-cluster` starts the cluster, or the script that ENSURE_CLUSTER names. Its address plan and
-its folder that all nodes share are used here.
+`../shared/kubernetes/ensure-cluster` starts the cluster, or the script that ENSURE_CLUSTER names. Its address plan,
+its folder that all nodes share and its processes are used here.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -31,10 +32,14 @@ FILES = Path(os.environ.get("TLC_FILES") or ROOT.parent / "shared/tlc")
 TAG = os.environ.get("STACK_IMAGES", "dagster-taxi-test")
 NAMESPACE = "dagster-taxi-test"
 MACHINE, NODE, PORT = "10.77.0.1", "10.77.0.11", 30300
-SHARED = Path("/var/lib/kubernetes/shared") / NAMESPACE
+STATE = Path("/var/lib/kubernetes")
+SHARED = STATE / "shared" / NAMESPACE
+CGROUPS = Path("/sys/fs/cgroup/pids/k8s")
 NO_CLUSTER = f"no cluster answers (kubectl get nodes), and there is no {ENSURE} to start one, or no files in {FILES}"
 PLATFORM_IMAGES = ("platform", "migrate", "door", "proxies", "reports")
 MART = "analytics.daily_metrics"
+# A busy machine needs half a minute for a run's first event.
+START_TIMEOUT = 90
 # The user of the locations' images.
 USER = 10001
 
@@ -48,13 +53,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Source(SimpleHTTPRequestHandler):
-    """Serves the TLC's files. While it is silent it sends none; the sensors, which only look, get an answer."""
+    """Serves the TLC's files. While it is silent it sends none; the sensors, which only look, get an answer.
+
+    Attributes:
+        may_answer: whoever asks waits for the event of this moment.
+    """
 
     may_answer = threading.Event()
 
     def do_GET(self) -> None:
-        self.may_answer.wait(600)
-        super().do_GET()
+        Source.may_answer.wait(600)
+        with contextlib.suppress(ConnectionError):
+            super().do_GET()
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -107,9 +117,12 @@ class Cluster:
 
     def images_of_runs(self, location: str) -> list[str]:
         """The images that runs of a location may have, as the daemon has them."""
+        return list(self.policy(location)["images"])
+
+    def policy(self, location: str) -> dict[str, Any]:
+        """The run policy of a location, as the daemon has it."""
         path = f"/opt/dagster/run_policies/{location}.json"
-        policy = json.loads(self.kubectl("exec", "deploy/daemon", "-c", "daemon", "--", "cat", path))
-        return list(policy["images"])
+        return dict(json.loads(self.kubectl("exec", "deploy/daemon", "-c", "daemon", "--", "cat", path)))
 
     def query(self, statement: str, database: str = "warehouse") -> list[list[Any]]:
         """Queries a database as superuser in Postgres's own pod."""
@@ -140,7 +153,8 @@ class Cluster:
         """Launches a build of days, which waits for its table, and returns the id of the run."""
         days = {"dagster/asset_partition_range_start": "2023-02-01", "dagster/asset_partition_range_end": "2023-02-28"}
         run_id = self.webserver.launch("dbt_location", DAILY_ASSETS, **days)
-        waiting = f"select 1 as waits from pg_locks where relation = '{MART}'::regclass and not granted"
+        waiting = "select 1 as waits from pg_locks join pg_stat_activity using (pid) where usename = 'dbt_location'"
+        waiting += f" and relation = '{MART}'::regclass and not granted"
         wait_for("a build to wait for its table", 120, lambda: self.query(waiting) or None)
         return run_id
 
@@ -181,13 +195,40 @@ class Cluster:
         return wait_for(f"a retry of the run {run_id}", seconds, look)
 
     @contextlib.contextmanager
-    def source_silent(self) -> Iterator[None]:
-        """The source sends no files, so that a load waits in the middle."""
-        Source.may_answer.clear()
+    def source_silent(self) -> Iterator[threading.Event]:
+        """The source sends no files, so that a load waits in the middle; who waits is answered after the event."""
+        silent = Source.may_answer = threading.Event()
+        try:
+            yield silent
+        finally:
+            self.source_answers()
+            silent.set()
+
+    def source_answers(self) -> None:
+        """The source sends files to whoever asks from now on; who has asked before goes on waiting."""
+        Source.may_answer = threading.Event()
+        Source.may_answer.set()
+
+    def processes(self, pod: dict[str, Any]) -> list[int]:
+        """The processes of a pod's container, as the machine has them."""
+        container = pod["status"]["containerStatuses"][0]["containerID"].partition("://")[2]
+        (found,) = CGROUPS.glob(f"node*/kubepods/**/{container}/cgroup.procs")
+        return [int(pid) for pid in found.read_text().split()]
+
+    @contextlib.contextmanager
+    def frozen(self, pids: list[int]) -> Iterator[None]:
+        """Processes stand still, and nobody is told."""
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            Source.may_answer.set()
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def part(self, name: str) -> list[int]:
+        """The process of a part of the cluster, such as ``control/apiserver`` and ``node1/kubelet``."""
+        return [int((STATE / "pid" / name).read_text())]
 
     @contextlib.contextmanager
     def cut_off(self, node: str) -> Iterator[None]:
@@ -198,6 +239,10 @@ class Cluster:
         finally:
             self.command(str(ENSURE), "heal-node", node[-1])
 
+    def reconnect(self, node: str) -> None:
+        """The network of a node that was cut off is back. Its kubelet, which may stand still, is not waited for."""
+        self.command("ip", "-n", "k8s-control", "link", "set", node, "master", "br0")
+
 
 def _values(port: int) -> dict[str, Any]:
     """What is laid over the values of the charts: a class of claims that both nodes share, and small requests."""
@@ -206,6 +251,8 @@ def _values(port: int) -> dict[str, Any]:
         "postgres": {"user": _postgres_user(), "storage": {"className": "shared"}},
         "platform": {
             "image": image,
+            # 180 in dagster.yaml, so that a run which never starts is failed sooner.
+            "dagster": {"run_monitoring": {"start_timeout_seconds": START_TIMEOUT}},
             "door": {
                 "publicUrl": f"http://{NODE}:{PORT}",
                 "service": {"type": "NodePort", "port": 80, "nodePort": PORT},
@@ -292,13 +339,6 @@ def _keep_state(cluster: Cluster) -> None:
         command = ("kubectl", "-n", NAMESPACE, "logs", name, "--all-containers", "--tail", "400")
         said.append(f"--- {name}\n{cluster.try_command(*command).stdout}")
     (ROOT / ".demo" / f"{NAMESPACE}-kubernetes.log").write_text("\n".join(said))
-
-
-@pytest.fixture(scope="session")
-def loaded(cluster: Cluster) -> Cluster:
-    """The cluster after the sensor has had three months loaded."""
-    wait_for("three months", 180, lambda: cluster.webserver.materialized_partitions("taxi_trips") == 3 or None)
-    return cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,10 @@
-"""The stack in a real cluster of two nodes: the pipeline, the walls, and what may fail."""
+"""The stack in a real cluster of two nodes: the pipeline, the walls, and wrong values."""
 
 import urllib.request
-from typing import Any
 
 import pytest
 
 from tests.kubernetes.conftest import NAMESPACE, TAG, Cluster
-from tests.stack.webserver import wait_for
 
 pytestmark = pytest.mark.drill
 RUNS = "app.kubernetes.io/component=run"
@@ -132,52 +130,3 @@ def test_a_location_without_a_password_is_not_installed_and_the_message_names_th
     assert ended.returncode != 0
     assert "The Secret weather-location-credentials" in ended.stderr
     assert built.get("deployments", "app.kubernetes.io/name=weather-location") == []
-
-
-def started_load(cluster: Cluster) -> tuple[str, dict[str, Any]]:
-    """Launches a load that waits for the source, and returns the run's id and its pod."""
-    run_id = cluster.webserver.launch_month("2023-02-01")
-    cluster.webserver.step_started(run_id)
-    (pod,) = cluster.run_pods(run_id)
-    return run_id, pod
-
-
-def test_a_run_whose_pod_is_killed_is_launched_again(loaded: Cluster) -> None:
-    with loaded.source_silent():
-        run_id, pod = started_load(loaded)
-        loaded.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
-        retry = loaded.retry_of(run_id, 60)
-    assert loaded.webserver.finished(retry)["status"] == "SUCCESS"
-    assert loaded.query("select count(*) from raw_taxis.trips") == [[205_025]]
-
-
-def test_a_run_on_a_node_that_is_cut_off_is_launched_again_on_the_other(loaded: Cluster) -> None:
-    # What serves is on node 1, so that the cut takes the run alone.
-    loaded.command("kubectl", "cordon", "node2")
-    try:
-        for pod in loaded.get("pods", "app.kubernetes.io/component!=run"):
-            if pod["spec"].get("nodeName") == "node2":
-                loaded.kubectl("delete", "pod", pod["metadata"]["name"])
-        loaded.ready()
-    finally:
-        loaded.command("kubectl", "uncordon", "node2")
-    with loaded.source_silent():
-        loaded.command("kubectl", "cordon", "node1")
-        try:
-            run_id, pod = started_load(loaded)
-        finally:
-            loaded.command("kubectl", "uncordon", "node1")
-        assert pod["spec"]["nodeName"] == "node2"
-        with loaded.cut_off("node2"):
-            retry = loaded.retry_of(run_id, 90)
-            loaded.webserver.step_started(retry)
-            (second,) = loaded.run_pods(retry)
-            assert second["spec"]["nodeName"] == "node1"
-    assert loaded.webserver.finished(retry)["status"] == "SUCCESS"
-    first = pod["metadata"]["name"]
-
-    def gone() -> bool | None:
-        return first not in {one["metadata"]["name"] for one in loaded.run_pods(run_id)} or None
-
-    wait_for("the end of the pod that was cut off", 120, gone)
-    assert loaded.query("select count(*) from raw_taxis.trips") == [[205_025]]

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import urllib.error
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,17 +15,12 @@ from ops.rebuild import launch
 from tests.independent import RightAnswers
 from tests.stack.backfill import DAILY_ASSETS, MONTHLY_ASSETS, MONTHS, RUNS_OF_A_MONTH, build_missing
 from tests.stack.conftest import PROJECT, Stack
-from tests.stack.webserver import FINISHED, wait_for
+from tests.stack.webserver import wait_for
 
 pytestmark = pytest.mark.drill
 
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 DAYS = {START: "2023-01-01", END: "2023-01-31"}
-ROOT_RUN = "dagster/root_run_id"
-# As in dagster.yaml.
-MAX_RETRIES = 2
-
-
 # The daemon's settings in dagster.yaml that the tests wait for, and shorter ones.
 SOONER = {"poll_interval_seconds: 15": "poll_interval_seconds: 3"}
 SOONER |= {"free_slots_after_run_end_seconds: 60": "free_slots_after_run_end_seconds: 5"}
@@ -125,22 +119,6 @@ def retried(stack: Stack, run_id: str) -> dict[str, Any]:
         return retries[0]["runId"] if retries else None
 
     return stack.webserver.finished(wait_for(f"retry of run {run_id}", 120, look))
-
-
-def ended_well(stack: Stack, run_id: str) -> bool:
-    """Waits until a run has succeeded, or a retry of it has; false where one failed without there being another."""
-
-    def look() -> bool | None:
-        # A webserver that is starting answers with an error.
-        with contextlib.suppress(urllib.error.URLError):
-            runs = [run for run in stack.webserver.runs() if run_id in (run["runId"], run["tags"].get(ROOT_RUN))]
-            if any(run["status"] == "SUCCESS" for run in runs):
-                return True
-            if len(runs) > MAX_RETRIES and all(run["status"] in FINISHED for run in runs):
-                return False
-        return None
-
-    return wait_for(f"a good end of run {run_id}", 600, look)
 
 
 def test_a_run_that_is_killed_while_it_loads_is_retried(failing: Stack, right: RightAnswers) -> None:
@@ -333,8 +311,8 @@ def test_after_a_reboot_what_was_asked_for_gets_done(failing: Stack, right: Righ
         die(failing, failing.run_container(started)["Id"])
     failing.kill()
     failing.up()
-    assert ended_well(failing, started)
-    assert ended_well(failing, queued)
+    assert failing.webserver.ended_well(started)
+    assert failing.webserver.ended_well(queued)
     failing.check_days(right)
 
 
@@ -346,5 +324,5 @@ def test_postgres_that_dies_under_a_load_comes_back_and_the_month_gets_loaded(
         failing.webserver.started(run_id)
         die_and_come_back(failing, "postgres")
     # The load continues after a short absence of Postgres; where its run is lost, a retry replaces it.
-    assert ended_well(failing, run_id)
+    assert failing.webserver.ended_well(run_id)
     failing.check_days(right)

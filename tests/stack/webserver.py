@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+ROOT_RUN = "dagster/root_run_id"
+# As in dagster.yaml.
+MAX_RETRIES = 2
 T = TypeVar("T")
 
 
@@ -129,6 +132,21 @@ class Webserver:
         wait_for(f"end of run {run_id}", seconds, lambda: self.status(run_id) in FINISHED or None)
         return self.run(run_id)
 
+    def ended_well(self, run_id: str) -> bool:
+        """Waits until a run has succeeded, or a retry of it has; false where one failed without there being another."""
+
+        def look() -> bool | None:
+            # A webserver that is starting, or whose Postgres is, answers with an error.
+            with contextlib.suppress(OSError, AssertionError):
+                runs = [run for run in self.runs() if run_id in (run["runId"], run["tags"].get(ROOT_RUN))]
+                if any(run["status"] == "SUCCESS" for run in runs):
+                    return True
+                if len(runs) > MAX_RETRIES and all(run["status"] in FINISHED for run in runs):
+                    return False
+            return None
+
+        return wait_for(f"a good end of run {run_id}", 600, look)
+
     def started(self, run_id: str, seconds: float = 60) -> None:
         """Waits until a run executes."""
         wait_for(f"start of run {run_id}", seconds, lambda: self.status(run_id) == "STARTED" or None)
@@ -146,6 +164,14 @@ class Webserver:
             return any(e["__typename"] == "ExecutionStepStartEvent" for e in data["eventConnection"]["events"]) or None
 
         wait_for(f"start of the step of run {run_id}", seconds, look)
+
+    def times_queued(self, run_id: str) -> int:
+        """How often a run was put in the queue."""
+        data = self.ask(
+            "query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events { __typename } } } } }",
+            id=run_id,
+        )["runOrError"]
+        return [event["__typename"] for event in data["eventConnection"]["events"]].count("RunEnqueuedEvent")
 
     def terminate(self, run_id: str) -> None:
         """Terminates a run, as the button in the UI does."""

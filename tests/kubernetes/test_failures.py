@@ -1,0 +1,198 @@
+"""The stack in the cluster through failures: every run has an end, what was lost is launched again, nobody helps."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.conftest import Cluster
+from tests.stack.webserver import wait_for
+
+pytestmark = pytest.mark.drill
+SERVING = ("daemon", "webserver", "dbt-location", "ingestion-location")
+QUOTA = "no-jobs"
+
+
+def messages(run: dict[str, Any]) -> str:
+    return "\n".join(event.get("message") or "" for event in run["eventConnection"]["events"])
+
+
+def retries(cluster: Cluster, *run_ids: str) -> list[str]:
+    return [run["runId"] for run in cluster.webserver.runs() if run["tags"].get("dagster/root_run_id") in run_ids]
+
+
+def ends(cluster: Cluster, *run_ids: str) -> list[str]:
+    return [cluster.webserver.finished(run_id)["status"] for run_id in run_ids]
+
+
+@contextlib.contextmanager
+def pull_policy(cluster: Cluster, value: str) -> Iterator[None]:
+    """The runs of ingestion_location get this pull policy, as the daemon has it."""
+    name = "ingestion-location-run-policy"
+
+    def put(value: str) -> None:
+        (found,) = [one for one in cluster.get("configmaps") if one["metadata"]["name"] == name]
+        policy = json.loads(found["data"]["policy.json"]) | {"image_pull_policy": value}
+        patch = json.dumps({"data": {"policy.json": json.dumps(policy)}})
+        cluster.kubectl("patch", "configmap", name, "--type", "merge", "--patch", patch)
+
+        def look() -> bool | None:
+            return cluster.policy("ingestion_location")["image_pull_policy"] == value or None
+
+        wait_for("the daemon to have the policy", 60, look)
+
+    before = cluster.policy("ingestion_location")["image_pull_policy"]
+    put(value)
+    try:
+        yield
+    finally:
+        put(before)
+
+
+@pytest.fixture(scope="module")
+def without_image(calm: Cluster) -> str:
+    """A run whose node cannot get its image, as there is no registry. It waits while other tests go on."""
+    with pull_policy(calm, "Always"):
+        run_id = calm.webserver.launch_month("2023-03-01")
+        wait_for("the run's pod", 60, lambda: calm.run_pods(run_id) or None)
+    return run_id
+
+
+def test_a_run_on_a_node_that_is_cut_off_is_launched_again_on_the_other(calm: Cluster) -> None:
+    # What serves is on node 1, so that the cut takes the run alone.
+    calm.command("kubectl", "cordon", "node2")
+    try:
+        for pod in calm.get("pods", "app.kubernetes.io/component!=run"):
+            if pod["spec"].get("nodeName") == "node2":
+                calm.kubectl("delete", "pod", pod["metadata"]["name"])
+        calm.ready()
+    finally:
+        calm.command("kubectl", "uncordon", "node2")
+    with calm.source_silent():
+        calm.command("kubectl", "cordon", "node1")
+        try:
+            run_id = calm.started_load()
+        finally:
+            calm.command("kubectl", "uncordon", "node1")
+        (pod,) = calm.run_pods(run_id)
+        assert pod["spec"]["nodeName"] == "node2"
+        with calm.cut_off("node2"):
+            retry = calm.retry_of(run_id, 90)
+            calm.webserver.step_started(retry)
+            (second,) = calm.run_pods(retry)
+            assert second["spec"]["nodeName"] == "node1"
+    assert calm.webserver.finished(retry)["status"] == "SUCCESS"
+    first = pod["metadata"]["name"]
+
+    def gone() -> bool | None:
+        return first not in {one["metadata"]["name"] for one in calm.run_pods(run_id)} or None
+
+    wait_for("the end of the pod that was cut off", 120, gone)
+    assert calm.query("select count(*) from raw_taxis.trips") == [[205_025]]
+
+
+def test_a_run_whose_image_cannot_be_had_fails_with_the_reason_and_leaves_no_job(
+    calm: Cluster, without_image: str
+) -> None:
+    failed = calm.webserver.finished(without_image)
+    assert failed["status"] == "FAILURE"
+    assert "ErrImagePull" in messages(failed) or "ImagePullBackOff" in messages(failed)
+    wait_for("the end of its Job", 60, lambda: not calm.get("jobs", f"dagster/run-id={without_image}") or None)
+    assert ends(calm, calm.retry_of(without_image, 60)) == ["SUCCESS"]
+
+
+def test_a_run_whose_process_is_killed_and_one_whose_pod_is_deleted_are_launched_again(calm: Cluster) -> None:
+    with calm.source_silent():
+        killed, deleted = (calm.webserver.launch_month(month) for month in ("2023-01-01", "2023-02-01"))
+        for run_id in (killed, deleted):
+            calm.webserver.step_started(run_id)
+        for pid in calm.processes(calm.run_pods(killed)[0]):
+            os.kill(pid, signal.SIGKILL)
+        (pod,) = calm.run_pods(deleted)
+        calm.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+        again = [calm.retry_of(run_id, 60) for run_id in (killed, deleted)]
+    assert ends(calm, killed, deleted, *again) == ["FAILURE", "FAILURE", "SUCCESS", "SUCCESS"]
+    calm.check_tables()
+
+
+def test_runs_of_both_locations_go_on_while_all_that_serves_is_deleted(calm: Cluster) -> None:
+    with calm.source_silent(), calm.mart_locked():
+        runs = [calm.started_load(), calm.started_build()]
+        for name in SERVING:
+            calm.kubectl(
+                "delete",
+                "pod",
+                "--wait=false",
+                "--selector",
+                f"app.kubernetes.io/name={name},app.kubernetes.io/component!=run",
+            )
+        calm.ready()
+    assert ends(calm, *runs) == ["SUCCESS", "SUCCESS"]
+    assert retries(calm, *runs) == []
+    calm.check_tables()
+
+
+def test_postgres_that_dies_under_a_load_and_a_build_comes_back_and_the_tables_are_right(calm: Cluster) -> None:
+    with calm.source_silent(), calm.mart_locked():
+        load, build = calm.started_load(), calm.started_build()
+        # Postgres has no time to end well.
+        calm.kubectl("delete", "pod", "postgres-0", "--grace-period=1")
+        calm.ready()
+    # The load goes on after a short absence of Postgres; where its run is lost, a retry replaces it.
+    assert calm.webserver.ended_well(load)
+    # A step of the build has failed with its session. Such a run is not retried, as on compose.
+    calm.webserver.finished(build)
+    calm.check_tables()
+
+
+def test_a_run_whose_job_is_refused_fails_with_the_reason_and_the_queue_goes_on(calm: Cluster) -> None:
+    web = calm.webserver
+    with calm.mart_locked():
+        running = calm.started_build()
+        # They take turns.
+        queued = web.launch("dbt_location", ["stg_zones"])
+        with no_jobs_by_quota(calm):
+            over_quota = web.finished(web.launch_month("2023-01-01"))
+        with no_jobs_by_role(calm):
+            forbidden = web.finished(web.launch_month("2023-01-01"))
+        assert web.status(queued) == "QUEUED"
+    assert (over_quota["status"], forbidden["status"]) == ("FAILURE", "FAILURE")
+    assert f"exceeded quota: {QUOTA}" in messages(over_quota)
+    assert "cannot create resource" in messages(forbidden)
+    assert ends(calm, running, queued, web.launch_month("2023-01-01")) == ["SUCCESS", "SUCCESS", "SUCCESS"]
+
+
+@contextlib.contextmanager
+def no_jobs_by_quota(cluster: Cluster) -> Iterator[None]:
+    """The namespace has used up its quota of Jobs."""
+    cluster.kubectl("create", "quota", QUOTA, "--hard", "count/jobs.batch=0")
+
+    def look() -> bool | None:
+        (quota,) = cluster.get("resourcequotas")
+        return "used" in quota.get("status", {}) or None
+
+    try:
+        wait_for("the quota to be in force", 60, look)
+        yield
+    finally:
+        cluster.kubectl("delete", "quota", QUOTA)
+
+
+@contextlib.contextmanager
+def no_jobs_by_role(cluster: Cluster) -> Iterator[None]:
+    """The launcher may create no Jobs."""
+    (role,) = cluster.get("roles")
+    before = role["rules"]
+
+    def put(rules: list[dict[str, Any]]) -> None:
+        cluster.kubectl("patch", "role", "dagster", "--type", "merge", "--patch", json.dumps({"rules": rules}))
+
+    put([rule | {"verbs": [verb for verb in rule["verbs"] if verb != "create"]} for rule in before])
+    try:
+        yield
+    finally:
+        put(before)
