@@ -298,20 +298,25 @@ def _volumes() -> str:
     return yaml.safe_dump_all(made)
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The cluster with the stack installed, on an empty Postgres; the stack is removed at the end."""
+def start() -> str:
+    """The file that leads to the cluster, which is started if it does not run; it brings kubectl and helm."""
     started = subprocess.run([ENSURE], check=True, capture_output=True, text=True).stdout
     found = re.search(r"KUBECONFIG=(\S+)", started)
     assert found, started
+    return found[1]
+
+
+@contextlib.contextmanager
+def installed(kubeconfig: str, folder: Path) -> Iterator[Cluster]:
+    """Installs the stack on an empty Postgres, and removes it at the end; its values are in a file in the folder."""
     images = [f"{name}:{TAG}" for name in (*PLATFORM_IMAGES, *LOCATIONS)]
     subprocess.run([ENSURE, "load", *images, "postgres:17"], check=True, capture_output=True)
     Source.may_answer.set()
     with ThreadingHTTPServer((MACHINE, 0), functools.partial(Source, directory=str(FILES))) as source:
         threading.Thread(target=source.serve_forever, daemon=True).start()
-        values = tmp_path_factory.mktemp("kubernetes") / "values.yaml"
+        values = folder / "values.yaml"
         values.write_text(yaml.safe_dump(_values(source.server_port)))
-        made = Cluster(found[1], values)
+        made = Cluster(kubeconfig, values)
         _remove(made)
         try:
             made.kubectl("apply", "--filename", "-", stdin=_volumes())
@@ -321,6 +326,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             _keep_state(made)
             _remove(made)
             source.shutdown()
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    return start()
+
+
+@pytest.fixture(scope="session")
+def cluster(kubeconfig: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster with the stack installed, on an empty Postgres; the stack is removed at the end."""
+    with installed(kubeconfig, tmp_path_factory.mktemp("kubernetes")) as made:
+        yield made
 
 
 def _remove(cluster: Cluster) -> None:
