@@ -1,11 +1,9 @@
 """Deploys one location, and rolls it back."""
 
 import dataclasses
-import getpass
 import os
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from ops.contract import served
 from ops.contract.compare import Asset
 from ops.deploy import code_server, policy, records
 from ops.deploy.comparison import compare as compare_with_others
-from ops.deploy.engine import Engine, On
+from ops.deploy.engine import Engine, On, who
 from ops.deploy.image import build, describe, prune, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
 from ops.deploy.records import Record, Version
@@ -240,10 +238,6 @@ def _version(container: dict[str, Any]) -> Version:
 
 def _reason(error: BaseException) -> str:
     return str(error) or "interrupted"
-
-
-def who() -> str:
-    return os.environ.get("DEPLOYED_BY") or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 @contextmanager

@@ -1,5 +1,8 @@
-"""What a stack runs on, as commands take it with ``--on``."""
+"""What a stack runs on, as commands take it with ``--on``, and who uses them."""
 
+import getpass
+import os
+import socket
 from enum import StrEnum
 from typing import Annotated
 
@@ -12,3 +15,7 @@ class Engine(StrEnum):
 
 
 On = Annotated[Engine, Option("--on", help="Where the stack runs; in Kubernetes on kubectl's current context.")]
+
+
+def who() -> str:
+    return os.environ.get("DEPLOYED_BY") or f"{getpass.getuser()}@{socket.gethostname()}"

@@ -7,7 +7,8 @@ from ops import compose
 from ops.command import ROOT, OpsError, inspect, log, run
 from ops.contract import served
 from ops.deploy import code_server
-from ops.deploy.deploy import lock, who
+from ops.deploy.deploy import lock
+from ops.deploy.engine import who
 from ops.deploy.image import restore_tag, wait_for_health
 from ops.deploy.records import Version, good
 from ops.env_file import env_file, with_variable

@@ -10,7 +10,9 @@ from typing import Any
 import typer
 
 from ops.command import OpsError, log, run
+from ops.deploy.engine import who
 from ops.kubernetes import releases
+from ops.kubernetes.ledger import locked
 from ops.kubernetes.releases import PART_OF, PLATFORM, POSTGRES, helm, kubectl, namespace, release_name
 from ops.locations import LOCATIONS
 from ops.table import print_table
@@ -21,21 +23,37 @@ kubernetes = typer.Typer(help="Install, show and remove the stack in Kubernetes.
 @kubernetes.command()
 def up() -> None:
     """Install or upgrade the platform and every location on kubectl's current context; deployed versions are kept."""
-    given = releases.given_values()
+    wanted = _wanted(releases.given_values())
+    # Before the first one is touched: what is wrong with the last one's values is known without the cluster.
+    for release, chart, values in wanted:
+        releases.check(release, chart, values)
     releases.make_namespace()
     releases.make_passwords()
-    if given[POSTGRES] is not False:
-        releases.install(POSTGRES, POSTGRES, given[POSTGRES])
-    releases.install(PLATFORM, PLATFORM, {"locations": list(LOCATIONS)} | given[PLATFORM])
-    for location in LOCATIONS:
-        deployed = releases.deployed_values(location)
-        tag = None if deployed is None else releases.image_of(location, deployed).rpartition(":")[2]
-        values = releases.location_values(location, {}, given, tag)
-        releases.install(release_name(location), "location", values)
+    for release, chart, values in wanted:
+        with locked(release, who()):
+            releases.end_interrupted(release)
+            releases.install(release, chart, values)
     log(
         f"The stack runs in the namespace {namespace()}. See `make kubernetes-status`. The UI, at http://127.0.0.1:3000:"
     )
     log(f"  kubectl --namespace {namespace()} port-forward service/door 3000:80")
+
+
+def _wanted(given: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Per release its name, its chart and its values, in the order in which they are installed."""
+    wanted = [] if given[POSTGRES] is False else [(POSTGRES, POSTGRES, given[POSTGRES])]
+    platform = {"locations": list(LOCATIONS)} | given[PLATFORM]
+    if set(platform["locations"]) != set(LOCATIONS):
+        here = ", ".join(LOCATIONS)
+        raise OpsError(
+            f"KUBERNETES_VALUES: `locations` of `platform` is not {here}, which this installs. Leave it out."
+        )
+    wanted.append((PLATFORM, PLATFORM, platform))
+    for location in LOCATIONS:
+        deployed = releases.deployed_values(location)
+        tag = None if deployed is None else releases.image_of(location, deployed).rpartition(":")[2]
+        wanted.append((release_name(location), "location", releases.location_values(location, {}, given, tag)))
+    return wanted
 
 
 @kubernetes.command()

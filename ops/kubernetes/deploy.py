@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from ops.command import ROOT, CommandError, Interrupted, OpsError, last_lines, log
+from ops.command import ROOT, Interrupted, OpsError, last_lines, log
 from ops.contract import served
 from ops.contract.compare import Asset
 from ops.deploy import records
@@ -105,7 +105,7 @@ def _ship(target: _Target, ledger: Ledger, action: str, force: bool, by: str) ->
     past = ledger.read()
     if records.unverified(past):
         log("the deploy before this one was interrupted or failed, so the running version is not verified")
-    _end_interrupted(target.release)
+    releases.end_interrupted(target.release)
     record = Record(
         attempt=secrets.token_hex(4),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -220,7 +220,9 @@ def _put_back(
     log(f"{reason}\n{target.location}: putting the previous version back")
     try:
         if before is None:
-            helm("uninstall", target.release, "--wait")
+            # Helm has no release where its chart refused the values.
+            if releases.revisions(target.release):
+                helm("uninstall", target.release, "--wait")
             now = f"{target.location} does not run, as before"
         else:
             helm("rollback", target.release, before, "--wait", "--timeout", releases.WAIT)
@@ -235,22 +237,6 @@ def _put_back(
         raise OpsError(f"{reason}\n{target.location}: failed. {again}") from error
     ledger.append(dataclasses.replace(record, result=records.RESTORED, reason=reason))
     raise OpsError(f"{reason}\n{target.location}: not deployed; {now}.")
-
-
-def _end_interrupted(release: str) -> None:
-    """Puts a release back that a killed Helm has left in the middle, and which Helm refuses to upgrade."""
-    past = releases.revisions(release)
-    if not past or not str(past[-1]["status"]).startswith("pending-"):
-        return
-    log(f"{release}: undoing what an interrupted deploy has left")
-    before = releases.deployed_revision(release)
-    if before is None:
-        helm("uninstall", release, "--wait")
-    else:
-        try:
-            helm("rollback", release, before, "--wait", "--timeout", releases.WAIT)
-        except CommandError as error:
-            raise OpsError(f"{release}: its revision {before} could not be put back. {error}") from error
 
 
 def _reason(error: BaseException) -> str:

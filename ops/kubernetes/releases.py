@@ -4,8 +4,9 @@ import json
 import os
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ops.locations import LOCATIONS
 PLATFORM, POSTGRES = "platform", "postgres"
 PART_OF = "app.kubernetes.io/part-of=dagster-taxi"
 WAIT = "5m"
+_LOOK_SECONDS = 3
 # The parts of the file that KUBERNETES_VALUES names; each is laid over the values of a chart.
 PARTS = (POSTGRES, PLATFORM, "locations")
 # What Pod Security demands of every pod, in clusters that enforce it.
@@ -97,16 +99,41 @@ def deployed_values(location: str) -> dict[str, Any] | None:
     return dict(json.loads(helm("get", "values", release, "--revision", revision, "--output", "json")) or {})
 
 
+def check(release: str, chart: str, values: Values) -> None:
+    """Raises OpsError if the chart does not accept these values; the cluster is not asked."""
+    with _file(values) as file:
+        try:
+            helm("template", release, str(ROOT / "kubernetes" / chart), "--values", file)
+        except CommandError as error:
+            raise OpsError(f"{release}: nothing was installed, as the values are wrong. {error}") from error
+
+
 def install(release: str, chart: str, values: Values, wait: str = WAIT) -> None:
     """Installs or upgrades a release, and waits until it is ready. An error has what the pods say."""
     log(f"{release}: installing")
-    with _file(values) as file:
+    with _file(values) as file, _watched(release) as waiting:
         command = ("upgrade", "--install", release, str(ROOT / "kubernetes" / chart), "--values", file)
         try:
             helm(*command, "--wait", "--timeout", wait)
         except CommandError as error:
-            said = "\n".join(_complaints(release))
+            said = "\n".join(dict.fromkeys([*waiting.values(), *_complaints(release)]))
             raise OpsError(f"{release}: not installed. {error}{said and chr(10)}{said}") from error
+
+
+def end_interrupted(release: str) -> None:
+    """Puts a release back that a killed Helm has left in the middle, and which Helm refuses to upgrade."""
+    past = revisions(release)
+    if not past or not str(past[-1]["status"]).startswith("pending-"):
+        return
+    log(f"{release}: undoing what an interrupted deploy has left")
+    before = deployed_revision(release)
+    if before is None:
+        helm("uninstall", release, "--wait")
+    else:
+        try:
+            helm("rollback", release, before, "--wait", "--timeout", WAIT)
+        except CommandError as error:
+            raise OpsError(f"{release}: its revision {before} could not be put back. {error}") from error
 
 
 def render(release: str, chart: str, template: str, values: Values) -> dict[str, Any]:
@@ -124,10 +151,39 @@ def _file(values: Values) -> Iterator[str]:
         yield file.name
 
 
+@contextmanager
+def _watched(release: str) -> Iterator[dict[str, str]]:
+    """Keeps what each pod of a release waits for: that of a hook is removed when its time is over."""
+    waiting: dict[str, str] = {}
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            with suppress(CommandError):
+                for pod in _pods(release):
+                    name, reasons = pod["metadata"]["name"], list(waits(pod))
+                    if not pod["metadata"].get("deletionTimestamp"):
+                        waiting.pop(name, None)
+                    if reasons:
+                        waiting[name] = f"{name}: {': '.join(reasons[0])}"
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield waiting
+    finally:
+        ended.set()
+        looking.join()
+
+
+def _pods(release: str) -> list[dict[str, Any]]:
+    selector = f"{PART_OF},app.kubernetes.io/instance={release}"
+    return list(json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"])
+
+
 def _complaints(release: str) -> Iterator[str]:
     """Why the pods of a release do not run."""
-    selector = f"{PART_OF},app.kubernetes.io/instance={release}"
-    for pod in json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"]:
+    for pod in _pods(release):
         name = pod["metadata"]["name"]
         yield from (f"{name}: {reason}: {message}" for reason, message in waits(pod))
         state = pod["status"]

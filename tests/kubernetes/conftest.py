@@ -107,10 +107,12 @@ class Cluster:
         return self.try_command("make", command, "ON=kubernetes", *given)
 
     def versions(self, *releases: str) -> dict[str, str]:
-        """The versions of what releases have, without the state that changes by itself."""
+        """The versions of what releases have, without the state that changes by itself, such as that of a probe."""
         kinds = "deployments,statefulsets,services,configmaps,serviceaccounts,networkpolicies"
         return {
-            f"{one['kind']} {one['metadata']['name']}": one["metadata"]["resourceVersion"]
+            f"{one['kind']} {one['metadata']['name']}": str(
+                one["metadata"].get("generation") or one["metadata"]["resourceVersion"]
+            )
             for release in releases
             for one in self.get(kinds, f"app.kubernetes.io/instance={release}")
         }
