@@ -28,6 +28,7 @@ from ops.command import ROOT, CommandError, OpsError, log, run
 from ops.kubernetes.releases import (
     PLATFORM,
     credentials,
+    deployed_revision,
     find,
     helm,
     install,
@@ -98,7 +99,7 @@ def restore(backup: Path, force: bool) -> None:
             with age.reading(content.path(folder, f"{volume}.tar"), key) as tar:
                 beside.unpack(volume, tar)
     log("migrating the instance and starting the stack")
-    given = json.loads(helm("get", "values", PLATFORM, "--output", "json")) or {}
+    given = _platform_values()
     try:
         install(PLATFORM, PLATFORM, given)
     except OpsError as error:
@@ -111,6 +112,14 @@ def _in_daemon(*arguments: str) -> str:
         return kubectl("exec", "deployment/daemon", "--container", "daemon", "--", "python", *arguments)
     except CommandError as error:
         raise OpsError(f"The daemon does not run in the namespace {namespace()}: make kubernetes-up. {error}") from None
+
+
+def _platform_values(*options: str) -> dict[str, Any]:
+    """The values of the platform's release as it runs. Those of an upgrade that failed later may be wrong."""
+    revision = deployed_revision(PLATFORM)
+    if revision is None:
+        raise OpsError(f"The platform is not installed in the namespace {namespace()}: make kubernetes-up.")
+    return json.loads(helm("get", "values", PLATFORM, "--revision", revision, *options, "--output", "json")) or {}
 
 
 def _stop() -> None:
@@ -150,7 +159,7 @@ def _beside() -> Iterator[_Beside]:
     if find("pod", _POD):
         ended = f"kubectl --namespace {namespace()} delete pod {_POD}"
         raise OpsError(f"Another backup or restore is running. Wait for its end; if it was killed: {ended}")
-    values = json.loads(helm("get", "values", PLATFORM, "--all", "--output", "json"))
+    values = _platform_values("--all")
     kubectl("create", "--filename", "-", stdin=json.dumps(_pod(values)))
     try:
         try:
