@@ -4,7 +4,7 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 from ops.command import ROOT, OpsError, run, show
 
@@ -26,9 +26,12 @@ def is_running(service: str) -> bool:
     return service in run("docker", "compose", "ps", "--services", "--status", "running").split()
 
 
-def run_in(service: str, *command: str, stdin: str = "") -> str:
-    """Runs a command in a new container of a service, without starting other services, and returns its output."""
-    return run(*_RUN, service, *command, stdin=stdin)
+def run_in(service: str, *command: str, stdin: str = "", stdout: IO[bytes] | None = None) -> str:
+    """Runs a command in a new container of a service, without starting other services, and returns its output.
+
+    A file that is given as ``stdout`` gets the output instead.
+    """
+    return run(*_RUN, service, *command, stdin=stdin, stdout=stdout)
 
 
 def run_once(service: str, *command: str, env: Mapping[str, str] | None = None) -> None:

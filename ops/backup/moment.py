@@ -80,7 +80,8 @@ def choose(
 
 def find_start(moment: datetime | None) -> Start:
     """Asks the repositories, in their order, for a backup to start from; raises OpsError if none has one."""
-    (stanza,) = json.loads(_pgbackrest("info", "--output=json")) or [{}]
+    # Not strict: the errors in it have line ends.
+    (stanza,) = json.loads(_pgbackrest("info", "--output=json"), strict=False) or [{}]
     backups = [one for one in stanza.get("backup", []) if not one["error"]]
     for repository in (one["key"] for one in stanza.get("repo", [])):
         # The newest cluster first, where the repository has had several.
@@ -91,13 +92,21 @@ def find_start(moment: datetime | None) -> Start:
                 if found := choose(of_it, timelines, moment):
                     return Start(repository, *found)
     if not backups:
-        reasons = ", ".join(f"repository {one['key']}: {one['status']['message']}" for one in stanza.get("repo", []))
+        reasons = ", ".join(f"repository {one['key']}: {_reason(one['status'])}" for one in stanza.get("repo", []))
         raise OpsError(
             f"There is no backup to restore from ({reasons or 'no repository'}). Nothing was changed. "
             "BACKUP_REPOSITORY and BACKUP_SETTINGS_DIR say where backups are (docs/backup.md)."
         )
     oldest = datetime.fromtimestamp(min(one["timestamp"]["stop"] for one in backups)).astimezone()
     raise OpsError(f"The oldest backup is of {oldest:%Y-%m-%d %H:%M:%S %Z}. Nothing was changed. Give a later moment.")
+
+
+def _reason(status: Mapping[str, Any]) -> str:
+    """What pgBackRest says about a repository, in one line."""
+    message = str(status["message"])
+    if "FormatError" in message or "CryptoError" in message:
+        return "it cannot be read: it is encrypted with another key than that of BACKUP_SETTINGS_DIR, or damaged"
+    return message.splitlines()[0]
 
 
 def recover(start: Start, moment: datetime | None) -> None:

@@ -1,5 +1,6 @@
 """Replaces the content of the stack by a backup, or by a moment of the archive, and starts the stack."""
 
+import tempfile
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -62,6 +63,7 @@ def _restore_moment(to: str | None, force: bool) -> None:
     run("docker", "compose", "stop", "postgres")
     run("docker", "compose", "create")
     moment.recover(start, target)
+    _restore_volumes(stack)
     _start()
 
 
@@ -92,6 +94,38 @@ def _restore_dumps(backup: Path, force: bool) -> None:
         with age.reading(content.path(folder, f"{volume}.tar"), key) as tar:
             _unpack(f"{stack['name']}_{volume}", stack["services"]["postgres"]["image"], tar)
     _start()
+
+
+def _restore_volumes(stack: dict[str, Any]) -> None:
+    """Writes back what the service ``volume-backups`` kept in Postgres.
+
+    Secrets that there are stay: they are valid outside of the stack, where nothing goes back to a moment.
+    """
+    image = stack["services"]["postgres"]["image"]
+    mounted = {
+        one["target"]: f"{stack['name']}_{one['source']}" for one in stack["services"]["volume-backups"]["volumes"]
+    }
+    for name in compose.run_in("volume-backups", "list").split():
+        volume = mounted.get(f"/volumes/{name}")
+        if not volume or (name.endswith("_secrets") and not _is_empty(volume, image)):
+            continue
+        log(f"restoring {name}")
+        with tempfile.TemporaryFile() as tar:
+            try:
+                compose.run_in("volume-backups", "read", name, stdout=tar)
+            except CommandError as error:
+                raise OpsError(
+                    f"Both databases are restored, and {name} cannot be read: {error}\nIt was kept with another key "
+                    "than that of BACKUP_SETTINGS_DIR. With the right one, give the same command with FORCE=1; or go "
+                    "on without: make up."
+                ) from None
+            tar.seek(0)
+            _unpack(volume, image, tar)
+
+
+def _is_empty(volume: str, image: str) -> bool:
+    mounted = ("--network", "none", "--volume", f"{volume}:/files:ro", "--entrypoint", "ls")
+    return not run("docker", "run", "--rm", *mounted, image, "-A", "/files").strip()
 
 
 def _start_postgres() -> None:

@@ -25,6 +25,7 @@ MADE_HERE = '[tool.location]\ntemplate = "ops/template"\n'
 # The lines of a location in the files that all locations share. Everything else finds a location by its folder.
 _SHARED_LINES = (
     ("docker-compose.yml", "  - {name}/compose.yaml\n"),
+    ("docker-compose.yml", "      - {name}_secrets:/volumes/{name}_secrets:ro\n"),
     ("docker-compose.yml", "      - {name}_credentials:/credentials/{name}\n"),
     ("docker-compose.yml", "      {name}:\n        condition: service_healthy\n        required: false\n"),
     ("workspace.yaml", "  - grpc_server:\n      host: {name}\n      port: 4000\n      location_name: {name}\n"),

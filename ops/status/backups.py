@@ -28,6 +28,7 @@ def read_backups(state: str) -> Backups:
             )
             for one in found.pop("repositories")
         ),
+        volumes=tuple(found.pop("volumes")),
         **{name: archiver[name] for name in ("archived", "waiting", "waiting_since", "checksums")},
         **found,
     )

@@ -132,7 +132,7 @@ def judge(facts: Facts) -> Judgement:
     notices = (
         *_outdated(statuses, lineage, facts.time),
         *_not_judged(known(facts.assets, ())),
-        *_same_disk(facts.backups),
+        *_not_backed_up(facts.backups),
     )
     return Judgement(tuple(statuses), tuple(failures), tuple(problems), notices, late)
 
@@ -466,7 +466,12 @@ def _backups(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Probl
             yield Problem("backup", f"no restore was rehearsed for {duration(age)}", logs)
 
 
-def _same_disk(found: Backups | Unknown) -> Iterator[Problem]:
-    if isinstance(found, Backups) and not found.elsewhere:
+def _not_backed_up(found: Backups | Unknown) -> Iterator[Problem]:
+    if not isinstance(found, Backups):
+        return
+    if not found.elsewhere:
         what = "the backups are on the disk of Postgres, and lost with it"
+        yield Problem("backup", what, "docs/backup.md")
+    for volume in found.volumes:
+        what = f"the volume {volume['name']} is not in the backups: {volume['problem']}"
         yield Problem("backup", what, "docs/backup.md")

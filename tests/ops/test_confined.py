@@ -75,7 +75,7 @@ def test_the_bridge_of_an_internal_network_has_no_address_of_the_host(project: d
 @pytest.mark.parametrize(
     ("volume", "services"),
     [
-        ("postgres_socket", {"postgres", "backups", "migrate"}),
+        ("postgres_socket", {"postgres", "backups", "volume-backups", "migrate"}),
         ("postgres_data", {"postgres", "backups"}),
         ("backup_state", {"backups", "alerts"}),
         ("backup_repository", {"postgres", "backups"}),

@@ -424,6 +424,15 @@ def test_backups_on_the_disk_of_postgres_are_a_notice() -> None:
     )
 
 
+def test_a_volume_that_is_not_in_the_backups_is_a_notice() -> None:
+    without = ({"name": "dbt_location_secrets", "problem": "there is no key"},)
+    judgement = judge(replace(HEALTHY, backups=backups(volumes=without)))
+    assert (judgement.problems, [notice.what for notice in judgement.notices]) == (
+        (),
+        ["the volume dbt_location_secrets is not in the backups: there is no key"],
+    )
+
+
 def test_without_any_repository_a_backup_that_was_never_made_needs_a_person() -> None:
     assert problems(backups=backups(repositories=())) == []
     old = tuple(replace(one, since=NOW - 7 * HOUR) for one in SERVICES)

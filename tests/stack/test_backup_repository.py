@@ -112,6 +112,26 @@ def test_with_a_key_the_repository_in_a_folder_of_the_host_is_encrypted(server: 
     assert (server.settings / "key").read_text().strip() not in server.compose("config")
 
 
+def test_secrets_are_in_postgres_encrypted_with_the_key_and_not_at_all_without_one(server: Server) -> None:
+    name = "dbt_location_secrets"
+    (server.settings / "pgbackrest.conf").write_text(f"{SETTINGS}\n[global]\nrepo1-cipher-type=none\n")
+    server.start()
+    server.compose("up", "--detach", "--wait", "volume-backups")
+    mounted = ("--volume", f"{server.name}_{name}:/run/secrets", "postgres:17")
+    store = "chown 10001 /run/secrets; chmod 700 /run/secrets; echo s3cr3t > /run/secrets/login"
+    subprocess.run(["docker", "run", "--rm", *mounted, "sh", "-ec", store], check=True)
+    without = {"name": name, "problem": "there is no key for the backups, and secrets are kept encrypted only"}
+    wait_for("the notice", 60, lambda: server.state()["volumes"] == [without] or None)
+    assert server.query("select count(content) from volume_backups") == "0"
+    (server.settings / "key").write_text("the key of these backups\n")
+    server.compose("restart", "postgres")
+    server.compose("up", "--detach", "--wait", "postgres")
+    wait_for("the end of the notice", 60, lambda: server.state()["volumes"] == [] or None)
+    # What OpenSSL encrypted begins with this word.
+    begin = "select convert_from(substring(lo_get(content) for 8), 'UTF8') from volume_backups"
+    assert server.query(begin) == "Salted__"
+
+
 def test_a_second_repository_of_the_settings_gets_every_backup_too(server: Server) -> None:
     second = "[global]\nrepo2-path=/var/lib/pgbackrest/second\nrepo2-retention-full=1\n"
     (server.settings / "pgbackrest.conf").write_text(f"{SETTINGS}\n{second}")

@@ -1,6 +1,7 @@
 """Login at a real provider of OpenID Connect (the certified oidc-provider of npm), in a real browser."""
 
 import contextlib
+import ipaddress
 import os
 import shutil
 import socket
@@ -26,8 +27,11 @@ class Provider:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        bridge = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
-        self.host = subprocess.run(bridge, capture_output=True, text=True, check=True).stdout.strip()
+        # An engine that was told no gateway names the subnet alone, whose first address it takes.
+        address = "{{with index .IPAM.Config 0}}{{or .Gateway .Subnet}}{{end}}"
+        bridge = ["docker", "network", "inspect", "bridge", "--format", address]
+        found = subprocess.run(bridge, capture_output=True, text=True, check=True).stdout.strip()
+        self.host = str(ipaddress.ip_network(found)[1]) if "/" in found else found
         with socket.socket() as free:
             free.bind((self.host, 0))
             self.port = free.getsockname()[1]
