@@ -19,7 +19,7 @@ from tests.stack.webserver import wait_for
 ASK = yaml.safe_load((ROOT / "services/health.yaml").read_text())["x-ask-code-server"]
 
 
-class Served(HealthServicer):
+class Served(HealthServicer):  # type: ignore[misc]
     """gRPC's health service on a port, which counts the questions."""
 
     def __init__(self) -> None:
