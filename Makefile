@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Arguments reach a recipe as variables of its environment, never as a part of its text. Make would expand the text of a
 # variable that was given to it wherever it is used or exported; := with $(value) keeps the text as it is.
-ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE TO FOR ON
+ARGUMENTS := LOCATION TAG FORCE NAME TEAM DROP_DATA BACKUP FORMAT SQL REBUILD ROLE SINCE TO FOR ON RUNS SEED MINUTES
 keep_as_is = $(eval override $(1) := $$(value $(1)))$(eval export $(1))
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(call keep_as_is,$(name))))
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(call keep_as_is,$(name))))
@@ -230,7 +230,7 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all test-kubernetes lint lint-python lint-types lint-sql format test-images test-locations test-cross test-stack
+.PHONY: test test-all test-kubernetes soak lint lint-python lint-types lint-sql format test-images test-locations test-cross test-stack
 # $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores. The
 # idle services of a stack take a fifth of a core.
 define parts
@@ -266,7 +266,7 @@ stack = STACK_IMAGES=$(images) STACK_PROJECT=$(images)-$(@:test-%=%)
 # It takes longest and needs no location's environment, only the images.
 test-stack: test-images
 	$(stack) .venv/bin/pytest -m 'not drill' tests/stack
-drills_failures := failures
+drills_failures := failures soak
 drills_deploy := deploy
 drills_automation := automation
 # These share a stack in which everything is built.
@@ -285,6 +285,10 @@ $(LOCATIONS:%=drills-%): drills-%: install-dev
 	cd $* && .venv/bin/pytest -m drill || test $$? = 5
 test-kubernetes: install-dev test-images ## Test the stack in a cluster of two nodes (ENSURE_CLUSTER=… a script that starts one)
 	STACK_IMAGES=$(images) .venv/bin/pytest -m drill tests/kubernetes
+# It kills by process id, so it runs as root on the engine's machine.
+soak: install-dev ## Launch runs on a stack of its own while random parts are killed (RUNS=1000 SEED=1 MINUTES=240)
+	STACK_PROJECT=dagster-taxi-soak .venv/bin/python -m tests.stack.soak $(call given,RUNS,--runs=) \
+		$(call given,SEED,--seed=) $(call given,MINUTES,--minutes=)
 drills-cross: install-dev
 	.venv/bin/pytest -m drill $(CROSS)
 drills-apart: install-dev test-images

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from tests.stack.conftest import Stack
 
 DAILY_ASSETS = ["stg_trips", "daily_metrics", "location_metrics", "manhattan_stats"]
-MONTHLY_ASSETS = [
-    *("zone_pickups", "borough_flows", "monthly_totals"),
-    *("zone_map", "borough_flows_chart", "monthly_report"),
-]
+METRICS = ["zone_pickups", "borough_flows", "monthly_totals"]
+MONTHLY_ASSETS = [*METRICS, "zone_map", "borough_flows_chart", "monthly_report"]
 MONTHS = ("2023-01", "2023-02", "2023-03")
 # Of a backfill of all monthly assets: a month's tables and pictures are one run. Its report is another, which waits
 # for the tables of the month before.

@@ -255,13 +255,13 @@ class Stack:
         (container,) = self.inspect(*found)
         return container
 
-    def query(self, statement: str) -> list[list[Any]]:
-        """Queries the warehouse as superuser, through the socket in Postgres's own container."""
+    def query(self, statement: str, database: str = "warehouse") -> list[list[Any]]:
+        """Queries a database as superuser, through the socket in Postgres's own container."""
         as_json = f"select coalesce(json_agg(row), '[]') from ({statement}) as row"
         answer = self.command(
             # Without compose, which reads all its files first: many tests poll this.
             *("docker", "exec", f"{PROJECT}-postgres-1"),
-            *("psql", "-U", "postgres", "-d", "warehouse", "-v", "ON_ERROR_STOP=1", "-qtAc", as_json),
+            *("psql", "-U", "postgres", "-d", database, "-v", "ON_ERROR_STOP=1", "-qtAc", as_json),
         )
         return [list(row.values()) for row in json.loads(answer)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.receiver import Receiver, receiving
 from tests.stack.conftest import Stack
-from tests.stack.test_failures import die
+from tests.stack.kills import die
 from tests.stack.webserver import wait_for
 
 pytestmark = pytest.mark.drill

@@ -15,31 +15,19 @@ from ops.rebuild import launch
 from tests.independent import RightAnswers
 from tests.stack.backfill import DAILY_ASSETS, MONTHLY_ASSETS, MONTHS, RUNS_OF_A_MONTH, build_missing
 from tests.stack.conftest import PROJECT, Stack
+from tests.stack.kills import coming_back, die, die_and_come_back, start_impatient
 from tests.stack.webserver import wait_for
 
 pytestmark = pytest.mark.drill
 
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 DAYS = {START: "2023-01-01", END: "2023-01-31"}
-# The daemon's settings in dagster.yaml that the tests wait for, and shorter ones.
-SOONER = {"poll_interval_seconds: 15": "poll_interval_seconds: 3"}
-SOONER |= {"free_slots_after_run_end_seconds: 60": "free_slots_after_run_end_seconds: 5"}
-# A run whose container was killed before its first event. A busy machine needs half a minute for that event.
-SOONER |= {"start_timeout_seconds: 180": "start_timeout_seconds: 90"}
 
 
 @pytest.fixture
 def failing(project: Stack) -> Stack:
     """A stack with three of four months and their days in it, which detects lost runs and hanging services sooner."""
-    settings = (ROOT / "dagster.yaml").read_text()
-    for usual, short in SOONER.items():
-        assert usual in settings
-        settings = settings.replace(usual, short)
-    # impatient.yaml mounts it.
-    (ROOT / ".demo").mkdir(exist_ok=True)
-    (ROOT / ".demo/impatient_dagster.yaml").write_text(settings)
-    # A build waits for a lock until services are back, which takes minutes on a busy machine.
-    project.start("impatient.yaml", TAXI_END_DATE="2023-05-01", TAXI_LOCK_WAIT_SECONDS="600")
+    start_impatient(project)
     project.once("three months", lambda: build_missing(project, metrics=False))
     return project
 
@@ -63,35 +51,6 @@ def run_waits(stack: Stack, mart: str = "daily_metrics") -> None:
     """Waits until a run waits for the mart."""
     waiting = f"select 1 as waits from pg_locks where relation = 'analytics.{mart}'::regclass and not granted"
     wait_for("a run to wait for its table", 120, lambda: stack.query(waiting) or None)
-
-
-def die(stack: Stack, container: str) -> None:
-    """Kills a container's main process from outside, as the kernel does when memory runs out."""
-    (inspected,) = stack.inspect(container)
-    os.kill(inspected["State"]["Pid"], signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def coming_back(stack: Stack, *services: str) -> Iterator[None]:
-    """Waits, after the body of the ``with``, until each service has been started again and is healthy."""
-    containers = {service: stack.services()[service]["ID"] for service in services}
-    before = {service: stack.inspect(container)[0]["State"] for service, container in containers.items()}
-    yield
-    for service, container in containers.items():
-
-        def look(service: str = service, container: str = container) -> bool | None:
-            (now,) = stack.inspect(container)
-            started = now["State"]["StartedAt"] != before[service]["StartedAt"]
-            return (started and now["State"]["Health"]["Status"] == "healthy") or None
-
-        wait_for(f"{service} to be back", 600, look)
-
-
-def die_and_come_back(stack: Stack, *services: str) -> None:
-    """Kills services and waits until Docker has started them again and they are healthy."""
-    with coming_back(stack, *services):
-        for service in services:
-            die(stack, stack.services()[service]["ID"])
 
 
 def freeze(stack: Stack, service: str) -> None:

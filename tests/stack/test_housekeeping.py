@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.stack.conftest import ONE_SHOTS, Stack
-from tests.stack.test_failures import die
+from tests.stack.kills import die
 from tests.stack.webserver import wait_for
 
 pytestmark = pytest.mark.drill
