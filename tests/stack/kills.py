@@ -18,7 +18,6 @@ SOONER |= {"free_slots_after_run_end_seconds: 60": "free_slots_after_run_end_sec
 START_SOONER = {"start_timeout_seconds: 180": "start_timeout_seconds: 90"}
 
 
-
 def start_impatient(stack: Stack, sooner: dict[str, str] = SOONER | START_SOONER, **settings: str) -> Stack:
     """Starts the stack so that it detects lost runs and hanging services sooner."""
     dagster = (ROOT / "dagster.yaml").read_text()

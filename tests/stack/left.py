@@ -42,12 +42,13 @@ OPEN_TRANSACTIONS = """
 select format('a transaction of %s is open since %s', usename, xact_start) as name from pg_stat_activity
 where backend_type = 'client backend' and xact_start < now() - interval '1 minute'
 """
-# Postgres itself cannot tell after a crash that a table was being made, and leaves the table's files.
+# After a crash Postgres cannot tell that a table was being made, and leaves its files. The file of a dropped table
+# has no content and goes at the next checkpoint.
 ORPHANS = """
-select count(*) as files, coalesce(sum((pg_stat_file('base/' || oid || '/' || file)).size), 0)::bigint as bytes
-from pg_database, pg_ls_dir('base/' || oid) as file
-where datname = current_database() and file ~ '^[0-9]+$'
-and pg_filenode_relation(0, file::oid) is null
+select count(*) as files, coalesce(sum(size), 0)::bigint as bytes
+from pg_database, pg_ls_dir('base/' || oid) as file,
+lateral (select size from pg_stat_file('base/' || oid || '/' || file, true)) as stat
+where datname = current_database() and file ~ '^[0-9]+$' and size > 0 and pg_filenode_relation(0, file::oid) is null
 """
 
 
@@ -109,6 +110,7 @@ def left(stack: Stack, before: Rest) -> list[str]:
 
 def orphans(stack: Stack) -> tuple[int, int]:
     """Number and bytes of files in the warehouse that belong to no table."""
+    stack.command("docker", "exec", f"{PROJECT}-postgres-1", "psql", "-U", "postgres", "-qc", "checkpoint")
     ((number, size),) = stack.query(ORPHANS)
     return int(number), int(size)
 
@@ -183,7 +185,9 @@ def megabytes(size: str) -> float:
 
 def memory(stack: Stack) -> dict[str, float]:
     """The memory of each service's container that runs, as `docker stats` shows it, in MB (10^6 bytes)."""
-    names = stack.command("docker", "ps", "--filter", LABEL, "--format", "{{.Names}}").split()
+    # The container of a run has the label of its project, too, and may end at any moment.
+    listed = stack.command("docker", "ps", "--filter", LABEL, "--format", "{{.Names}}").split()
+    names = [name for name in listed if not name.startswith(f"{PROJECT}-run-")]
     lines = stack.command("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *names).splitlines()
     used: dict[str, float] = {}
     for name, size, *_ in map(str.split, lines):

@@ -45,6 +45,8 @@ IN_FLIGHT = 6
 UNFINISHED = ["NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"]
 # How much the memory of a service may grow, in MB (10^6 bytes) per 100 runs.
 GROWTH = 10.0
+# Printed only: its figure has the files that the kernel keeps in memory for it, and its shared buffers, which fill.
+CACHES = {"postgres"}
 SAMPLE_EVERY = 10
 RUNS_PER_KILL = 8
 # A service that has just started grows until everything is imported and its connections are open.
@@ -79,7 +81,10 @@ def plan(seed: int, runs: int, runs_per_kill: int) -> Iterator[Work | Kill]:
 
 
 def _work(chance: random.Random) -> Work:
-    """A load or a build of something that is there already. What takes less time comes more often."""
+    """A load or a build of something that is there already. What takes less time comes more often.
+
+    Metrics are none of it: they refuse a month whose days are older than its trips.
+    """
     month = date.fromisoformat(f"{chance.choice(MONTHS)}-01")
     first = month + timedelta(days=chance.randrange(20))
     last = first + timedelta(days=chance.randrange(8))
@@ -90,7 +95,6 @@ def _work(chance: random.Random) -> Work:
         (4, Work("ingestion_location", ["taxi_zones"], {})),
         (3, Work("dbt_location", DAILY_ASSETS, window)),
         (1, Work("dbt_location", ["stg_zones"], {})),
-        (1, Work("dbt_location", METRICS, partition)),
     ]
     return chance.choices([work for _, work in kinds], [weight for weight, _ in kinds])[0]
 
@@ -192,14 +196,14 @@ class Soak:
         self.problems += still(120, self._not_retried)
         self.problems += self._wrong_tables()
         self.problems += left.left(self.stack, self.before)
-        self.problems += still(300, self._unhealthy)
+        self.problems += still(120, self._unhealthy)
         again = {self.launch(self.asked[root]): root for root in self._failed() if root in self.asked}
         for run_id in again:
             if self.stack.webserver.finished(run_id)["status"] != "SUCCESS":
                 self.problems.append(f"run {run_id}, which repeats run {again[run_id]}, failed")
         self.problems += self._wrong_tables()
         for service, (rise, error) in self.slopes().items():
-            if rise - 2 * error > GROWTH:
+            if service not in CACHES and rise - 2 * error > GROWTH:
                 self.problems.append(f"the memory of {service} grows by {rise:.1f} MB per 100 runs")
 
     def slopes(self) -> dict[str, tuple[float, float]]:
@@ -254,7 +258,8 @@ class Soak:
             samples = [sample.megabytes for sample in self.memory[service]]
             few = f"too few samples ({len(samples)})"
             grows = few if error == float("inf") else f"{rise:+.1f} ± {2 * error:.1f} per 100 runs"
-            lines.append(f"  {service}: {statistics.mean(samples):.0f}, {grows}; allowed {GROWTH:.0f}")
+            bound = "" if service in CACHES else f"; allowed {GROWTH:.0f}"
+            lines.append(f"  {service}: {statistics.mean(samples):.0f}, {grows}{bound}")
         return "\n".join([*lines, *(f"PROBLEM: {problem}" for problem in self.problems)])
 
 
