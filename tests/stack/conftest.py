@@ -58,6 +58,10 @@ class Stack:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        # Secrets are in the backups only if there is a key.
+        settings = ROOT / ".demo" / f"{PROJECT}-backup_settings"
+        settings.mkdir(parents=True, exist_ok=True)
+        (settings / "key").write_text("the key of these backups\n")
         unset = {"TAXI_START_DATE", "TAXI_END_DATE", "TLC_TAXI_TYPE", "TAXI_SOURCE_INTERVAL_SECONDS", "REPORTS_URL"}
         unset |= {"REAP_INTERVAL_SECONDS", "REAP_SUCCEEDED_AFTER_SECONDS", "REAP_FAILED_AFTER_SECONDS", "HISTORY_DAYS"}
         unset |= {"NOTIFY_WEBHOOK_URL", "DAGSTER_URL", "PUBLIC_URL", "PUBLISH", "HTTPS_PORT", "ACCESS_DIR"}
@@ -74,6 +78,7 @@ class Stack:
             **{tag_variable(location): PROJECT for location in LOCATIONS},
             "REPORTS_TAG": PROJECT,
             "PLATFORM_TAG": PROJECT,
+            "BACKUP_SETTINGS_DIR": str(settings),
         }
         self.env = dict(self._settings)
         self.webserver = Webserver(f"http://127.0.0.1:{self.port}")

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,15 +55,45 @@ def restore(stack: Stack, *arguments: str) -> str:
     return stack.command("make", "restore", *arguments, COMPOSE_PROFILES="sample")
 
 
-def test_both_databases_go_back_to_a_moment_before_a_mistake(backed_up: Stack, right: RightAnswers) -> None:
-    runs = backed_up.webserver.run_count()
+@contextmanager
+def kept(stack: Stack, volume: str) -> Iterator[None]:
+    """Waits at the end until Postgres has what was changed in a volume."""
+    content = "select content from volume_backups where name = :'name'"
+
+    def ask() -> str:
+        psql = ("docker", "exec", "-i", f"{PROJECT}-postgres-1", "psql", "-U", "postgres", "-qtAX", "-v")
+        command = [*psql, f"name={volume}"]
+        return subprocess.run(command, input=content, check=True, capture_output=True, text=True).stdout
+
+    before = ask()
+    yield
+    wait_for(f"{volume} to be kept", 60, lambda: ask() != before or None)
+
+
+def in_volume(stack: Stack, volume: str, script: str) -> str:
+    mounted = ("--volume", f"{PROJECT}_{volume}:/files", "--workdir", "/files")
+    return stack.command("docker", "run", "--rm", *mounted, "postgres:17", "sh", "-ec", script)
+
+
+def test_both_databases_and_the_reports_go_back_to_a_moment_before_a_mistake(
+    backed_up: Stack, right: RightAnswers
+) -> None:
+    runs, page = backed_up.webserver.run_count(), backed_up.report("2023-02.html")
+    with kept(backed_up, "dbt_location_secrets"):
+        backed_up.give_secret("dbt_location", "login", "first")
     then = moment(backed_up)
+    backed_up.give_secret("dbt_location", "login", "second")
+    with kept(backed_up, "dbt_location_reports"):
+        in_volume(backed_up, "dbt_location_reports", "echo later >> 2023-02.html")
     backfill_id = backed_up.webserver.backfill(DAILY_ASSETS, DAYS[:3])
     assert [run["status"] for run in backed_up.webserver.backfill_runs(backfill_id)] == ["SUCCESS"]
     mistake = ("psql", "-U", "postgres", "-d", "warehouse", "-c", "drop schema raw_taxis cascade")
     backed_up.command("docker", "exec", f"{PROJECT}-postgres-1", *mistake)
     print(restore(backed_up, f"TO={then}", "FORCE=1"))
     assert backed_up.webserver.run_count() == runs
+    assert backed_up.report("2023-02.html") == page
+    # A secret is valid outside of the stack, where nothing goes back.
+    assert in_volume(backed_up, "dbt_location_secrets", "cat login") == "second"
     backed_up.check_days(right)
     backed_up.check_months(right)
 
