@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -31,7 +32,8 @@ FILES = Path(os.environ.get("TLC_FILES") or ROOT.parent / "shared/tlc")
 TAG = os.environ.get("STACK_IMAGES", "dagster-taxi-test")
 NAMESPACE = "dagster-taxi-test"
 MACHINE, NODE, PORT = "10.77.0.1", "10.77.0.11", 30300
-SHARED = Path("/var/lib/kubernetes/shared") / NAMESPACE
+STATE = Path("/var/lib/kubernetes")
+SHARED = STATE / "shared" / NAMESPACE
 CGROUPS = Path("/sys/fs/cgroup/pids/k8s")
 NO_CLUSTER = f"no cluster answers (kubectl get nodes), and there is no {ENSURE} to start one, or no files in {FILES}"
 PLATFORM_IMAGES = ("platform", "migrate", "door", "proxies", "reports")
@@ -216,6 +218,21 @@ class Cluster:
         return [int(pid) for pid in found.read_text().split()]
 
     @contextlib.contextmanager
+    def frozen(self, pids: list[int]) -> Iterator[None]:
+        """Processes stand still, and nobody is told."""
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def part(self, name: str) -> list[int]:
+        """The process of a part of the cluster, such as ``control/apiserver`` and ``node1/kubelet``."""
+        return [int((STATE / "pid" / name).read_text())]
+
+    @contextlib.contextmanager
     def cut_off(self, node: str) -> Iterator[None]:
         """The network of a node is away; nothing on it is told or stopped."""
         self.command(str(ENSURE), "cut-node", node[-1])
@@ -223,6 +240,10 @@ class Cluster:
             yield
         finally:
             self.command(str(ENSURE), "heal-node", node[-1])
+
+    def reconnect(self, node: str) -> None:
+        """The network of a node that was cut off is back. Its kubelet, which may stand still, is not waited for."""
+        self.command("ip", "-n", "k8s-control", "link", "set", node, "master", "br0")
 
 
 def _values(port: int) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from tests.stack.webserver import wait_for
 pytestmark = pytest.mark.drill
 SERVING = ("daemon", "webserver", "dbt-location", "ingestion-location")
 QUOTA = "no-jobs"
+LOADED_BY = "select run_id from raw_taxis.trip_files where url like '%2023-02%'"
 
 
 def messages(run: dict[str, Any]) -> str:
@@ -62,37 +65,79 @@ def without_image(calm: Cluster) -> str:
     return run_id
 
 
-def test_a_run_on_a_node_that_is_cut_off_is_launched_again_on_the_other(calm: Cluster) -> None:
-    # What serves is on node 1, so that the cut takes the run alone.
-    calm.command("kubectl", "cordon", "node2")
+@dataclass
+class CutOff:
+    """What was seen of a node that was cut off under a load and under a build of days."""
+
+    cluster: Cluster
+    runs: list[str]  # the load and the build
+    noticed_seconds: list[float]  # from the cut until Dagster knew that the run is lost
+    nodes_of_retries: set[str]
+    retries_ended_well: list[bool]
+
+
+@contextlib.contextmanager
+def cordoned(cluster: Cluster, node: str) -> Iterator[None]:
+    cluster.command("kubectl", "cordon", node)
     try:
+        yield
+    finally:
+        cluster.command("kubectl", "uncordon", node)
+
+
+@pytest.fixture(scope="module")
+def cut(calm: Cluster, without_image: str) -> CutOff:
+    # What serves is on node 1, so that the cut takes the runs alone.
+    with cordoned(calm, "node2"):
         for pod in calm.get("pods", "app.kubernetes.io/component!=run"):
             if pod["spec"].get("nodeName") == "node2":
                 calm.kubectl("delete", "pod", pod["metadata"]["name"])
         calm.ready()
-    finally:
-        calm.command("kubectl", "uncordon", "node2")
-    with calm.source_silent():
-        calm.command("kubectl", "cordon", "node1")
-        try:
-            run_id = calm.started_load()
-        finally:
-            calm.command("kubectl", "uncordon", "node1")
-        (pod,) = calm.run_pods(run_id)
-        assert pod["spec"]["nodeName"] == "node2"
-        with calm.cut_off("node2"):
-            retry = calm.retry_of(run_id, 90)
-            calm.webserver.step_started(retry)
-            (second,) = calm.run_pods(retry)
-            assert second["spec"]["nodeName"] == "node1"
-    assert calm.webserver.finished(retry)["status"] == "SUCCESS"
-    first = pod["metadata"]["name"]
+    with calm.source_silent() as silent, contextlib.ExitStack() as locked:
+        locked.enter_context(calm.mart_locked())
+        with cordoned(calm, "node1"):
+            runs = [calm.started_load(), calm.started_build()]
+        pods = [pod for run_id in runs for pod in calm.run_pods(run_id)]
+        assert [pod["spec"]["nodeName"] for pod in pods] == ["node2", "node2"]
+        # The load stands still while it is cut off, so that it goes on where it was. The kubelet, which would end it,
+        # stands still until it has written.
+        with calm.cut_off("node2"), calm.frozen(calm.part("node2/kubelet")):
+            with calm.frozen(calm.processes(pods[0])):
+                began = time.time()
+                calm.source_answers()
+                # The build gets its lock now, and holds it.
+                locked.close()
+                again = [calm.retry_of(run_id, 90) for run_id in runs]
+                lost = {run["runId"]: run["endTime"] for run in calm.webserver.runs()}
+                ended = [calm.webserver.ended_well(run_id) for run_id in again]
+                nodes = {pod["spec"]["nodeName"] for run_id in again for pod in calm.run_pods(run_id)}
+                calm.reconnect("node2")
+            silent.set()
+            wait_for("the load that was cut off to write", 120, lambda: calm.query(LOADED_BY) == [[runs[0]]] or None)
+    return CutOff(calm, runs, [lost[run_id] - began for run_id in runs], nodes, ended)
 
-    def gone() -> bool | None:
-        return first not in {one["metadata"]["name"] for one in calm.run_pods(run_id)} or None
 
-    wait_for("the end of the pod that was cut off", 120, gone)
-    assert calm.query("select count(*) from raw_taxis.trips") == [[205_025]]
+def test_a_node_that_is_cut_off_under_a_load_and_a_build_is_noticed_within_ninety_seconds(cut: CutOff) -> None:
+    assert max(cut.noticed_seconds) < 90
+
+
+def test_runs_on_a_node_that_is_cut_off_are_launched_again_on_the_other(cut: CutOff) -> None:
+    assert cut.nodes_of_retries == {"node1"}
+    # A retry of the build waits for the session on the other side of the cut, which ends within about a minute.
+    assert cut.retries_ended_well == [True, True]
+
+
+def test_a_pod_that_was_cut_off_and_writes_when_its_node_is_back_makes_nothing_wrong(cut: CutOff) -> None:
+    cut.cluster.check_tables()
+    assert cut.cluster.query(LOADED_BY) == [[cut.runs[0]]]
+
+
+def test_a_pod_that_was_cut_off_is_removed_when_its_node_is_back(cut: CutOff) -> None:
+    def look() -> bool | None:
+        pods = [pod for run_id in cut.runs for pod in cut.cluster.run_pods(run_id)]
+        return "node2" not in {pod["spec"]["nodeName"] for pod in pods} or None
+
+    wait_for("the end of the pods that were cut off", 120, look)
 
 
 def test_a_run_whose_image_cannot_be_had_fails_with_the_reason_and_leaves_no_job(
@@ -196,3 +241,17 @@ def no_jobs_by_role(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         put(before)
+
+
+def test_a_run_that_is_launched_while_the_api_is_away_waits_in_the_queue_and_runs_once(calm: Cluster) -> None:
+    web = calm.webserver
+    with calm.source_silent(), calm.mart_locked():
+        runs = [calm.started_load(), calm.started_build()]
+        with calm.frozen(calm.part("control/apiserver")):
+            runs.append(web.launch_month("2023-03-01"))
+            # The daemon has tried for some 40 s by then.
+            wait_for("the run to be queued again", 120, lambda: web.times_queued(runs[-1]) > 1 or None)
+            assert [web.status(run_id) for run_id in runs] == ["STARTED", "STARTED", "QUEUED"]
+    assert ends(calm, *runs) == ["SUCCESS", "SUCCESS", "SUCCESS"]
+    assert retries(calm, *runs) == []
+    calm.check_tables()

@@ -165,6 +165,14 @@ class Webserver:
 
         wait_for(f"start of the step of run {run_id}", seconds, look)
 
+    def times_queued(self, run_id: str) -> int:
+        """How often a run was put in the queue."""
+        data = self.ask(
+            "query ($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection { events { __typename } } } } }",
+            id=run_id,
+        )["runOrError"]
+        return [event["__typename"] for event in data["eventConnection"]["events"]].count("RunEnqueuedEvent")
+
     def terminate(self, run_id: str) -> None:
         """Terminates a run, as the button in the UI does."""
         data = self.ask(
