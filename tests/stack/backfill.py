@@ -52,8 +52,11 @@ def built(stack: "Stack") -> dict[str, int]:
     return {asset["key"]: asset["counts"].get("built", 0) for asset in assets}
 
 
-def build_missing(stack: "Stack", metrics: bool = True) -> None:
-    """Loads the zones and three months and builds their days and metrics, as far as they are not up to date."""
+def build_missing(stack: "Stack", metrics: bool = True, seconds: float = 180) -> None:
+    """Loads the zones and three months and builds their days and metrics, as far as they are not up to date.
+
+    ``seconds`` is how long a run may take.
+    """
     webserver = stack.webserver
 
     def lacks(*assets: str) -> bool:
@@ -61,14 +64,14 @@ def build_missing(stack: "Stack", metrics: bool = True) -> None:
         return any(here[asset] < BUILT[asset] for asset in assets)
 
     def succeed(runs: list[str]) -> None:
-        assert [webserver.finished(run)["status"] for run in runs] == ["SUCCESS"] * len(runs)
+        assert [webserver.finished(run, seconds)["status"] for run in runs] == ["SUCCESS"] * len(runs)
 
     if lacks("taxi_zones", "taxi_trips"):
         zones = webserver.launch("ingestion_location", ["taxi_zones"])
         succeed([zones, *(webserver.launch_month(f"{month}-01") for month in MONTHS)])
     if lacks("stg_zones", *DAILY_ASSETS):
         zones = webserver.launch("dbt_location", ["stg_zones"])
-        runs = webserver.backfill_runs(webserver.backfill(DAILY_ASSETS, DAYS))
+        runs = webserver.backfill_runs(webserver.backfill(DAILY_ASSETS, DAYS), seconds=seconds)
         succeed([zones, *(run["runId"] for run in runs)])
     if metrics and lacks(*MONTHLY_ASSETS):
         months = webserver.backfill(MONTHLY_ASSETS, [f"{month}-01" for month in MONTHS])

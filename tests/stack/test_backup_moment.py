@@ -1,4 +1,4 @@
-"""The archive of the live stack: what Postgres had is restored to a moment, and after its volume was lost."""
+"""The archive of the live stack: it is restored to a moment, and after Postgres's volume or the machine was lost."""
 
 import json
 import subprocess
@@ -6,17 +6,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ops.command import ROOT
+from tests import warehouse_answers
 from tests.independent import RightAnswers
-from tests.stack.backfill import DAILY_ASSETS, DAYS, Backfill, build_missing
-from tests.stack.conftest import PROJECT, Stack
+from tests.rows import comparable
+from tests.stack.backfill import BUILT, DAILY_ASSETS, DAYS, MONTHS, Backfill, build_missing, built
+from tests.stack.conftest import LABEL, PROJECT, Stack
+from tests.stack.test_automation import SETTLE_SECONDS, SHORTEN, in_sample
 from tests.stack.webserver import wait_for
 
 pytestmark = pytest.mark.drill
+AUTOMATED = {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10"}
 
 
 def backups(stack: Stack) -> dict[str, Any]:
@@ -162,3 +167,58 @@ def test_a_stack_that_lost_postgres_while_it_worked_is_restored_and_completes_it
     build_missing(backed_up)
     backed_up.check_days(right)
     backed_up.check_months(right)
+
+
+@pytest.fixture
+def automated(backed_up: Stack) -> Iterator[Stack]:
+    """A stack with three months, and automation on."""
+    yield backed_up.start(**AUTOMATED)
+    # Other tests expect other files at the source.
+    backed_up.destroy()
+
+
+def lose_machine(stack: Stack) -> None:
+    """Destroys every container but the source's, and every volume but the repository of the backups."""
+    sample = stack.services()["sample"]["ID"]
+    listed = ("docker", "ps", "--all", "--quiet", "--filter")
+    found = stack.command(*listed, LABEL).split() + stack.command(*listed, f"label=project={PROJECT}").split()
+    postgres = f"{PROJECT}-postgres-1"
+    stack.command("docker", "rm", "--force", "--volumes", postgres)
+    others = [one for one in dict.fromkeys(found) if not sample.startswith(one)]
+    subprocess.run(["docker", "rm", "--force", "--volumes", *others], capture_output=True)
+    volumes = stack.command("docker", "volume", "ls", "--quiet", "--filter", LABEL).split()
+    stack.command("docker", "volume", "rm", *(name for name in volumes if not name.endswith("_backup_repository")))
+
+
+def completed(stack: Stack, right: RightAnswers) -> None:
+    """Waits until all is built on the files that the source has, and compares every table and the reports."""
+    loaded = comparable(right.months())
+    wait_for("the months", SETTLE_SECONDS, lambda: stack.query(warehouse_answers.MONTHS) == loaded or None)
+    wait_for("all that follows", SETTLE_SECONDS, lambda: built(stack) == BUILT or None)
+    stack.check_days(right)
+    stack.check_months(right)
+    assert [stack.report(f"{month}.html")[0] for month in MONTHS] == [200] * len(MONTHS)
+
+
+def loads_a_month(stack: Stack, before: int) -> bool | None:
+    """Whether one of the runs after the first ones loads a month now."""
+    runs = stack.webserver.runs()[: stack.webserver.run_count() - before]
+    return any("taxi_trips" in run["assets"] and run["status"] == "STARTED" for run in runs) or None
+
+
+def test_a_machine_that_is_lost_while_it_works_is_restored_with_secrets_and_automation_completes_what_is_lost(
+    automated: Stack, tmp_path: Path
+) -> None:
+    with kept(automated, "ingestion_location_secrets"):
+        automated.give_secret("ingestion_location", "login", "of this location")
+    automated.query("select 1 from pg_switch_wal()")
+    wait_for("all to be archived", 120, lambda: backups(automated)["waiting"] == 0 or None)
+    before = automated.webserver.run_count()
+    in_sample(automated, f"python -c '{SHORTEN}'")
+    wait_for("a load", SETTLE_SECONDS, lambda: loads_a_month(automated, before))
+    lose_machine(automated)
+    print(restore(automated))
+    assert in_volume(automated, "ingestion_location_secrets", "cat login; stat -c ' %a %u' login") == (
+        "of this location 600 10001\n"
+    )
+    completed(automated, automated.right_answers(tmp_path, *MONTHS))

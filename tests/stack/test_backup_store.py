@@ -88,6 +88,20 @@ def name_store(server: Server, store: Store, key: str = "S3RVER") -> None:
     (server.settings / "pgbackrest.conf").write_text(f"{SETTINGS}\n{text}")
 
 
+def test_a_restore_with_another_key_than_that_of_the_backups_says_so_and_changes_nothing(
+    server: Server, store: Store
+) -> None:
+    key = server.settings / "key"
+    right = key.read_text()
+    key.write_text("another key\n")
+    with store.running():
+        ended = subprocess.run(["make", "restore", "FORCE=1"], cwd=ROOT, env=server.env, capture_output=True, text=True)
+    key.write_text(right)
+    assert ended.returncode != 0
+    assert "encrypted with another key than that of BACKUP_SETTINGS_DIR" in ended.stderr
+    assert server.query("select 1") == "1"
+
+
 def test_after_the_disk_is_lost_a_moment_is_restored_from_the_store(server: Server, store: Store) -> None:
     with store.running():
         assert [one["encrypted"] for one in server.state()["repositories"]] == [True, True]
@@ -117,6 +131,24 @@ def test_a_store_that_is_away_is_named_and_the_backups_of_the_other_repository_a
     here, there = server.state()["repositories"]
     assert (here["error"], len(here["backups"])) == (None, 1)
     assert (there["answers"], there["error"]) == (False, "no answer within 15 s")
+
+
+def test_backups_of_the_other_repository_go_on_while_the_store_is_away_and_it_gets_one_when_it_is_back(
+    server: Server, store: Store
+) -> None:
+    settings = "/var/run/postgresql/pgbackrest/pgbackrest.conf"
+
+    def left_out() -> bool | None:
+        return "repo2" not in server.compose("exec", "-T", "backups", "cat", settings) or None
+
+    wait_for("the store to be left out", 300, left_out)
+    server.fill_log()
+    wait_for("all to be archived", 180, lambda: server.state()["archiver"]["waiting"] == 0 or None)
+    server.compose("exec", "-T", "backups", "pgbackrest", "backup", "--repo=1", "--type=incr")
+    with store.running():
+        before = server.newest()
+        server.look_now()
+        wait_for("a backup in the store", 180, lambda: server.newest()[1] != before[1] or None)
 
 
 def test_a_wrong_key_of_the_store_is_named(server: Server, store: Store) -> None:
