@@ -1,5 +1,6 @@
 """What is wrong with an install or a deploy stops it with the reason, and before anything that runs is replaced."""
 
+import base64
 import contextlib
 import json
 import os
@@ -63,14 +64,36 @@ def refused(cluster: Cluster, command: str, **arguments: str) -> str:
         ({"locations": {"location": "weather_location"}}, "The release of weather_location is called weather-location"),
         ({"platform": {"locations": [*LOCATIONS, "weather_location"]}}, "`locations` of `platform`"),
         ({"platform": {"webserver": {"replicas": 2}}}, "platform: nothing was installed, as the values are wrong"),
+        # The hook waits for the image until then.
+        ({"platform": {"image": {"tag": "away"}, "migrate": {"seconds": 15}}}, "migrate:away"),
+        ({"platform": {"postgres": {"port": 1}, "migrate": {"seconds": 60}}}, "port 1 failed"),
     ],
-    ids=["unknown key", "unknown location", "no role", "unknown key of the platform"],
+    ids=[
+        "unknown key",
+        "unknown location",
+        "location without a role",
+        "unknown key of the platform",
+        "tag",
+        "Postgres",
+    ],
 )
 def test_wrong_values_stop_kubernetes_up_before_anything_is_replaced(
     cluster: Cluster, tmp_path: Path, values: dict[str, Any], reason: str
 ) -> None:
     with given(cluster, tmp_path, values):
         assert reason in refused(cluster, "kubernetes-up")
+
+
+def test_a_secret_without_a_password_stops_kubernetes_up_and_is_named(cluster: Cluster) -> None:
+    # None of its runs is due, which would start without a password.
+    name = "platform-location-credentials"
+    password = json.loads(cluster.kubectl("get", "secret", name, "--output", "json"))["data"]["password"]
+    cluster.kubectl("patch", "secret", name, "--type=json", "--patch", '[{"op": "remove", "path": "/data/password"}]')
+    try:
+        assert f"The Secret {name}" in refused(cluster, "kubernetes-up")
+    finally:
+        assert base64.b64decode(password)
+        cluster.kubectl("patch", "secret", name, "--patch", json.dumps({"data": {"password": password}}))
 
 
 def test_a_deploy_without_a_tag_names_the_image_of_the_folders_commit_that_the_cluster_lacks(cluster: Cluster) -> None:
