@@ -1,4 +1,4 @@
-"""What a partition is made from and whether it is outdated, by the rule in docs/automation.md, for all of ops and demo.
+"""What a partition depends on, and whether it is stale or outdated: the rule in docs/automation.md, for ops and demo.
 
 An asset's declarations give three kinds of dependencies. Required are the upstream partitions that overlap a
 partition's own window. The lookback are those before the window, which a partition mapping with a negative offset adds:

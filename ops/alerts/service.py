@@ -51,7 +51,7 @@ def secrets() -> Path:
 def evaluate_once(
     store: Store, find: Callable[[Callable[[], Alerts]], Stack] = inside.from_inside
 ) -> tuple[Facts, Judgement]:
-    """Collects the facts, judges them, queues and sends. What cannot be asked is a problem like the others."""
+    """Collects and judges the facts, then queues and sends alerts. A source that does not answer is a problem, too."""
     url = os.environ.get("DAGSTER_URL", "")
     remembered = state(store)
     facts = collect(lambda: find(lambda: remembered))

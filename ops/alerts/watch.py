@@ -57,7 +57,7 @@ def is_silenced(names: Iterable[str], problem: Problem, tags: Iterable[str]) -> 
 
 
 def _remember_owners(store: Store, facts: Facts) -> None:
-    """While a location or the webserver is away, its owners are those that it had."""
+    """Stores the owners of assets and locations, for when a location or the webserver does not answer."""
     owners: dict[str, list[str]] = store.get("owners", {})
     found: dict[str, set[str]] = {}
     for asset in known(facts.assets, ()):

@@ -1,7 +1,7 @@
 """Restores the whole Postgres cluster from the repository of the service `backups`, to a moment or to the last commit.
 
-Each restore begins a new timeline, on which the clock goes on. A moment is looked for on the timeline that was the
-current one then, from a backup that this timeline contains.
+Each restore begins a new timeline. A moment is restored on the timeline that was current at that moment, from a backup
+that this timeline contains.
 """
 
 import json

@@ -46,7 +46,7 @@ def engine(info: Mapping[str, Any], socket: str) -> Iterator[Finding]:
     missing = [name for name in ("MemoryLimit", "CpuCfsQuota", "PidsLimit") if not info.get(name)]
     if missing:
         what = f"it cannot limit containers ({', '.join(missing)}), so one run may take the machine from all others"
-        yield Finding(WARNING, "engine", what, "give it these cgroup controllers; docs/security.md says what they hold")
+        yield Finding(WARNING, "engine", what, "enable these cgroup controllers (docs/security.md, Limits)")
     if any("rootless" in option for option in info.get("SecurityOptions") or ()) and socket == "/var/run/docker.sock":
         then = "set DOCKER_SOCKET in .env to its socket, usually /run/user/$(id -u)/docker.sock"
         yield Finding(ERROR, "engine", f"it is rootless, and the services would mount {socket}", then)
@@ -94,10 +94,10 @@ def clock(
     away = told - min(max(told, asked[0]), now)
     if abs(away) > CLOCK_SECONDS:
         yield Finding(
-            ERROR, "clock", f"the engine's is {away:+.0f} s from this machine's", f"restart its VM, or {then}"
+            ERROR, "clock", f"the engine's clock is {away:+.0f} s from this machine's", f"restart its VM, or {then}"
         )
     if commit and now < commit:
-        what = f"it is {datetime.fromtimestamp(now).date()}, before the last commit here; certificates would not hold"
+        what = f"it is {datetime.fromtimestamp(now).date()}, before the last commit; certificates would be refused"
         yield Finding(ERROR, "clock", what, then)
     elif synchronized is False:
         yield Finding(WARNING, "clock", "no time server sets it, so logs, logins and partitions may be off", then)

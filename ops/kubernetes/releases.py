@@ -153,7 +153,7 @@ def _file(values: Values) -> Iterator[str]:
 
 @contextmanager
 def _watched(release: str) -> Iterator[dict[str, str]]:
-    """Keeps what each pod of a release waits for: that of a hook is removed when its time is over."""
+    """Records what each pod of a release waits for, because the pod of a hook is removed when it times out."""
     waiting: dict[str, str] = {}
     ended = threading.Event()
 

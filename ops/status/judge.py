@@ -455,7 +455,7 @@ def _backups(facts: Facts, down: set[str], starting: set[str]) -> Iterator[Probl
     for one in found.repositories:
         last, limit = (one.newest, found.interval + LATE_SECONDS) if one.newest else (started, LATE_SECONDS)
         if one.error and (one.backups or not one.answers):
-            yield Problem("backup", f"the repository {one.key} is not in order: {one.error}", logs)
+            yield Problem("backup", f"the repository {one.key} cannot be used: {one.error}", logs)
         elif last and now - last > limit:
             yield Problem("backup", f"no backup was made for {duration(now - last)} in the repository {one.key}", logs)
     if rehearsal := found.rehearsal:

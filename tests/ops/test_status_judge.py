@@ -385,10 +385,10 @@ def repository(**changed: Any) -> Backups:
         (repository(newest=NOW - 29 * HOUR), []),
         (repository(newest=NOW - 31 * HOUR), ["no backup was made for 31 h in the repository 1"]),
         (repository(newest=None, backups=0, error="missing stanza path"), []),
-        (repository(error="other"), ["the repository 1 is not in order: other"]),
+        (repository(error="other"), ["the repository 1 cannot be used: other"]),
         (
             repository(newest=None, backups=0, answers=False, error="no answer within 15 s"),
-            ["the repository 1 is not in order: no answer within 15 s"],
+            ["the repository 1 cannot be used: no answer within 15 s"],
         ),
         (backups(failed="no space left"), ["the last backup failed: no space left"]),
         (backups(waiting=1, waiting_since=NOW - 170), []),

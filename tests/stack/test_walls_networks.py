@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv6Address
+from ipaddress import IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,9 @@ def listener() -> Iterator[int]:
 
 def of_host(stack: Stack, port: int) -> list[Address]:
     """The addresses of this machine: those of all bridges, its own, and those that are good for one link."""
-    bridges = [configured["Gateway"] for each in networks(stack) for configured in each["IPAM"]["Config"]]
+    configured = [one for each in networks(stack) for one in each["IPAM"]["Config"]]
+    # An engine that has just started names no gateway of its own bridge. It is the first address.
+    bridges = [one.get("Gateway") or str(next(IPv4Network(one["Subnet"]).hosts())) for one in configured]
     own = socket.gethostbyname_ex(socket.gethostname())[2]
     interfaces = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines()]
     local = [f"{IPv6Address(bytes.fromhex(address))}%eth0" for address, *_ in interfaces if address.startswith("fe80")]

@@ -94,7 +94,7 @@ def guard_code_locations() -> None:
 
 
 class GuardedCodeLocation(GrpcServerCodeLocation):
-    """Raises RefusedError where Dagster would believe its code server what is another location's to say."""
+    """Raises RefusedError if the code server declares or requests what belongs to another location."""
 
     def __init__(self, origin: Any, instance: DagsterInstance, **options: Any) -> None:
         super().__init__(origin, instance, **options)

@@ -62,7 +62,7 @@ class AccessSource:
         except (AccessError, OSError) as error:
             # Again later, when a location that it names may have come.
             self._failed = state, time.monotonic()
-            logging.getLogger("dagster-webserver").error("What the file said before still counts.\n%s", error)
+            logging.getLogger("dagster-webserver").error("The last valid access.yaml stays in effect.\n%s", error)
         return self._access
 
 

@@ -1,4 +1,4 @@
-"""Asks, before each mutation, whether the caller may use it on what it names; and has each written down."""
+"""Checks, before each mutation, whether the caller may use it on what it names, and records each mutation."""
 
 import functools
 from collections.abc import Awaitable
@@ -40,7 +40,7 @@ class FewMutations(ValidationRule):
 
 
 def guard(schema: Schema) -> Schema:
-    """Puts the question into the schema itself, so that no way of asking it passes by."""
+    """Adds the check to the schema itself, so that no form of a request bypasses it."""
     mutations = schema.graphql_schema.mutation_type
     assert mutations
     for name, mutation in mutations.fields.items():
