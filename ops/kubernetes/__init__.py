@@ -23,15 +23,18 @@ kubernetes = typer.Typer(help="Install, show and remove the stack in Kubernetes.
 @kubernetes.command()
 def up() -> None:
     """Install or upgrade the platform and every location on kubectl's current context; deployed versions are kept."""
-    wanted = _wanted(releases.given_values())
+    given = releases.given_values()
+    wanted = _wanted(given)
     # Before the first one is touched: what is wrong with the last one's values is known without the cluster.
     for release, chart, values in wanted:
         releases.check(release, chart, values)
     releases.make_namespace()
     releases.make_passwords()
-    for release, chart, values in wanted:
+    for release, chart, _ in wanted:
         with locked(release, who()):
             releases.end_interrupted(release)
+            # Read again, because a deploy of the location may have ended meanwhile.
+            (values,) = (values for name, _, values in _wanted(given) if name == release)
             releases.install(release, chart, values)
     log(
         f"The stack runs in the namespace {namespace()}. See `make kubernetes-status`. The UI, at http://127.0.0.1:3000:"

@@ -65,7 +65,7 @@ def refused(cluster: Cluster, command: str, **arguments: str) -> str:
         ({"platform": {"locations": [*LOCATIONS, "weather_location"]}}, "`locations` of `platform`"),
         ({"platform": {"webserver": {"replicas": 2}}}, "platform: nothing was installed, as the values are wrong"),
         # The hook waits for the image until then.
-        ({"platform": {"image": {"tag": "away"}, "migrate": {"seconds": 15}}}, "migrate:away"),
+        ({"platform": {"image": {"tag": "away"}, "migrate": {"seconds": 60}}}, "migrate:away"),
         ({"platform": {"postgres": {"port": 1}, "migrate": {"seconds": 60}}}, "port 1 failed"),
     ],
     ids=[
@@ -131,11 +131,15 @@ def interrupted(cluster: Cluster) -> Interrupted:
         # With Helm, and without a chance to clean up, as by a machine that is lost.
         os.killpg(deploy.pid, signal.SIGKILL)
     state = revision_state(cluster, release)
+
+    def renewed(seconds_ago: float) -> None:
+        then = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(time.time() - seconds_ago))
+        lease = ("patch", "lease", f"{release}-deploy", "--type=merge", "--patch")
+        cluster.kubectl(*lease, json.dumps({"spec": {"renewTime": then}}))
+
+    renewed(0)
     at_once = cluster.make("deploy", LOCATION=LOCATION, TAG=TAG)
-    # A minute passes.
-    past = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(time.time() - 61))
-    lease = ("patch", "lease", f"{release}-deploy", "--type=merge", "--patch")
-    cluster.kubectl(*lease, json.dumps({"spec": {"renewTime": past}}))
+    renewed(61)
     return Interrupted(cluster, state, at_once, cluster.make("deploy", LOCATION=LOCATION, TAG=TAG))
 
 

@@ -107,7 +107,7 @@ def cut(calm: Cluster, without_image: str) -> CutOff:
                 calm.source_answers()
                 # The build gets its lock now, and holds it.
                 locked.close()
-                again = [calm.retry_of(run_id, 90) for run_id in runs]
+                again = [calm.retry_of(run_id, 150) for run_id in runs]
                 lost = {run["runId"]: run["endTime"] for run in calm.webserver.runs()}
                 ended = [calm.webserver.ended_well(run_id) for run_id in again]
                 nodes = {pod["spec"]["nodeName"] for run_id in again for pod in calm.run_pods(run_id)}
