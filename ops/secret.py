@@ -1,4 +1,4 @@
-"""A location's own secrets: files of a volume that its code server and its runs read, and nobody else.
+"""A location's own secrets: files of a volume that its code server, its runs and the backups read.
 
 A value comes from stdin or a prompt and goes to a container's stdin: it is in no argument, environment or log.
 """

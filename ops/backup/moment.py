@@ -112,6 +112,8 @@ def _reason(status: Mapping[str, Any]) -> str:
 def recover(start: Start, moment: datetime | None) -> None:
     """Replaces the cluster, whose Postgres is stopped, and starts Postgres; returns when it has recovered."""
     options = [f"--repo={start.repository}", f"--set={start.label}", f"--target-timeline={start.timeline}"]
+    # The log comes from any repository: one that was left out for a time lacks a part, which another one has.
+    options.append('--recovery-option=restore_command=pgbackrest archive-get %f "%p"')
     if moment:
         target = f"--target={moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"
         _restore(*options, "--type=time", target, "--target-action=promote")

@@ -110,7 +110,9 @@ def _server(stack: dict[str, Any], services: dict[str, Any]) -> Iterator[_Server
     env["POSTGRES_INITDB_ARGS"] = postgres["environment"]["POSTGRES_INITDB_ARGS"]
     variables = [f"--env={variable}={value}" for variable, value in env.items()]
     _remove(name)
-    start = ("docker", "run", "--detach", "--name", name, "--network", "none", "--shm-size", str(postgres["shm_size"]))
+    start = ["docker", "run", "--detach", "--name", name, "--network", "none", "--shm-size", str(postgres["shm_size"])]
+    # The running stack is on the same machine.
+    start += ["--memory", str(postgres["mem_limit"]), "--cpus", "1", "--pids-limit", "512"]
     volume = ("--volume", f"{name}:{_SOCKET}")
     try:
         run(*start, *volume, *variables, "--entrypoint=docker-entrypoint.sh", postgres["image"], "postgres", *settings)

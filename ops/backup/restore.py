@@ -63,7 +63,7 @@ def _restore_moment(to: str | None, force: bool) -> None:
     run("docker", "compose", "stop", "postgres")
     run("docker", "compose", "create")
     moment.recover(start, target)
-    _restore_volumes(stack)
+    _restore_volumes(stack, to_the_end=target is None)
     _start()
 
 
@@ -96,31 +96,42 @@ def _restore_dumps(backup: Path, force: bool) -> None:
     _start()
 
 
-def _restore_volumes(stack: dict[str, Any]) -> None:
+def _restore_volumes(stack: dict[str, Any], to_the_end: bool) -> None:
     """Writes back what the service ``volume-backups`` kept in Postgres.
 
-    Secrets that there are stay: they are valid outside of the stack, where nothing goes back to a moment.
+    Secrets that there are stay: they are valid outside of the stack, where nothing goes back to a moment. So do files
+    that are newer than what was kept: all, if the databases go back to no moment, and those of a volume that was left
+    out.
     """
+    if "volume-backups" not in stack["services"]:
+        return
     image = stack["services"]["postgres"]["image"]
     mounted = {
         one["target"]: f"{stack['name']}_{one['source']}" for one in stack["services"]["volume-backups"]["volumes"]
     }
-    for name in compose.run_in("volume-backups", "list").split():
+    kept = compose.run_in("volume-backups", "list").split()
+    stale = compose.run_in("volume-backups", "stale").split()
+    unreadable = []
+    for name in kept:
         volume = mounted.get(f"/volumes/{name}")
-        if not volume or (name.endswith("_secrets") and not _is_empty(volume, image)):
+        stays = to_the_end or name in stale or name.endswith("_secrets")
+        if not volume or (stays and not _is_empty(volume, image)):
             continue
         log(f"restoring {name}")
         with tempfile.TemporaryFile() as tar:
             try:
                 compose.run_in("volume-backups", "read", name, stdout=tar)
             except CommandError as error:
-                raise OpsError(
-                    f"Both databases are restored, and {name} cannot be read: {error}\nIt was kept with another key "
-                    "than that of BACKUP_SETTINGS_DIR. With the right one, give the same command with FORCE=1; or go "
-                    "on without: make up."
-                ) from None
+                unreadable.append(f"{name}: {error}")
+                continue
             tar.seek(0)
             _unpack(volume, image, tar)
+    if unreadable:
+        raise OpsError(
+            "\n".join(["Both databases are restored, and these volumes cannot be read:", *unreadable])
+            + "\nThey were kept with another key than that of BACKUP_SETTINGS_DIR. With the right one, give the same "
+            "command with FORCE=1; or continue without them: make up."
+        )
 
 
 def _is_empty(volume: str, image: str) -> bool:

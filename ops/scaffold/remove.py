@@ -68,6 +68,8 @@ def remove_location(
         if compose.is_running("postgres"):
             compose.run_once("migrate")
             compose.run_once("workspace")
+            # It was removed with the volume of secrets that it mounted.
+            run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "volume-backups")
     kept = "the history of its runs and assets, and the state of its sensors and schedules"
     log(f"{name} is removed. The instance keeps {kept}.")
 
@@ -84,7 +86,7 @@ def remove_files(name: str, root: Path = ROOT) -> None:
 
 
 def _has_role(name: str) -> bool:
-    if inspect("volume", f"{compose.config()['name']}_postgres_data") is None:
+    if inspect("volume", str(compose.config()["volumes"]["postgres_data"]["name"])) is None:
         return False
     try:
         return name in compose.query("warehouse", "select rolname from pg_roles")

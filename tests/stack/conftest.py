@@ -78,6 +78,7 @@ class Stack:
             **{tag_variable(location): PROJECT for location in LOCATIONS},
             "REPORTS_TAG": PROJECT,
             "PLATFORM_TAG": PROJECT,
+            "POSTGRES_VOLUME": "postgres_data",
             "BACKUP_SETTINGS_DIR": str(settings),
         }
         self.env = dict(self._settings)

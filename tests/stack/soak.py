@@ -37,8 +37,9 @@ POSTGRES_RESTARTED = "postgres (restarted)"
 PARTS = [
     *[RUN] * 5,
     *("ingestion_location", "dbt_location", "platform_location", "daemon", "webserver", "door", "postgres"),
-    *("docker-proxy", "housekeeping-proxy", "ingestion_location_gateway", "dbt_location_gateway"),
-    *("reports", "alerts", "backups", POSTGRES_RESTARTED),
+    *("docker-proxy", "housekeeping-proxy", "alerts-proxy"),
+    *("ingestion_location_gateway", "dbt_location_gateway", "platform_location_gateway"),
+    *("reports", "alerts", "backups", "volume-backups", POSTGRES_RESTARTED),
 ]
 # So many runs are queued or in progress; dagster.yaml lets four of them run.
 IN_FLIGHT = 6
@@ -279,9 +280,9 @@ def soak(stack: Stack, folder: Path, seed: int, runs: int, seconds: float, runs_
     made = begin(stack, folder)
     try:
         made.run(plan(seed, runs, runs_per_kill), seconds)
+        made.judge()
     except TimeoutError as error:
         made.problems.append(f"{error}")
-    made.judge()
     log(made.report())
     return made
 

@@ -68,7 +68,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Postgres and `backups`, as all services that there are, with a key and a second repository in the store."""
     folder = tmp_path_factory.mktemp("backups")
-    others = set(Stack().command("docker", "compose", "config", "--services").split()) - {"postgres", "backups"}
+    others = set(Stack().command("docker", "compose", "config", "--services").split()) - {
+        "postgres",
+        "backups",
+        "volume-backups",
+    }
     overlay: dict[str, dict[str, list[str]]] = {name: {"profiles": ["others"]} for name in sorted(others)}
     overlay |= {name: {"extra_hosts": [f"{NAME}:{store.host}"]} for name in ("postgres", "backups")}
     (folder / "alone.json").write_text(json.dumps({"services": overlay}))

@@ -54,8 +54,9 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def containers(stack: Stack) -> dict[str, str]:
-    """For each service that keeps running, the id of its container."""
-    return {name: service["ID"] for name, service in stack.services().items() if name not in ONE_SHOTS}
+    """For each service that keeps running, the id of its container; volume-backups mounts what each location has."""
+    passing = {*ONE_SHOTS, "volume-backups"}
+    return {name: service["ID"] for name, service in stack.services().items() if name not in passing}
 
 
 def names(stack: Stack) -> dict[str, set[str]]:

@@ -6,6 +6,7 @@ adds a method.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,14 @@ class KubernetesRunLauncher(K8sRunLauncher):
         The Job of a run that has not started ends here, as Dagster calls nothing else then: it would wait for its image
         or for a node with room, and keep its share of a quota, although its run is over.
         """
-        said: str | None = super().get_run_worker_debug_info(run, include_container_logs)
-        if run.status is DagsterRunStatus.STARTING:
-            self._api_client.delete_job(_job_name(run), self.job_namespace)
-        return said
+        try:
+            said: str | None = super().get_run_worker_debug_info(run, include_container_logs)
+            return said
+        finally:
+            if run.status is DagsterRunStatus.STARTING:
+                # While the API does not answer, the Job stays, and Dagster fails the run all the same.
+                with suppress(Exception):
+                    self._api_client.delete_job(_job_name(run), self.job_namespace)
 
     @property
     def supports_resume_run(self) -> bool:
