@@ -91,7 +91,8 @@ def cut(calm: Cluster, without_image: str) -> CutOff:
     with cordoned(calm, "node2"):
         for pod in calm.get("pods", "app.kubernetes.io/component!=run"):
             if pod["spec"].get("nodeName") == "node2":
-                calm.kubectl("delete", "pod", pod["metadata"]["name"])
+                # One that a deploy has replaced may just be ending.
+                calm.kubectl("delete", "pod", pod["metadata"]["name"], "--ignore-not-found")
         calm.ready()
     with calm.source_silent() as silent, contextlib.ExitStack() as locked:
         locked.enter_context(calm.mart_locked())
