@@ -252,7 +252,9 @@ def test_a_run_that_is_launched_while_the_api_is_away_waits_in_the_queue_and_run
             runs.append(web.launch_month("2023-03-01"))
             # The daemon has tried for some 40 s by then.
             wait_for("the run to be queued again", 120, lambda: web.times_queued(runs[-1]) > 1 or None)
-            assert [web.status(run_id) for run_id in runs] == ["STARTED", "STARTED", "QUEUED"]
+            assert [web.status(run_id) for run_id in runs[:2]] == ["STARTED", "STARTED"]
+            # The daemon may just be trying again.
+            assert web.status(runs[2]) in ("QUEUED", "STARTING")
     assert ends(calm, *runs) == ["SUCCESS", "SUCCESS", "SUCCESS"]
     assert retries(calm, *runs) == []
     calm.check_tables()
