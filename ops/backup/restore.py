@@ -97,20 +97,20 @@ def _restore_dumps(backup: Path, force: bool) -> None:
 
 
 def _restore_volumes(stack: dict[str, Any], to_the_end: bool) -> None:
-    """Writes back what the service ``volume-backups`` kept in Postgres.
+    """Writes back what the service ``volume_backups`` kept in Postgres.
 
     Secrets that there are stay: they are valid outside of the stack, where nothing goes back to a moment. So do files
     that are newer than what was kept: all, if the databases go back to no moment, and those of a volume that was left
     out.
     """
-    if "volume-backups" not in stack["services"]:
+    if "volume_backups" not in stack["services"]:
         return
     image = stack["services"]["postgres"]["image"]
     mounted = {
-        one["target"]: f"{stack['name']}_{one['source']}" for one in stack["services"]["volume-backups"]["volumes"]
+        one["target"]: f"{stack['name']}_{one['source']}" for one in stack["services"]["volume_backups"]["volumes"]
     }
-    kept = compose.run_in("volume-backups", "list").split()
-    stale = compose.run_in("volume-backups", "stale").split()
+    kept = compose.run_in("volume_backups", "list").split()
+    stale = compose.run_in("volume_backups", "stale").split()
     unreadable = []
     for name in kept:
         volume = mounted.get(f"/volumes/{name}")
@@ -120,7 +120,7 @@ def _restore_volumes(stack: dict[str, Any], to_the_end: bool) -> None:
         log(f"restoring {name}")
         with tempfile.TemporaryFile() as tar:
             try:
-                compose.run_in("volume-backups", "read", name, stdout=tar)
+                compose.run_in("volume_backups", "read", name, stdout=tar)
             except CommandError as error:
                 unreadable.append(f"{name}: {error}")
                 continue

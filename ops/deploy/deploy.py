@@ -211,7 +211,7 @@ def _prepare(name: str) -> None:
     run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "--wait", f"{name}_gateway")
     compose.run_once("workspace")
     # It mounts the new location's secrets.
-    run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "volume-backups")
+    run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "volume_backups")
     if name not in served.reload_workspace():
         raise OpsError(f"The webserver does not know {name}: workspace.yaml does not list it. Add it as the others.")
 

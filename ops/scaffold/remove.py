@@ -69,7 +69,7 @@ def remove_location(
             compose.run_once("migrate")
             compose.run_once("workspace")
             # It was removed with the volume of secrets that it mounted.
-            run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "volume-backups")
+            run("docker", "compose", "up", "--detach", "--no-deps", "--no-build", "volume_backups")
     kept = "the history of its runs and assets, and the state of its sensors and schedules"
     log(f"{name} is removed. The instance keeps {kept}.")
 

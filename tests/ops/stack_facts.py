@@ -155,7 +155,7 @@ _SERVICES = (
     _service("platform_location_gateway", "proxies"),
     _service("postgres", "database"),
     _service("reports"),
-    _service("volume-backups", "database"),
+    _service("volume_backups", "database"),
     _service("webserver", "platform"),
     _service("dbt_location_policy", "migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 38),
     _service("ingestion_location_policy", "migrate", state="exited", health=None, one_shot=True, since=_UP_SINCE - 38),

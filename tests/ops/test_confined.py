@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ops.command import ROOT
 from ops.scaffold.new import make_files
 from tests.checkout import copy_repository
 
@@ -75,7 +77,7 @@ def test_the_bridge_of_an_internal_network_has_no_address_of_the_host(project: d
 @pytest.mark.parametrize(
     ("volume", "services"),
     [
-        ("postgres_socket", {"postgres", "backups", "volume-backups", "migrate"}),
+        ("postgres_socket", {"postgres", "backups", "volume_backups", "migrate"}),
         ("postgres_data", {"postgres", "backups"}),
         ("backup_state", {"backups", "alerts"}),
         ("backup_repository", {"postgres", "backups"}),
@@ -92,3 +94,10 @@ def test_the_superusers_socket_and_the_backups_are_in_no_service_of_a_location(
         if any(mount["source"] == volume for mount in service.get("volumes", ()))
     }
     assert mounted == services
+
+
+def test_the_alerts_proxy_lets_the_alerts_inspect_every_service(project: dict[str, Any]) -> None:
+    rules = (ROOT / "services/proxies/alerts_proxy.cfg").read_text()
+    (allowed,) = re.findall(r'acl of_service path_reg "(.+)"', rules)
+    path = re.compile(allowed.replace("${COMPOSE_PROJECT_NAME}", "taxi").replace(r"\$", "$"))
+    assert [name for name in project["services"] if not path.fullmatch(f"/containers/taxi-{name}-1/json")] == []

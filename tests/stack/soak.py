@@ -39,7 +39,7 @@ PARTS = [
     *("ingestion_location", "dbt_location", "platform_location", "daemon", "webserver", "door", "postgres"),
     *("docker-proxy", "housekeeping-proxy", "alerts-proxy"),
     *("ingestion_location_gateway", "dbt_location_gateway", "platform_location_gateway"),
-    *("reports", "alerts", "backups", "volume-backups", POSTGRES_RESTARTED),
+    *("reports", "alerts", "backups", "volume_backups", POSTGRES_RESTARTED),
 ]
 # So many runs are queued or in progress; dagster.yaml lets four of them run.
 IN_FLIGHT = 6

@@ -116,7 +116,7 @@ def test_secrets_are_in_postgres_encrypted_with_the_key_and_not_at_all_without_o
     name = "dbt_location_secrets"
     (server.settings / "pgbackrest.conf").write_text(f"{SETTINGS}\n[global]\nrepo1-cipher-type=none\n")
     server.start()
-    server.compose("up", "--detach", "--wait", "volume-backups")
+    server.compose("up", "--detach", "--wait", "volume_backups")
     mounted = ("--volume", f"{server.name}_{name}:/run/secrets", "postgres:17")
     store = "chown 10001 /run/secrets; chmod 700 /run/secrets; echo s3cr3t > /run/secrets/login"
     subprocess.run(["docker", "run", "--rm", *mounted, "sh", "-ec", store], check=True)

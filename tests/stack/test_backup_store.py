@@ -71,7 +71,7 @@ def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     others = set(Stack().command("docker", "compose", "config", "--services").split()) - {
         "postgres",
         "backups",
-        "volume-backups",
+        "volume_backups",
     }
     overlay: dict[str, dict[str, list[str]]] = {name: {"profiles": ["others"]} for name in sorted(others)}
     overlay |= {name: {"extra_hosts": [f"{NAME}:{store.host}"]} for name in ("postgres", "backups")}

@@ -54,8 +54,8 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def containers(stack: Stack) -> dict[str, str]:
-    """For each service that keeps running, the id of its container; volume-backups mounts what each location has."""
-    passing = {*ONE_SHOTS, "volume-backups"}
+    """For each service that keeps running, the id of its container; volume_backups mounts what each location has."""
+    passing = {*ONE_SHOTS, "volume_backups"}
     return {name: service["ID"] for name, service in stack.services().items() if name not in passing}
 
 

@@ -68,7 +68,7 @@ def test_every_service_is_healthy_and_the_one_shots_have_finished(stack: Stack) 
     services = stack.services()
     health = {name: service["Health"] or service["State"] for name, service in services.items()}
     proxies = ("docker-proxy", "housekeeping-proxy", "alerts-proxy", *(f"{location}_gateway" for location in LOCATIONS))
-    platform = ("postgres", "backups", "volume-backups", "webserver", "alerts", "door", "daemon")
+    platform = ("postgres", "backups", "volume_backups", "webserver", "alerts", "door", "daemon")
     up = (*platform, *proxies, "sample", "reports", *LOCATIONS)
     assert health == {**dict.fromkeys(up, "healthy"), **dict.fromkeys(ONE_SHOTS, "exited")}
     assert [services[one_shot]["ExitCode"] for one_shot in ONE_SHOTS] == [0] * len(ONE_SHOTS)
