@@ -101,6 +101,8 @@ def test_a_restore_with_another_key_than_that_of_the_backups_says_so_and_changes
     with store.running():
         ended = subprocess.run(["make", "restore", "FORCE=1"], cwd=ROOT, env=server.env, capture_output=True, text=True)
     key.write_text(right)
+    # The settings of the running server are those of the last command.
+    server.compose("up", "--detach", "--wait", "--force-recreate", "postgres", "backups")
     assert ended.returncode != 0
     assert "encrypted with another key than that of BACKUP_SETTINGS_DIR" in ended.stderr
     assert server.query("select 1") == "1"
@@ -145,8 +147,8 @@ def test_backups_of_the_other_repository_go_on_while_the_store_is_away_and_it_ge
     def left_out() -> bool | None:
         return "repo2" not in server.compose("exec", "-T", "backups", "cat", settings) or None
 
-    wait_for("the store to be left out", 300, left_out)
     server.fill_log()
+    wait_for("the store to be left out", 300, left_out)
     wait_for("all to be archived", 180, lambda: server.state()["archiver"]["waiting"] == 0 or None)
     server.compose("exec", "-T", "backups", "pgbackrest", "backup", "--repo=1", "--type=incr")
     with store.running():
