@@ -58,7 +58,7 @@ def told(receiver: Receiver, path: str, *parts: str, seconds: float = 240) -> st
 
 def test_the_test_message_arrives_everywhere(alerts: Stack, receiver: Receiver) -> None:
     printed = alerts.command("make", "--no-print-directory", "alerts-test")
-    assert printed.splitlines() == ["receiver 1 (JSON, ingestion): took it", "receiver 2 (JSON, default): took it"]
+    assert printed.splitlines() == ["receiver 1 (JSON, ingestion): accepted", "receiver 2 (JSON, default): accepted"]
 
 
 def test_a_service_that_stops_is_reported_with_the_next_step_and_its_end_too(alerts: Stack, receiver: Receiver) -> None:
