@@ -189,7 +189,6 @@ def test_a_volume_of_an_earlier_version_gets_checksums_and_is_archived(server: S
     subprocess.run(["docker", "stop", "--time", "30", f"{server.name}-earlier"], check=True, capture_output=True)
     server.start()
     assert server.query("show data_checksums") == "on"
+    server.backed_up()
     server.compose("stop", "postgres")
     assert "database system is shut down" in server.compose("logs", "--tail", "1", "postgres")
-    server.start()
-    server.backed_up()
