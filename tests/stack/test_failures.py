@@ -137,7 +137,11 @@ def test_a_code_server_of_dbt_that_dies_comes_back_and_the_build_in_flight_ends_
     failing.check_days(right)
 
 
-def test_a_backfill_whose_daemon_and_code_server_die_in_the_middle_goes_on_and_does_each_month_once(
+# Printed by Dagster.
+BACKFILL_WAITS = "The backfill will resume once it is available again."
+
+
+def test_a_backfill_whose_daemon_dies_while_its_code_server_is_away_goes_on_and_does_each_month_once(
     failing: Stack, right: RightAnswers
 ) -> None:
     webserver = failing.webserver
@@ -152,7 +156,12 @@ def test_a_backfill_whose_daemon_and_code_server_die_in_the_middle_goes_on_and_d
     wait_for("the first month", 240, lambda: [run for run in runs() if run["status"] == "SUCCESS"] or None)
     with mart_locked(failing, "location_metrics"):
         run_waits(failing, "location_metrics")
-        die_and_come_back(failing, "daemon", "dbt_location")
+        with coming_back(failing, "dbt_location"):
+            failing.command("docker", "compose", "stop", "dbt_location")
+            die_and_come_back(failing, "daemon")
+            log = ("docker", "compose", "logs", "daemon")
+            wait_for("the backfill to wait", 120, lambda: BACKFILL_WAITS in failing.command(*log) or None)
+            failing.command("docker", "compose", "start", "dbt_location")
     assert {run["status"] for run in webserver.backfill_runs(backfill, RUNS_OF_A_MONTH * len(months))} == {"SUCCESS"}
     assert sorted(run["tags"]["dagster/asset_partition_range_start"] for run in runs()) == sorted(
         RUNS_OF_A_MONTH * months
