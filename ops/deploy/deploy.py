@@ -2,33 +2,30 @@
 
 import dataclasses
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from typer import Option
 
 from ops import compose
-from ops.command import SIGNALS, Interrupted, OpsError, inspect, interrupt_on_signals, log, run
+from ops.command import SIGNALS, OpsError, inspect, interrupt_on_signals, log, run
 from ops.contract import served
 from ops.contract.compare import Asset
 from ops.deploy import code_server, policy, records
+from ops.deploy.attempt import Attempt
 from ops.deploy.comparison import compare as compare_with_others
 from ops.deploy.engine import Engine, On, who
 from ops.deploy.image import build, describe, prune, restore_tag, source_tag, start_seconds, try_image, wait_for_health
 from ops.deploy.ledger import Ledger, locked
-from ops.deploy.records import Record, Version
+from ops.deploy.records import Version
 from ops.env_file import env_file, set_variable
 from ops.kubernetes import deploy as in_kubernetes
 from ops.locations import Location, LocationArgument, check_exists, read_location, tag_variable
 
 Force = Annotated[bool, Option("--force", help="Deploy although the contract with another location breaks.")]
-# Faults of an image, the engine or the webserver, timeouts included, and interrupts.
-_FAILURES = (OpsError, Interrupted, KeyboardInterrupt)
 
 
 def deploy(
@@ -69,30 +66,16 @@ def rollback(location: LocationArgument, force: Force = False, on: On = Engine.C
 
 
 def _ship(location: Location, ledger: Ledger, action: str, target: Version | None, force: bool) -> None:
-    past = ledger.read()
-    if records.unverified(past):
-        log("the deploy before this one was interrupted or failed, so the running version is not verified")
     code_server.leave_one(location)
-    # None if all there is is the container of a first deploy that was interrupted.
-    previous = records.before_deploy(past, _running(location.name))
-    record = Record(
-        attempt=secrets.token_hex(4),
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        location=location.name,
-        action=action,
-        version=Version(location.tag, ""),
-        by=who(),
-        result=records.REPLACING,
-        previous=previous,
-    )
-    deployed = False
-    try:
+    # _running is None if all there is is the container of a first deploy that was interrupted.
+    attempt = Attempt(ledger, location.name, action, Version(location.tag, ""), who(), _running(location.name))
+    with attempt.trial():
         if target:
             restore_tag(location.image, target)
         image = inspect("image", location.image)
         if image is None:
             raise OpsError(f"There is no image {location.image} any more. Check its commit out and deploy that.")
-        record = dataclasses.replace(record, version=Version(location.tag, image["Id"]))
+        attempt.record = dataclasses.replace(attempt.record, version=Version(location.tag, image["Id"]))
         log(f"{location.image}: trying it in containers of its own")
         known = served.read_entries()
         assets = try_image(location)
@@ -100,9 +83,6 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
         if location.name not in known:
             log(f"{location.name}: new to this stack; making its role, its gateway and its entry in the workspace")
             _prepare(location.name)
-    except _FAILURES as error:
-        ledger.append(dataclasses.replace(record, result=records.REFUSED, reason=_reason(error)))
-        raise OpsError(f"{_reason(error)}\n{location.name}: refused; the running version was not touched.") from error
 
     def compare(in_its_place: list[Asset]) -> None:
         # The partitions may be more by a day.
@@ -110,18 +90,20 @@ def _ship(location: Location, ledger: Ledger, action: str, target: Version | Non
             compare_with_others(location.name, known, in_its_place, force)
 
     address = code_server.serving_address(location)
+    deployed = False
     try:
-        ledger.append(record)
+        attempt.add(records.REPLACING)
         container = _replace(location, compare)
         with _uninterrupted():
-            ledger.append(dataclasses.replace(record, result=records.DEPLOYED, reason=note))
+            attempt.add(records.DEPLOYED, note)
             deployed = True
             code_server.remove_all_but(location, container)
             _remember(location)
     except BaseException as error:
         if deployed:
             raise
-        _put_back(location, ledger, record, known, address, _reason(error))
+        again = f"make rollback LOCATION={location.name}"
+        attempt.put_back(error, lambda: _serve_previous(location, attempt, known, address), again)
     log(f"{location.image}: deployed")
     prune(location, ledger.read())
 
@@ -152,34 +134,22 @@ def _replace(location: Location, compare: Callable[[list[Asset]], None], without
     return container
 
 
-def _put_back(
-    location: Location, ledger: Ledger, record: Record, known: dict[str, served.Entry], address: str, reason: str
-) -> None:
-    """Puts back what was before a deploy that failed after the trial; always raises.
+def _serve_previous(location: Location, attempt: Attempt, known: dict[str, served.Entry], address: str) -> str:
+    """Has the version before the attempt serve again, and returns what runs then.
 
     The code server at ``address``, the one that served before, has not been stopped.
     """
-    log(f"{reason}\n{location.name}: putting the previous version back")
-    previous = record.previous
-    try:
-        if previous is None:
-            code_server.remove_all_but(location)
-            policy.remove(location.name, compose.config())
-            now = f"{location.name} does not run, as before"
-        else:
-            before = read_location(location.name, previous.tag)
-            restore_tag(before.image, previous)
-            deployed = {past.version.tag for past in ledger.read() if past.result == records.DEPLOYED}
-            refused = [] if location.tag in deployed else [location.image]
-            _serve_again(before, previous, address, known, refused)
-            now = f"{before.image} runs as before"
-    except _FAILURES as error:
-        reason += f"\nThe previous version could not be put back: {_reason(error)}"
-        ledger.append(dataclasses.replace(record, result=records.FAILED, reason=reason))
-        again = f"`make rollback LOCATION={location.name}` tries again."
-        raise OpsError(f"{reason}\n{location.name}: failed. {again}") from error
-    ledger.append(dataclasses.replace(record, result=records.RESTORED, reason=reason))
-    raise OpsError(f"{reason}\n{location.name}: not deployed; {now}.")
+    previous = attempt.record.previous
+    if previous is None:
+        code_server.remove_all_but(location)
+        policy.remove(location.name, compose.config())
+        return f"{location.name} does not run, as before"
+    before = read_location(location.name, previous.tag)
+    restore_tag(before.image, previous)
+    deployed = {past.version.tag for past in attempt.past if past.result == records.DEPLOYED}
+    refused = [] if location.tag in deployed else [location.image]
+    _serve_again(before, previous, address, known, refused)
+    return f"{before.image} runs as before"
 
 
 def _serve_again(
@@ -236,10 +206,6 @@ def _running(name: str) -> Version | None:
 
 def _version(container: dict[str, Any]) -> Version:
     return Version(container["Config"]["Image"].rpartition(":")[2], container["Image"])
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or "interrupted"
 
 
 @contextmanager

@@ -6,26 +6,24 @@ beside the old one, which serves until the new one is ready, and which ends afte
 
 import dataclasses
 import json
-import secrets
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
-from ops.command import ROOT, Interrupted, OpsError, last_lines, log
+from ops.command import ROOT, OpsError, last_lines, log
 from ops.contract import served
 from ops.contract.compare import Asset
 from ops.deploy import records
+from ops.deploy.attempt import Attempt
 from ops.deploy.comparison import compare
 from ops.deploy.image import ASK_HEALTH, source_tag, start_seconds
-from ops.deploy.records import Record, Version
+from ops.deploy.records import Version
 from ops.graphql import Webserver, WebserverInside, webserver
 from ops.kubernetes import releases
 from ops.kubernetes.ledger import Ledger, locked
 from ops.kubernetes.releases import helm, kubectl, namespace, release_name
 from ops.locations import check_exists
 
-_FAILURES = (OpsError, Interrupted, KeyboardInterrupt)
 _DAEMON_SECONDS = 90
 # Of a container that waits: without a change from outside, it never starts.
 _NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"}
@@ -102,37 +100,22 @@ def _running(location: str) -> Version | None:
 
 
 def _ship(target: _Target, ledger: Ledger, action: str, force: bool, by: str) -> None:
-    past = ledger.read()
-    if records.unverified(past):
-        log("the deploy before this one was interrupted or failed, so the running version is not verified")
     releases.end_interrupted(target.release)
-    record = Record(
-        attempt=secrets.token_hex(4),
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        location=target.location,
-        action=action,
-        version=target.version,
-        by=by,
-        result=records.REPLACING,
-        previous=records.before_deploy(past, _running(target.location)),
-    )
+    attempt = Attempt(ledger, target.location, action, target.version, by, _running(target.location))
     asked = inside()
-    try:
+    with attempt.trial():
         log(f"{target.image}: trying it in a Job of its own")
         known = served.read_entries(asked)
-        assets = _try(target, record.attempt)
+        assets = _try(target, attempt.record.attempt)
         note = compare(target.location, known, assets, force)
-    except _FAILURES as error:
-        reason = _reason(error)
-        ledger.append(dataclasses.replace(record, result=records.REFUSED, reason=reason))
-        raise OpsError(f"{reason}\n{target.location}: refused; the running version was not touched.") from error
     before = releases.deployed_revision(target.release)
-    ledger.append(record)
+    attempt.add(records.REPLACING)
     try:
         _replace(target, asked, assets)
     except BaseException as error:
-        _put_back(target, ledger, record, before, asked, _reason(error))
-    ledger.append(dataclasses.replace(record, result=records.DEPLOYED, reason=note))
+        again = f"make rollback LOCATION={target.location} ON=kubernetes"
+        attempt.put_back(error, lambda: _serve_previous(target, before, asked), again)
+    attempt.add(records.DEPLOYED, note)
     log(f"{target.image}: deployed")
 
 
@@ -213,31 +196,14 @@ def _server_id(target: _Target) -> str:
     raise OpsError(f"No code server of {target.image} runs.")
 
 
-def _put_back(
-    target: _Target, ledger: Ledger, record: Record, before: str | None, asked: Webserver, reason: str
-) -> NoReturn:
-    """Puts the revision of the release back that was there before; always raises."""
-    log(f"{reason}\n{target.location}: putting the previous version back")
-    try:
-        if before is None:
-            # Helm has no release where its chart refused the values.
-            if releases.revisions(target.release):
-                helm("uninstall", target.release, "--wait")
-            now = f"{target.location} does not run, as before"
-        else:
-            helm("rollback", target.release, before, "--wait", "--timeout", releases.WAIT)
-            values = releases.deployed_values(target.location) or {}
-            image = releases.image_of(target.location, values)
-            served.reload_location(target.location, image, None, asked)
-            now = f"{image} runs as before"
-    except _FAILURES as error:
-        reason += f"\nThe previous version could not be put back: {_reason(error)}"
-        ledger.append(dataclasses.replace(record, result=records.FAILED, reason=reason))
-        again = f"`make rollback LOCATION={target.location} ON=kubernetes` tries again."
-        raise OpsError(f"{reason}\n{target.location}: failed. {again}") from error
-    ledger.append(dataclasses.replace(record, result=records.RESTORED, reason=reason))
-    raise OpsError(f"{reason}\n{target.location}: not deployed; {now}.")
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or "interrupted"
+def _serve_previous(target: _Target, before: str | None, asked: Webserver) -> str:
+    """Puts the revision of the release back that was there before, and returns what runs then."""
+    if before is None:
+        # Helm has no release where its chart refused the values.
+        if releases.revisions(target.release):
+            helm("uninstall", target.release, "--wait")
+        return f"{target.location} does not run, as before"
+    helm("rollback", target.release, before, "--wait", "--timeout", releases.WAIT)
+    image = releases.image_of(target.location, releases.deployed_values(target.location) or {})
+    served.reload_location(target.location, image, None, asked)
+    return f"{image} runs as before"
