@@ -12,6 +12,8 @@ Ask = Callable[[str], "list[str]"]
 # Gives the command line for a program of Postgres and its arguments; variables of its environment have names.
 Command = Callable[..., "list[str]"]
 DATABASES = ("dagster", "warehouse")
+# The user of all images (useradd in each Dockerfile). In Kubernetes it owns the reports, too.
+USER = 10001
 _IN_POSTGRES = ("docker", "compose", "exec", "-T", "-e", "PGUSER=postgres")
 _RUN = ("docker", "compose", "run", "--rm", "--no-deps", "-T")
 _END = "end of the answer"

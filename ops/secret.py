@@ -12,20 +12,19 @@ from typer import Argument
 
 from ops import compose
 from ops.command import OpsError, inspect, log, run
+from ops.compose import USER
 from ops.locations import LocationArgument, check_exists
 from ops.table import print_table
 
 SecretArgument = Annotated[str, Argument(metavar="NAME", help="Name of the secret, such as weather_api_key.")]
 MOST_BYTES = 65_536
-# Containers of all locations have this user.
-_USER = 10001
 _FOLDER = "/run/secrets"
 # Renamed, so that a reader sees the old value or the new one. The pipe is read first: a broken one writes nothing.
 _WRITE = f"""
 set -e; umask 077
 cat > {_FOLDER}/.new
 test -s {_FOLDER}/.new
-chown {_USER}:{_USER} {_FOLDER} {_FOLDER}/.new; chmod 0700 {_FOLDER}
+chown {USER}:{USER} {_FOLDER} {_FOLDER}/.new; chmod 0700 {_FOLDER}
 mv {_FOLDER}/.new "{_FOLDER}/$1"
 """
 _LIST = f"cd {_FOLDER} && find . -maxdepth 1 -type f -name '[a-z]*' -printf '%f|%TY-%Tm-%Td %TH:%TM\\n' | sort"

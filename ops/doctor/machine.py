@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ops.compose import USER
 from ops.doctor.finding import ERROR, UNKNOWN, WARNING, Finding
 
-# The user of all images (useradd in each Dockerfile).
-USER = 10001
 PROXIES = ("http_proxy", "https_proxy")
 # What an image gets with the mode that it has here.
 COPIED = ("*.yaml", "services/**/*", "*_location/src/**/*", "dbt_location/analytics/**/*", "dbt_location/reports/*")

@@ -25,6 +25,7 @@ from ops.backup.databases import (
 )
 from ops.backup.folder import write
 from ops.command import ROOT, CommandError, OpsError, log, run
+from ops.compose import USER
 from ops.kubernetes.releases import (
     PLATFORM,
     credentials,
@@ -40,8 +41,6 @@ from ops.kubernetes.releases import (
 from ops.locations import LOCATIONS
 
 _POD = "backup"
-# The user of all images. It owns the reports, too.
-_USER = 10001
 _HOURS = 12
 _STOP_SECONDS = 120
 # libpq ignores a password file that others may read, and a mounted Secret belongs to root.
@@ -210,9 +209,9 @@ def _pod(values: dict[str, Any]) -> dict[str, Any]:
         "imagePullSecrets": [{"name": name} for name in image["pullSecrets"]],
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
