@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from ops.command import ROOT
+from ops.kubernetes.releases import release_name
 from ops.locations import LOCATIONS
 from tests.stack.backfill import DAILY_ASSETS
 from tests.stack.webserver import FINISHED, Webserver, wait_for
@@ -38,6 +39,8 @@ CGROUPS = Path("/sys/fs/cgroup/pids/k8s")
 NO_CLUSTER = f"no cluster answers (kubectl get nodes), and there is no {ENSURE} to start one, or no files in {FILES}"
 PLATFORM_IMAGES = ("platform", "migrate", "door", "proxies", "reports")
 MART = "analytics.daily_metrics"
+# An asset of each location that has some.
+ASSETS = {"dbt_location": "daily_metrics", "ingestion_location": "taxi_trips"}
 # Six runs that start at once on one busy node need up to 105 s for their first events.
 START_TIMEOUT = 150
 # The user of the locations' images.
@@ -73,7 +76,8 @@ class Source(SimpleHTTPRequestHandler):
 class Cluster:
     """The cluster, and the stack in it, driven by the commands that its users type."""
 
-    def __init__(self, kubeconfig: str, values: Path) -> None:
+    def __init__(self, kubeconfig: str, values: Path, folder: Path = ROOT) -> None:
+        self.folder = folder
         self.env = os.environ | {
             "KUBECONFIG": kubeconfig,
             "KUBERNETES_NAMESPACE": NAMESPACE,
@@ -82,7 +86,7 @@ class Cluster:
         self.webserver = Webserver(f"http://{NODE}:{PORT}")
 
     def try_command(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, cwd=ROOT, env=self.env, input=stdin, capture_output=True, text=True)
+        return subprocess.run(command, cwd=self.folder, env=self.env, input=stdin, capture_output=True, text=True)
 
     def command(self, *command: str, stdin: str = "") -> str:
         """Runs a command in the project's folder and returns its output; the command must succeed."""
@@ -140,10 +144,23 @@ class Cluster:
         self.kubectl("exec", "postgres-0", "--", "sh", "-c", psql, database, statements)
 
     def ready(self) -> None:
-        """Waits until every pod that serves is ready."""
-        for workload in (*self.get("deployments"), *self.get("statefulsets")):
-            name = f"{workload['kind']}/{workload['metadata']['name']}".lower()
-            self.kubectl("rollout", "status", name, "--timeout=300s")
+        """Waits until nodes and pods are ready, and until the webserver can launch runs of every location."""
+        wait_for("nodes and pods to be ready", 300, lambda: self._is_ready() or None)
+        # A webserver that started before a code server knows it some seconds later.
+        wait_for("the webserver to serve all locations", 120, lambda: self._serves() or None)
+
+    def _is_ready(self) -> bool:
+        # Counted here: for a moment after a pod is deleted, the status of its Deployment is as before.
+        wanted = sum(one["spec"]["replicas"] for one in self.get("deployments,statefulsets"))
+        there = [pod for pod in self.get("pods") if _serves_still(pod)]
+        return len(there) == wanted and all(map(_has_ready, (*there, *self.get("nodes"))))
+
+    def _serves(self) -> bool:
+        with contextlib.suppress(AssertionError, OSError):
+            loaded = {location["__typename"] for location in self.webserver.locations().values()}
+            planned = (self.webserver.code_server_answers(*asset) for asset in ASSETS.items())
+            return loaded == {"RepositoryLocation"} and all(planned)
+        return False
 
     def started_load(self) -> str:
         """Launches a load, which waits for the source, and returns the id of the run."""
@@ -274,15 +291,25 @@ def _values(port: int) -> dict[str, Any]:
     }
 
 
+def _has_ready(one: dict[str, Any]) -> bool:
+    """Whether a node or a pod is ready."""
+    return any((each["type"], each["status"]) == ("Ready", "True") for each in one["status"].get("conditions", ()))
+
+
+def _serves_still(pod: dict[str, Any]) -> bool:
+    """Whether a pod is one of a Deployment or a StatefulSet, and neither ends nor has ended."""
+    owners = {owner["kind"] for owner in pod["metadata"].get("ownerReferences", ())}
+    ends = pod["metadata"].get("deletionTimestamp") or pod["status"]["phase"] == "Failed"
+    return bool(owners & {"ReplicaSet", "StatefulSet"}) and not ends
+
+
 def _postgres_user() -> int:
     command = ("docker", "run", "--rm", "--entrypoint", "id", "postgres:17", "-u", "postgres")
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def _volumes() -> str:
-    """A PersistentVolume for each claim: a folder that is the same on both nodes."""
-    claims = {f"{location.replace('_', '-')}-compute-logs": USER for location in LOCATIONS}
-    claims |= {"dbt-location-reports": USER, "data-postgres-0": _postgres_user()}
+def volumes(claims: Mapping[str, int]) -> str:
+    """A PersistentVolume for each claim, a folder that is the same on both nodes; claims are given with their user."""
     made = []
     for claim, user in claims.items():
         folder = SHARED / claim
@@ -321,7 +348,9 @@ def installed(kubeconfig: str, folder: Path) -> Iterator[Cluster]:
         made = Cluster(kubeconfig, values)
         _remove(made)
         try:
-            made.kubectl("apply", "--filename", "-", stdin=_volumes())
+            claims = {f"{release_name(location)}-compute-logs": USER for location in LOCATIONS}
+            claims |= {"dbt-location-reports": USER, "data-postgres-0": _postgres_user()}
+            made.kubectl("apply", "--filename", "-", stdin=volumes(claims))
             made.command("make", "kubernetes-up")
             yield made
         finally:

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import pytest
 
 from ops.deploy.records import DEPLOYED, REFUSED, RESTORED, Record, from_lines
-from tests.kubernetes.conftest import ENSURE, TAG, Cluster
+from tests.kubernetes.conftest import ASSETS, ENSURE, TAG, Cluster
 from tests.stack.webserver import wait_for
 
 pytestmark = pytest.mark.drill
 LOCATION = "dbt_location"
 OTHERS = ("platform", "postgres", "ingestion-location", "platform-location")
-# An asset of each location whose code server is called.
-CALLED = {LOCATION: "daily_metrics", "ingestion_location": "taxi_trips"}
 NEXT = f"{TAG}-next"
 # Each is an image of dbt_location with one line more.
 BROKEN = {
@@ -54,7 +52,7 @@ def called(cluster: Cluster) -> Iterator[list[str]]:
                 failed.append(f"{location} at {time.strftime('%X')}")
             ended.wait(0.2)
 
-    threads = [threading.Thread(target=call, args=one) for one in CALLED.items()]
+    threads = [threading.Thread(target=call, args=one) for one in ASSETS.items()]
     for thread in threads:
         thread.start()
     try:

@@ -87,6 +87,7 @@ class Webserver:
             mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
               ... on LaunchRunSuccess { run { runId } }
               ... on PythonError { message }
+              ... on InvalidSubsetError { message }
               ... on RunConfigValidationInvalid { errors { message } } } }
             """,
             params={"selector": {**where, **selector}, "mode": "default", **params},
