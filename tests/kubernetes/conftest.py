@@ -14,6 +14,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,24 @@ class Cluster:
     def part(self, name: str) -> list[int]:
         """The process of a part of the cluster, such as ``control/apiserver`` and ``node1/kubelet``."""
         return [int((STATE / "pid" / name).read_text())]
+
+    @contextlib.contextmanager
+    def api_away(self) -> Iterator[None]:
+        """The API does not answer.
+
+        When it is back, Kubernetes takes nodes for lost from which it has heard nothing meanwhile, and their pods leave
+        the Services for some seconds. It looks at the nodes every five seconds.
+        """
+        with self.frozen(self.part("control/apiserver")):
+            yield
+        seen = datetime.now(UTC) + timedelta(seconds=10)
+        wait_for("the nodes to be heard of", 60, lambda: min(self._heard_of_nodes()) > seen or None)
+        self.ready()
+
+    def _heard_of_nodes(self) -> list[datetime]:
+        """When each node has renewed its Lease last."""
+        leases = json.loads(self.command("kubectl", "-n", "kube-node-lease", "get", "leases", "--output", "json"))
+        return [datetime.fromisoformat(lease["spec"]["renewTime"]) for lease in leases["items"]]
 
     @contextlib.contextmanager
     def cut_off(self, node: str) -> Iterator[None]:

@@ -248,7 +248,7 @@ def test_a_run_that_is_launched_while_the_api_is_away_waits_in_the_queue_and_run
     web = calm.webserver
     with calm.source_silent(), calm.mart_locked():
         runs = [calm.started_load(), calm.started_build()]
-        with calm.frozen(calm.part("control/apiserver")):
+        with calm.api_away():
             runs.append(web.launch_month("2023-03-01"))
             # The daemon has tried for some 40 s by then.
             wait_for("the run to be queued again", 120, lambda: web.times_queued(runs[-1]) > 1 or None)
