@@ -9,6 +9,7 @@ import time
 from socket import inet_aton
 from typing import Any
 
+from ops import compose
 from ops.command import CommandError, OpsError, inspect, log, run
 from ops.locations import Location
 
@@ -24,25 +25,26 @@ _CALL_SECONDS = 180
 _DAEMON_SECONDS = 30
 
 
-def containers(name: str) -> list[dict[str, Any]]:
+def containers(location: Location) -> list[dict[str, Any]]:
     """The containers of a location's code server, as `docker inspect` describes them, the newest last.
 
     There is at most one, except during a deploy and after one that was killed.
     """
-    found = [inspect("container", container) for container in run("docker", "compose", "ps", "-aq", name).split()]
+    ids = compose.containers(location.project, location.name, "--all")
+    found = [inspect("container", container) for container in ids]
     return sorted((each for each in found if each), key=lambda each: str(each["Created"]))
 
 
 def remove_all_but(location: Location, *stay: str) -> None:
     """Removes the containers of a location's code server whose ids are not given."""
-    for each in containers(location.name):
+    for each in containers(location):
         if each["Id"] not in stay:
             run("docker", "rm", "--force", "--volumes", each["Id"])
 
 
 def leave_one(location: Location) -> None:
     """Removes what a deploy that was killed has left: all containers but the one that serves."""
-    found = containers(location.name)
+    found = containers(location)
     if len(found) > 1:
         log(f"{location.name}: removing what an interrupted deploy has left")
         address = serving_address(location)
@@ -57,12 +59,12 @@ def is_at(location: Location, container: dict[str, Any], address: str) -> bool:
 
 def start_beside(location: Location) -> str:
     """Starts one more container of a location's code server, which the gateway does not find; returns its id."""
-    known = {each["Id"] for each in containers(location.name)}
+    known = {each["Id"] for each in containers(location)}
     # Not `up --no-deps`: compose would record the service without its dependencies. The next `up` would take that for a
     # change, and recreate the container together with webserver and daemon.
     scale = f"--scale={location.name}={len(known) + 1}"
     run("docker", "compose", "create", "--no-recreate", "--no-build", scale, location.name, env=location.tag_setting)
-    new = [str(each["Id"]) for each in containers(location.name) if each["Id"] not in known]
+    new = [str(each["Id"]) for each in containers(location) if each["Id"] not in known]
     if len(new) != 1:
         raise OpsError(f"compose created {len(new)} containers of {location.name} instead of one")
     _join_network(location, new[0])
@@ -106,19 +108,24 @@ def wait_for_calls(location: Location, address: str) -> None:
         log(f"{location.name}: a call to the old code server has taken {_CALL_SECONDS} s and is ended")
 
 
-def wait_for_daemon(server_id: str) -> bool:
+def wait_for_daemon(location: Location, server_id: str) -> bool:
     """Waits until the daemon has loaded what the code server of this id serves; a deploy works without a daemon, too.
 
     Returns whether it has.
     """
     deadline = time.monotonic() + _DAEMON_SECONDS
     # services/dagster/platform_host/code_location.py prints it.
-    while server_id not in run("docker", "compose", "logs", "--no-log-prefix", "--tail", "1000", "daemon"):
+    while not any(server_id in _log(daemon) for daemon in compose.containers(location.project, "daemon")):
         if time.monotonic() > deadline:
             log(f"the daemon did not load it within {_DAEMON_SECONDS} s; see `docker compose logs daemon`")
             return False
         time.sleep(0.2)
     return True
+
+
+def _log(container: str) -> str:
+    # A container may end at any time, and has no log then.
+    return run("sh", "-c", 'docker logs --tail 1000 "$0" 2>&1 || true', container)
 
 
 def _join_network(location: Location, container: str, *names: str) -> None:
@@ -143,4 +150,6 @@ def _tell_gateway(location: Location, command: str) -> str:
 
 
 def _in_gateway(location: Location, script: str, *words: str) -> str:
-    return run("docker", "compose", "exec", "-T", f"{location.name}_gateway", "bash", "-c", script, *words)
+    service = f"{location.name}_gateway"
+    gateway = next(iter(compose.containers(location.project, service)), service)
+    return run("docker", "exec", gateway, "bash", "-c", script, *words)

@@ -58,8 +58,9 @@ def rollback(location: LocationArgument, force: Force = False, on: On = Engine.C
         interrupt_on_signals()
         in_kubernetes.rollback(location, force, who())
         return
-    with lock(read_location(location, "local"), who()) as ledger:
-        target = records.rollback_target(ledger.read(), _running(location))
+    here = read_location(location, "local")
+    with lock(here, who()) as ledger:
+        target = records.rollback_target(ledger.read(), _running(here))
         if target is None:
             raise OpsError(f"{location}: there is no good version before the one that runs. See `make deployments`.")
         _ship(read_location(location, target.tag), ledger, "rollback", target, force)
@@ -68,7 +69,7 @@ def rollback(location: LocationArgument, force: Force = False, on: On = Engine.C
 def _ship(location: Location, ledger: Ledger, action: str, target: Version | None, force: bool) -> None:
     code_server.leave_one(location)
     # _running is None if all there is is the container of a first deploy that was interrupted.
-    attempt = Attempt(ledger, location.name, action, Version(location.tag, ""), who(), _running(location.name))
+    attempt = Attempt(ledger, location.name, action, Version(location.tag, ""), who(), _running(location))
     with attempt.trial():
         if target:
             restore_tag(location.image, target)
@@ -128,7 +129,7 @@ def _replace(location: Location, compare: Callable[[list[Asset]], None], without
     log(f"{location.image}: the webserver serves it, {time.monotonic() - switched:.1f} s after the switch")
     # The daemon finds a new location within a minute.
     if before:
-        if code_server.wait_for_daemon(server_id):
+        if code_server.wait_for_daemon(location, server_id):
             log(f"{location.image}: the daemon has loaded it, {time.monotonic() - switched:.1f} s after the switch")
         code_server.wait_for_calls(location, before)
     return container
@@ -156,7 +157,7 @@ def _serve_again(
     location: Location, version: Version, address: str, known: dict[str, served.Entry], refused: Sequence[str]
 ) -> None:
     """Has a version serve again: from the container that never stopped, or from a new one where there is none."""
-    for container in code_server.containers(location.name):
+    for container in code_server.containers(location):
         if code_server.is_at(location, container, address) and _version(container) == version:
             serving = code_server.serving_address(location)
             if serving != address:
@@ -199,8 +200,8 @@ def _remember(location: Location) -> None:
         log(f"{variable}={os.environ[variable]} in this environment overrides {env_file().name}; unset it")
 
 
-def _running(name: str) -> Version | None:
-    found = code_server.containers(name)
+def _running(location: Location) -> Version | None:
+    found = code_server.containers(location)
     return _version(found[-1]) if found else None
 
 

@@ -29,7 +29,7 @@ def watch(location: LocationArgument) -> None:
                 f"{env_file().name}), and what was deployed must not change. Deploy the change, or watch in a clone "
                 "with a stack of its own, which nobody deploys to (COMPOSE_PROJECT_NAME=…)."
             )
-        if not code_server.containers(location):
+        if not code_server.containers(watched):
             raise OpsError(f"{location} does not run. Start the stack: make up")
         for _ in _changes(location):
             try:
@@ -70,7 +70,7 @@ def _serve(location: Location) -> None:
     before = inspect("image", location.image)
     run("docker", "compose", "build", "--quiet", location.name)
     built = inspect("image", location.image)
-    if built and all(each["Image"] == built["Id"] for each in code_server.containers(location.name)):
+    if built and all(each["Image"] == built["Id"] for each in code_server.containers(location)):
         log(f"{location.name}: served is what is in the folder")
         return
     try:
