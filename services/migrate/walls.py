@@ -1,4 +1,4 @@
-"""Applies instance_walls.sql: what each role may do with Dagster's tables. Run after `dagster instance migrate`.
+"""Applies instance_walls.sql: what each role may do with Dagster's tables. Run after instance.py.
 
 Connects as a superuser, by libpq's own settings, and acts as the owner of the instance. It does nothing if the file
 and the tables have not changed since.
