@@ -352,7 +352,8 @@ compile := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 compile_location = cd $(1) \
 	&& $(compile) pyproject.toml --constraint "$(CURDIR)/services/dagster/requirements.lock" --output-file requirements.lock \
 	&& $(compile) pyproject.toml --extra dev --constraint requirements.lock --output-file dev.lock \
-	&& echo pytest | $(compile) - --constraint dev.lock --output-file test.lock
+	&& echo pytest | $(compile) - --constraint dev.lock --output-file test.lock \
+	&& cp "$(CURDIR)/.ci/requirements.lock" installer.lock
 lock-location: ## Recompile one location's locks (NAME=…, needs uv)
 	$(call compile_location,"$${NAME:?Give a name: NAME=…}")
 lock-template: .venv/.dev
@@ -362,8 +363,9 @@ lock-template: .venv/.dev
 		&& ($(call compile_location,"$$folder/new_location")) \
 		&& cp "$$folder"/new_location/*.lock 'ops/template/files/{{ name }}/'
 lock: ## Recompile the hash-pinned locks (needs uv)
-	for folder in services/dagster services/alerts demo ops tests docs demo/sample .ci; do \
+	for folder in .ci services/dagster services/alerts demo ops tests docs demo/sample; do \
 		(cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
+	cp .ci/requirements.lock demo/sample/installer.lock
 	cd tests/drills && $(compile) older.in --output-file older.lock
 	cd tests/stack/skew && $(compile) ../../../ingestion_location/pyproject.toml --override requirements.in \
 		--output-file requirements.lock

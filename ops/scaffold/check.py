@@ -39,8 +39,14 @@ def _check(folder: Path, name: str, python: Path | None) -> None:
     location = folder / name
     tools = (python or location / ".venv/bin/python").absolute().parent
     if python is None:
-        _run(folder, sys.executable, "-m", "venv", f"{location}/.venv")
-        install = (f"{tools}/pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+        install: tuple[str, ...]
+        # As the Makefile does.
+        if shutil.which("uv"):
+            _run(folder, "uv", "venv", "--quiet", "--python", sys.executable, f"{location}/.venv")
+            install = ("uv", "pip", "install", "--python", f"{tools}/python", "--quiet", "--no-deps")
+        else:
+            _run(folder, sys.executable, "-m", "venv", f"{location}/.venv")
+            install = (f"{tools}/pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
         for lock in ("requirements.lock", "dev.lock"):
             _run(location, *install, "--require-hashes", "--requirement", lock)
         _run(location, *install, "--no-build-isolation", "--no-index", "--editable", ".")

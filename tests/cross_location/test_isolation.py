@@ -51,7 +51,7 @@ def test_a_location_is_listed_in_the_workspace_under_its_own_name(location: str)
     assert {"grpc_server": {"host": location, "port": 4000, "location_name": location}} in workspace
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "test.lock", "dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "test.lock", "dev.lock", "installer.lock"])
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_the_locks_carry_a_hash_for_every_package(location: str, name: str) -> None:
     requirements = (ROOT / location / name).read_text().replace("\\\n", "").splitlines()

@@ -61,8 +61,12 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("the older release needs Python 3.11 or 3.12")
     folder = tmp_path_factory.mktemp("older")
     subprocess.run([python, "-m", "venv", folder], check=True)
-    install = ("pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps")
-    subprocess.run([folder / "bin/python", "-m", *install, "-r", ROOT / "tests/drills/older.lock"], check=True)
+    # As the Makefile does.
+    pip: list[str | Path] = [folder / "bin/pip", "install"]
+    if shutil.which("uv"):
+        pip = ["uv", "pip", "install", "--python", folder / "bin/python"]
+    lock = ROOT / "tests/drills/older.lock"
+    subprocess.run([*pip, "--quiet", "--require-hashes", "--no-deps", "-r", lock], check=True)
     return folder / "bin"
 
 

@@ -188,6 +188,6 @@ def platform_service(folder: Path, service: str) -> dict[str, Any]:
 
 
 def test_the_locks_of_the_template_carry_a_hash_for_every_package(made: Path) -> None:
-    locks = [(made / NAME / f"{kind}.lock").read_text() for kind in ("requirements", "dev", "test")]
+    locks = [(made / NAME / f"{kind}.lock").read_text() for kind in ("requirements", "dev", "test", "installer")]
     lines = [line for lock in locks for line in lock.replace("\\\n", "").splitlines()]
     assert [line.split()[0] for line in lines if "--hash=sha256:" not in line] == []

@@ -115,6 +115,12 @@ def test_a_base_image_is_an_argument_so_that_one_setting_replaces_it(path: Path)
     assert bases < {"${PYTHON_IMAGE}", "${DEBIAN_IMAGE}", "${POSTGRES_IMAGE}"}
 
 
+def test_every_image_is_installed_by_the_uv_that_ci_has() -> None:
+    folders = [ROOT / name for name in LOCATIONS] + [ROOT / "demo/sample", ROOT / "ops/template/files/{{ name }}"]
+    pinned = (ROOT / ".ci/requirements.lock").read_text()
+    assert {(folder / "installer.lock").read_text() for folder in folders} == {pinned}
+
+
 SHARED = [".github/workflows/x.yml", "services/health.yaml", "docker-compose.yml", "dagster.yaml", "ops/secret.py"]
 RIGHTS = [f"{location}/{file}" for location in DATA_LOCATIONS for file in ("warehouse.sql", "compose.yaml")]
 
