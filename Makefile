@@ -247,7 +247,7 @@ test-all: ## Run the long drills: crashes at any moment, builds in any order, a 
 	$(call parts,2,drills-with-a-stack drills-without)
 # Not more than three stacks at once: each has eight networks, and the engine's address pools are for thirty.
 drills-with-a-stack:
-	$(call parts,3,$(addprefix drills-,deploy others failures automation backup walls apart own))
+	$(call parts,3,$(addprefix drills-,deploy others failures backup automation own walls apart))
 # The tests in the cluster take longest. The others run beside them, one at a time.
 drills-without:
 	$(call parts,2,test-kubernetes $(LOCATIONS:%=drills-%) drills-cross)
