@@ -284,7 +284,7 @@ $(stacks:%=drills-%): install-dev test-images
 $(LOCATIONS:%=drills-%): drills-%: install-dev
 	cd $* && .venv/bin/pytest -m drill || test $$? = 5
 test-kubernetes: install-dev test-images ## Test the stack in a cluster of two nodes (ENSURE_CLUSTER=… a script that starts one)
-	STACK_IMAGES=$(images) .venv/bin/pytest -m drill tests/kubernetes
+	$(stack) .venv/bin/pytest -m drill tests/kubernetes
 # It kills by process id, so it runs as root on the engine's machine.
 soak: install-dev ## Launch runs on a stack of its own while random parts are killed (RUNS=1000 SEED=1 MINUTES=240)
 	STACK_PROJECT=dagster-taxi-soak .venv/bin/python -m tests.stack.soak $(call given,RUNS,--runs=) \
@@ -305,9 +305,9 @@ lint-python: install-dev
 # One mypy with one cache, so that what all environments have, such as Dagster, is checked once.
 mypy = ../.venv/bin/mypy --python-executable .venv/bin/python --config-file ../pyproject.toml --cache-dir ../.mypy_cache
 lint-types: install-dev
-	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/backup.py benchmarks/deploy.py benchmarks/door.py benchmarks/runs.py tests
+	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/backup.py benchmarks/deploy.py benchmarks/door.py benchmarks/kubernetes.py benchmarks/runs.py tests
 	for location in $(LOCATIONS); do (cd $$location && MYPYPATH=src:tests:.. $(mypy) src tests) || exit 1; done
-	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude '(backup|deploy|door|runs).py'
+	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude '(backup|deploy|door|kubernetes|runs).py'
 sqlfluff = DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \
 	'cd dbt_location/analytics && ../.venv/bin/sqlfluff $(1) models'
 lint-sql: install-dev
@@ -329,7 +329,7 @@ sbom: .venv/.dev ## Write a CycloneDX SBOM of each image of the stack into sbom/
 benchmarks/.venv/.run: ingestion_location/requirements.lock benchmarks/requirements.lock
 	$(call install,benchmarks,$^,ingestion_location)
 
-.PHONY: bench bench-ingest bench-windows bench-runs bench-deploy bench-backup bench-door
+.PHONY: bench bench-ingest bench-windows bench-runs bench-deploy bench-backup bench-door bench-kubernetes
 bench: bench-ingest bench-windows bench-runs bench-deploy bench-backup ## Run all measurements, into benchmarks/results.json
 bench-door: .venv/.dev ## Measure the door of the running stack: its calls, and 200 browsers during a backfill
 	.venv/bin/python -m benchmarks.door
@@ -343,6 +343,8 @@ bench-deploy: install-dev ## Measure what a deploy of both locations costs those
 	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.deploy
 bench-backup: install-dev ## Measure what archiving costs, and what is lost and how long it takes when Postgres is lost
 	STACK_PROJECT=dagster-taxi-bench .venv/bin/python -m benchmarks.backup
+bench-kubernetes: install-dev test-images ## Measure 200 queued runs and 10,000 runs of history in a cluster of two nodes (RUNS=200)
+	STACK_IMAGES=$(images) .venv/bin/python -m benchmarks.kubernetes $(call given,RUNS,--runs=)
 
 # --- locks -----------------------------------------------------------------------------------------------------------
 

@@ -282,7 +282,7 @@ class Cluster:
         self.command("ip", "-n", "k8s-control", "link", "set", node, "master", "br0")
 
 
-def _values(port: int) -> dict[str, Any]:
+def _values(port: int, environment: Mapping[str, str]) -> dict[str, Any]:
     """What is laid over the values of the charts: a class of claims that both nodes share, and small requests."""
     image = {"tag": TAG}
     return {
@@ -304,6 +304,7 @@ def _values(port: int) -> dict[str, Any]:
                 "TLC_BASE_URL": f"http://{MACHINE}:{port}",
                 "TLC_TAXI_TYPE": "green",
                 "TAXI_SOURCE_INTERVAL_SECONDS": "10",
+                **environment,
             },
             "runs": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}}},
         },
@@ -355,15 +356,18 @@ def start() -> str:
 
 
 @contextlib.contextmanager
-def installed(kubeconfig: str, folder: Path) -> Iterator[Cluster]:
-    """Installs the stack on an empty Postgres, and removes it at the end; its values are in a file in the folder."""
+def installed(kubeconfig: str, folder: Path, **environment: str) -> Iterator[Cluster]:
+    """Installs the stack on an empty Postgres, and removes it at the end; its values are in a file in the folder.
+
+    ``environment`` is laid over the settings of the locations.
+    """
     images = [f"{name}:{TAG}" for name in (*PLATFORM_IMAGES, *LOCATIONS)]
     subprocess.run([ENSURE, "load", *images, "postgres:17"], check=True, capture_output=True)
     Source.may_answer.set()
     with ThreadingHTTPServer((MACHINE, 0), functools.partial(Source, directory=str(FILES))) as source:
         threading.Thread(target=source.serve_forever, daemon=True).start()
         values = folder / "values.yaml"
-        values.write_text(yaml.safe_dump(_values(source.server_port)))
+        values.write_text(yaml.safe_dump(_values(source.server_port, environment)))
         made = Cluster(kubeconfig, values)
         _remove(made)
         try:
