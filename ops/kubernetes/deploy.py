@@ -7,7 +7,7 @@ beside the old one, which serves until the new one is ready, and which ends afte
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ops.command import ROOT, OpsError, last_lines, log
@@ -21,8 +21,8 @@ from ops.deploy.records import Version
 from ops.graphql import Webserver, WebserverInside, webserver
 from ops.kubernetes import releases
 from ops.kubernetes.ledger import Ledger, locked
-from ops.kubernetes.releases import helm, kubectl, namespace, release_name
-from ops.locations import check_exists
+from ops.kubernetes.releases import PLATFORM, helm, kubectl, namespace, release_name
+from ops.locations import DATA_LOCATIONS, check_exists
 
 _DAEMON_SECONDS = 90
 # Of a container that waits: without a change from outside, it never starts.
@@ -108,6 +108,9 @@ def _ship(target: _Target, ledger: Ledger, action: str, force: bool, by: str) ->
         known = served.read_entries(asked)
         assets = _try(target, attempt.record.attempt)
         note = compare(target.location, known, assets, force)
+        if target.location in DATA_LOCATIONS and target.location not in known:
+            log(f"{target.location}: new to this cluster; making its password, its role and its schema")
+            _make_role(target.location, known, by)
     before = releases.deployed_revision(target.release)
     attempt.add(records.REPLACING)
     try:
@@ -132,17 +135,59 @@ def _try(target: _Target, attempt: str) -> list[Asset]:
     container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] == "tmp"]
     pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] == "tmp"]
     pod["initContainers"] = []
-    kubectl("create", "--filename", "-", stdin=json.dumps(job))
-    try:
-        succeeded, printed = _ended(target, name)
-    finally:
-        kubectl("delete", "job", name, "--ignore-not-found", "--wait=false")
+    succeeded, printed = _run(job)
     if not succeeded:
         raise OpsError(f"The definitions in {target.image} do not load: {last_lines(printed)}")
     return list(json.loads(printed.splitlines()[-1]))
 
 
-def _ended(target: _Target, job: str) -> tuple[bool, str]:
+def _make_role(location: str, known: Collection[str], by: str) -> None:
+    """Makes the password, the role and the schema of a new location, beside those of the known ones; idempotent.
+
+    The Job `migrate` of the platform's release runs once more, with the location's warehouse.sql and a list of all
+    locations mounted over the files of its image. So the release stays as it is.
+    """
+    releases.make_passwords()
+    with locked(PLATFORM, by):
+        values = releases.deployed_values(PLATFORM)
+        if values is None:
+            raise OpsError("The platform is not installed. `make kubernetes-up` installs it.")
+        names = sorted({*values.get("locations", ()), *known, location})
+        servers = [{"grpc_server": {"host": release_name(name), "location_name": name}} for name in names]
+        data = {
+            "warehouse.sql": (ROOT / location / "warehouse.sql").read_text(),
+            "workspace.yaml": json.dumps({"load_from": servers}),
+        }
+        paths = {"warehouse.sql": f"{location}/warehouse.sql", "workspace.yaml": "workspace.yaml"}
+        job = releases.render(PLATFORM, "platform", "migrate.yaml", {**values, "locations": names})
+        name = f"migrate-{release_name(location)}"
+        job["metadata"] = {"name": name, "labels": job["metadata"]["labels"]}
+        pod = job["spec"]["template"]["spec"]
+        pod["volumes"].append({"name": "files", "configMap": {"name": name}})
+        pod["containers"][0]["volumeMounts"] += [
+            {"name": "files", "mountPath": f"/opt/dagster/{path}", "subPath": key} for key, path in paths.items()
+        ]
+        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+        kubectl("apply", "--filename", "-", stdin=json.dumps(made))
+        try:
+            succeeded, printed = _run(job)
+        finally:
+            kubectl("delete", "configmap", name, "--ignore-not-found")
+    if not succeeded:
+        raise OpsError(f"The role of {location} could not be made: {last_lines(printed)}")
+
+
+def _run(job: Mapping[str, Any]) -> tuple[bool, str]:
+    """Runs a Job, and removes it at its end; returns whether it succeeded, and what it printed."""
+    name = job["metadata"]["name"]
+    kubectl("create", "--filename", "-", stdin=json.dumps(job))
+    try:
+        return _ended(name, job["spec"]["template"]["spec"]["containers"][0]["image"])
+    finally:
+        kubectl("delete", "job", name, "--ignore-not-found", "--wait=false")
+
+
+def _ended(job: str, image: str) -> tuple[bool, str]:
     """Waits for the end of a Job's pod; returns whether it succeeded, and what it printed."""
     deadline = time.monotonic() + start_seconds()
     waits = "its pod was not created"
@@ -154,19 +199,27 @@ def _ended(target: _Target, job: str) -> tuple[bool, str]:
                 waits = f"{reason}: {message}"
                 if reason in _NO_IMAGE:
                     step = "Load the image onto the nodes, or push it to the registry of `image.registry`."
-                    raise OpsError(f"The cluster has no image {target.image}: {message}. {step}")
+                    raise OpsError(f"The cluster has no image {image}: {message}. {step}")
         time.sleep(0.5)
-    raise OpsError(f"The trial of {target.image} did not end within DEPLOY_START_SECONDS={start_seconds()}: {waits}")
+    raise OpsError(f"The Job {job} did not end within DEPLOY_START_SECONDS={start_seconds()}: {waits}")
 
 
 def _replace(target: _Target, asked: Webserver, assets: list[Asset]) -> None:
     """Upgrades the location's release, and waits until webserver and daemon have loaded the new version."""
+    before = _pod(target)
     releases.install(target.release, "location", target.values, f"{start_seconds()}s")
     ready = time.monotonic()
-    server_id = _server_id(target)
+    pod = _pod(target)
+    if pod is None:
+        raise OpsError(f"No code server of {target.image} runs.")
+    ask = ("python", "-c", ASK_HEALTH, str(start_seconds()))
+    server_id = kubectl("exec", pod, "--container", "code-server", "--", *ask).strip()
     _wait_until_known(target.location, asked)
     served.reload_location(target.location, target.image, {str(asset["key"]) for asset in assets}, asked)
     log(f"{target.image}: the webserver serves it, {time.monotonic() - ready:.1f} s after it was ready")
+    if pod == before:
+        log(f"{target.image}: its code server is the one that ran before, which the daemon has")
+        return
     # The daemon finds a new location within a minute.
     while server_id not in kubectl("logs", "deployment/daemon", "--container", "daemon", "--tail", "1000"):
         if time.monotonic() > ready + _DAEMON_SECONDS:
@@ -185,15 +238,14 @@ def _wait_until_known(location: str, asked: Webserver) -> None:
         time.sleep(1)
 
 
-def _server_id(target: _Target) -> str:
-    """The id of the code server of this version, which its pod is asked for."""
+def _pod(target: _Target) -> str | None:
+    """The pod of this version's code server, if there is one."""
     selector = f"app.kubernetes.io/name={target.release},app.kubernetes.io/component=code-server"
     for pod in json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"]:
         (container,) = pod["spec"]["containers"]
         if container["image"] == target.image and not pod["metadata"].get("deletionTimestamp"):
-            command = ("python", "-c", ASK_HEALTH, str(start_seconds()))
-            return kubectl("exec", pod["metadata"]["name"], "--container", "code-server", "--", *command).strip()
-    raise OpsError(f"No code server of {target.image} runs.")
+            return str(pod["metadata"]["name"])
+    return None
 
 
 def _serve_previous(target: _Target, before: str | None, asked: Webserver) -> str:

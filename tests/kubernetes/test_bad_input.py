@@ -154,3 +154,7 @@ def test_the_next_deploy_undoes_what_a_killed_one_has_left_of_the_release(interr
     assert "undoing what an interrupted deploy has left" in interrupted.later.stdout
     assert history(interrupted.cluster)[-1].result == DEPLOYED
     assert serving_image(interrupted.cluster) == f"{LOCATION}:{TAG}"
+
+
+def test_a_deploy_of_what_runs_waits_for_no_daemon(interrupted: Interrupted) -> None:
+    assert f"{LOCATION}:{TAG}: its code server is the one that ran before" in interrupted.later.stdout
