@@ -47,6 +47,8 @@ def joined(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield Joined(cluster, printed, {name for name, version in after.items() if before.get(name) != version})
     finally:
         cluster.command("helm", "--namespace", NAMESPACE, "uninstall", RELEASE, "--ignore-not-found", "--wait")
+        # A claim is there as long as a pod has it, also one that has ended.
+        cluster.kubectl("delete", "jobs", "--selector", f"app.kubernetes.io/name={RELEASE}")
         left = (f"secret/{credentials(NAME)}", f"configmap/{RELEASE}-deployments", f"persistentvolumeclaim/{claim}")
         cluster.kubectl("delete", "--ignore-not-found", *left)
         for database in ("warehouse", "dagster"):
