@@ -106,12 +106,19 @@ _CONFINED = (
 )
 
 
-def try_image(location: Location) -> list[Asset]:
-    """Returns an image's assets if its definitions load, its own tests pass and its code server becomes healthy."""
+def try_image(location: Location, passed: bool) -> list[Asset]:
+    """Returns an image's assets if its definitions load, its own tests pass and its code server becomes healthy.
+
+    The tests of an image that has ``passed`` a deploy are not run again, so that a rollback takes less time.
+    """
     with ThreadPoolExecutor(3) as checks:
         start = ("docker", "run", "--rm", "--interactive", *_isolated(location), location.image)
         described = checks.submit(describe, location, *start)
-        others = [checks.submit(check, location) for check in (_run_tests, _serve_for_a_moment)]
+        others = [checks.submit(_serve_for_a_moment, location)]
+        if passed:
+            log("  its own tests are not run again: this image was deployed before")
+        else:
+            others.append(checks.submit(_run_tests, location))
         # If the definitions do not load, the other failures follow from that.
         assets = described.result()
         for other in others:
@@ -131,7 +138,7 @@ def describe(location: Location, *start: str) -> list[Asset]:
 
 def _run_tests(location: Location) -> None:
     if inspect("image", location.tests_image) is None:
-        # An image that was loaded from elsewhere, or deployed before.
+        # An image that was loaded from elsewhere.
         log(f"  its own tests were not run: there is no image {location.tests_image} here")
         return
     try:

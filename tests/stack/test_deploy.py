@@ -417,6 +417,7 @@ class Rollout:
         results: of the producer's deploys and rollbacks, as the history has them, in order.
         reason: that the history has for the last of them.
         tags: of the consumer: before each of its deploys and after each of its rollbacks.
+        printed: by the rollback of the consumer to the version that was deployed before.
         impossible: the rollback of the consumer from the version before its first deploy.
     """
 
@@ -425,6 +426,7 @@ class Rollout:
     results: list[str]
     reason: str
     tags: list[str]
+    printed: str
     impossible: subprocess.CompletedProcess[str]
 
 
@@ -442,11 +444,13 @@ def roll_out(deploys: Deploys) -> Rollout:
     refused = deploys.make("rollback", f"LOCATION={INGESTION}")
     forced = deploys.make("rollback", f"LOCATION={INGESTION}", "FORCE=1")
     records = deploys.history(INGESTION)[known:]
+    printed = []
     for _ in range(2):
-        deploys.rollback(DBT)
+        printed.append(deploys.rollback(DBT))
         tags.append(deploys.tag_in_use(DBT))
     impossible = deploys.make("rollback", f"LOCATION={DBT}")
-    return Rollout(refused, forced, [record.result for record in records], records[-1].reason, tags, impossible)
+    results = [record.result for record in records]
+    return Rollout(refused, forced, results, records[-1].reason, tags, printed[0], impossible)
 
 
 @pytest.fixture
@@ -479,6 +483,10 @@ def test_a_rollback_goes_back_step_by_step_to_what_was_there_before_the_first_de
         2,
         True,
     )
+
+
+def test_the_tests_of_an_image_that_was_deployed_before_are_not_run_again(rollout: Rollout) -> None:
+    assert "its own tests are not run again: this image was deployed before" in rollout.printed
 
 
 def test_the_history_says_what_was_deployed_by_whom_and_with_which_result(deploys: Deploys, rollout: Rollout) -> None:
