@@ -95,6 +95,19 @@ class Webserver:
         assert data["__typename"] == "LaunchRunSuccess", data
         return str(data["run"]["runId"])
 
+    def reexecute(self, run_id: str) -> str:
+        """Launches a run again, as the button in the UI does, and returns the id of the new one."""
+        data = self.ask(
+            """
+            mutation ($params: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $params) { __typename
+              ... on LaunchRunSuccess { run { runId } }
+              ... on PythonError { message } } }
+            """,
+            params={"parentRunId": run_id, "strategy": "ALL_STEPS"},
+        )["launchRunReexecution"]
+        assert data["__typename"] == "LaunchRunSuccess", data
+        return str(data["run"]["runId"])
+
     def backfill(self, assets: list[str], partitions: list[str]) -> str:
         """Requests a backfill of assets as the UI does, and returns its id."""
         data = self.ask(
