@@ -38,6 +38,10 @@ class Timeline:
         return timeline == self.number or end <= self.ancestors.get(timeline, -1)
 
 
+class _UnreadableError(OpsError):
+    """A backup cannot be restored: a file of it is damaged or missing, or there is no room for it."""
+
+
 @dataclass(frozen=True)
 class Start:
     """Where a recovery starts: a backup in a repository, and the timeline that it follows."""
@@ -66,31 +70,34 @@ def parse(text: str) -> datetime:
 
 def choose(
     backups: Sequence[Mapping[str, Any]], timelines: Iterable[Timeline], moment: datetime | None
-) -> tuple[str, int] | None:
-    """The label of the newest backup from which a moment (None: the end) can be reached, and the timeline to follow.
+) -> list[tuple[str, int]]:
+    """The labels of the backups from which a moment (None: the end) can be reached, each with the timeline to follow.
 
-    ``backups`` are pgBackRest's of one repository, oldest first. None if no backup is old enough.
+    ``backups`` are pgBackRest's of one repository, oldest first. The result has the newest first, and is empty if no
+    backup is old enough.
     """
     limit = moment.timestamp() if moment else float("inf")
     first = Timeline(1, 0, {})
     timeline = max((one for one in [first, *timelines] if one.began <= limit), key=lambda one: one.number)
     fitting = [one for one in backups if one["timestamp"]["stop"] <= limit and timeline.contains(one)]
-    return (fitting[-1]["label"], timeline.number) if fitting else None
+    return [(one["label"], timeline.number) for one in reversed(fitting)]
 
 
-def find_start(moment: datetime | None) -> Start:
-    """Asks the repositories, in their order, for a backup to start from; raises OpsError if none has one."""
+def find_starts(moment: datetime | None) -> list[Start]:
+    """Asks the repositories, in their order, for backups to start from; raises OpsError if none has one."""
     # Not strict: the errors in it have line ends.
     (stanza,) = json.loads(_pgbackrest("info", "--output=json"), strict=False) or [{}]
     backups = [one for one in stanza.get("backup", []) if not one["error"]]
+    starts = []
     for repository in (one["key"] for one in stanza.get("repo", [])):
         # The newest cluster first, where the repository has had several.
         for archive in reversed(stanza["archive"]):
             of_it = [one for one in backups if one["database"] == archive["database"]]
             if archive["database"]["repo-key"] == repository and of_it:
                 timelines = _timelines(repository, f"archive/{stanza['name']}/{archive['id']}")
-                if found := choose(of_it, timelines, moment):
-                    return Start(repository, *found)
+                starts += [Start(repository, *found) for found in choose(of_it, timelines, moment)]
+    if starts:
+        return starts
     if not backups:
         reasons = ", ".join(f"repository {one['key']}: {_reason(one['status'])}" for one in stanza.get("repo", []))
         raise OpsError(
@@ -109,8 +116,26 @@ def _reason(status: Mapping[str, Any]) -> str:
     return message.splitlines()[0]
 
 
-def recover(start: Start, moment: datetime | None) -> None:
-    """Replaces the cluster, whose Postgres is stopped, and starts Postgres; returns when it has recovered."""
+def recover(starts: Sequence[Start], moment: datetime | None) -> None:
+    """Replaces the cluster, whose Postgres is stopped, and starts Postgres; returns when it has recovered.
+
+    It starts from the first backup that can be read. The log leads from any of them to the same moment.
+    """
+    for start, then in zip(starts, [*starts[1:], None], strict=True):
+        log(f"restoring from the backup {start.label} to {moment or 'the last commit that is archived'}")
+        try:
+            _recover_from(start, moment)
+            return
+        except _UnreadableError as error:
+            log(f"the backup {start.label} of repository {start.repository} cannot be restored: {error}")
+            if then is None:
+                raise OpsError(
+                    "No backup can be restored, and Postgres's volume is incomplete. When the reason is mended, the "
+                    "same command, with FORCE=1, tries again."
+                ) from None
+
+
+def _recover_from(start: Start, moment: datetime | None) -> None:
     options = [f"--repo={start.repository}", f"--set={start.label}", f"--target-timeline={start.timeline}"]
     # The log comes from any repository: one that was left out for a time lacks a part, which another one has.
     options.append('--recovery-option=restore_command=pgbackrest archive-get %f "%p"')
@@ -127,7 +152,10 @@ def recover(start: Start, moment: datetime | None) -> None:
 
 
 def _restore(*options: str) -> None:
-    compose.run_in("postgres", "sh", "-c", _RESTORE, "restore", *options)
+    try:
+        compose.run_in("postgres", "sh", "-c", _RESTORE, "restore", *options)
+    except CommandError as error:
+        raise _UnreadableError(str(error)) from None
 
 
 def _recovered() -> bool:

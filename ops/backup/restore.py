@@ -47,8 +47,7 @@ def _restore_moment(to: str | None, force: bool) -> None:
     stack = compose.config()
     log("building the images")
     run("docker", "compose", "build")
-    start = moment.find_start(target)
-    log(f"restoring from the backup {start.label} to {target or 'the last commit that is archived'}")
+    starts = moment.find_starts(target)
     if not force:
         try:
             _start_postgres()
@@ -62,7 +61,7 @@ def _restore_moment(to: str | None, force: bool) -> None:
     # Postgres archives the rest of its log before it ends.
     run("docker", "compose", "stop", "postgres")
     run("docker", "compose", "create")
-    moment.recover(start, target)
+    moment.recover(starts, target)
     _restore_volumes(stack, to_the_end=target is None)
     _start()
 

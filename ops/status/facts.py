@@ -202,7 +202,7 @@ class Backups:
     interval: int = 24 * 3600  # seconds from one backup to the next
     rehearsal: Mapping[str, Any] | None = None  # of a restore: started, ended, and what was found to be wrong
     rehearsal_interval: int = 24 * 3600  # 0: never
-    volumes: tuple[Mapping[str, str], ...] = ()  # that are not in the backups: name and problem
+    volumes: tuple[Mapping[str, str], ...] = ()  # that are not backed up now: name and problem
 
 
 @dataclass(frozen=True)

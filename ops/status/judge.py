@@ -473,5 +473,5 @@ def _not_backed_up(found: Backups | Unknown) -> Iterator[Problem]:
         what = "the backups are on the disk of Postgres, and lost with it"
         yield Problem("backup", what, "docs/backup.md")
     for volume in found.volumes:
-        what = f"the volume {volume['name']} is not in the backups: {volume['problem']}"
+        what = f"the volume {volume['name']} is not backed up now: {volume['problem']}"
         yield Problem("backup", what, "docs/backup.md")

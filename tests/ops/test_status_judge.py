@@ -429,7 +429,7 @@ def test_a_volume_that_is_not_in_the_backups_is_a_notice() -> None:
     judgement = judge(replace(HEALTHY, backups=backups(volumes=without)))
     assert (judgement.problems, [notice.what for notice in judgement.notices]) == (
         (),
-        ["the volume dbt_location_secrets is not in the backups: there is no key"],
+        ["the volume dbt_location_secrets is not backed up now: there is no key"],
     )
 
 

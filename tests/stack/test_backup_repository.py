@@ -112,7 +112,7 @@ def test_with_a_key_the_repository_in_a_folder_of_the_host_is_encrypted(server: 
     assert (server.settings / "key").read_text().strip() not in server.compose("config")
 
 
-def test_secrets_are_in_postgres_encrypted_with_the_key_and_not_at_all_without_one(server: Server) -> None:
+def test_secrets_are_kept_encrypted_not_at_all_without_a_key_and_stay_when_their_volume_is_lost(server: Server) -> None:
     name = "dbt_location_secrets"
     (server.settings / "pgbackrest.conf").write_text(f"{SETTINGS}\n[global]\nrepo1-cipher-type=none\n")
     server.start()
@@ -129,6 +129,13 @@ def test_secrets_are_in_postgres_encrypted_with_the_key_and_not_at_all_without_o
     wait_for("the end of the notice", 60, lambda: server.state()["volumes"] == [] or None)
     # What OpenSSL encrypted begins with this word.
     begin = "select convert_from(substring(lo_get(content) for 8), 'UTF8') from volume_backups"
+    assert server.query(begin) == "Salted__"
+    # As a new volume is, whose files were lost.
+    lose = "rm /run/secrets/login; chown root /run/secrets"
+    subprocess.run(["docker", "run", "--rm", *mounted, "sh", "-ec", lose], check=True)
+    problem = "it is empty, and its backup is not: make restore FORCE=1 brings its files back"
+    emptied = {"name": name, "problem": problem}
+    wait_for("the notice", 60, lambda: server.state()["volumes"] == [emptied] or None)
     assert server.query(begin) == "Salted__"
 
 

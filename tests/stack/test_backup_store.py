@@ -161,3 +161,27 @@ def test_a_wrong_key_of_the_store_is_named(server: Server, store: Store) -> None
     with store.running():
         server.compose("up", "--detach", "--wait", "--force-recreate", "postgres", "backups")
         assert "403" in server.state()["repositories"][1]["error"]
+
+
+def test_a_damaged_backup_is_named_by_the_rehearsal_and_a_restore_starts_from_the_one_before_it(
+    server: Server, store: Store
+) -> None:
+    with store.running():
+        server.compose("exec", "-T", "backups", "pgbackrest", "backup", "--type=incr", "--repo=1")
+        damaged = server.newest()[0]
+        here = ["docker", "run", "--rm", "--volume", f"{server.repository}:/repository", "postgres:17"]
+        overwrite = "dd if=/dev/urandom of={} bs=64 count=1 seek=1 conv=notrunc"
+        files = ["find", f"/repository/backup/main/{damaged}/", "-type", "f", "!", "-name", "backup.manifest*"]
+        subprocess.run([*here, *files, "-exec", *overwrite.split(), ";"], check=True, capture_output=True)
+        server.query("create table later as select 2 as value")
+        server.fill_log()
+        wait_for("all to be archived", 60, lambda: server.state()["archiver"]["waiting"] == 0 or None)
+        rehearse = ["docker", "compose", "exec", "-T", "backups", "backups", "rehearse"]
+        rehearsed = subprocess.run(rehearse, cwd=ROOT, env=server.env, capture_output=True, text=True)
+        server.compose("rm", "--force", "--stop", "postgres", "backups")
+        subprocess.run(["docker", "volume", "rm", f"{server.name}_postgres_data"], check=True, capture_output=True)
+        ended = subprocess.run(["make", "restore", "FORCE=1"], cwd=ROOT, env=server.env, capture_output=True, text=True)
+    assert f"the backup {damaged} cannot be restored" in rehearsed.stdout
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"the backup {damaged} of repository 1 cannot be restored" in ended.stdout + ended.stderr
+    assert server.query("select value from later") == "2"
