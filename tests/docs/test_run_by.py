@@ -19,6 +19,14 @@ RUN_BY = {
         "(umask 077 && head -c 48 /dev/urandom | base64 > key)",
     ),
     "docker compose exec backups backups rehearse": ("stack/test_backup_moment.py", '"backups", "backups", "rehearse"'),
+    "docker compose exec backups pgbackrest expire --set=20260131-120000F_20260201-120000I": (
+        "stack/test_backup_store.py",
+        '"pgbackrest", "expire", f"--set={damaged}"',
+    ),
+    "docker compose exec backups pgbackrest backup --type=full": (
+        "stack/test_backup_store.py",
+        '"pgbackrest", "backup", "--type=full"',
+    ),
     "make backup-key BACKUP_RECIPIENT_FILE= BACKUP_KEY_FILE=": ("stack/test_backup.py", '"make", "backup-key"'),
     "make backup BACKUP_RECIPIENT_FILE=": (
         "stack/test_backup.py",

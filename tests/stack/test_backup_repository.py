@@ -82,11 +82,11 @@ def serving(folder: Path) -> Iterator[Server]:
     try:
         yield server
     finally:
+        print(server.compose("logs", "--no-log-prefix", "postgres", "backups"))
+        server.compose("down", "--volumes", "--timeout", "5")
         remove = "rm -rf /folder/repository /folder/second"
         mount = ("--volume", f"{folder}:/folder")
         subprocess.run(["docker", "run", "--rm", *mount, "--entrypoint", "sh", "postgres:17", "-c", remove], check=True)
-        print(server.compose("logs", "--no-log-prefix", "postgres", "backups"))
-        server.compose("down", "--volumes", "--timeout", "5")
 
 
 @pytest.fixture

@@ -168,7 +168,8 @@ def test_a_damaged_backup_is_named_by_the_rehearsal_and_a_restore_starts_from_th
 ) -> None:
     with store.running():
         server.compose("exec", "-T", "backups", "pgbackrest", "backup", "--type=incr", "--repo=1")
-        damaged = server.newest()[0]
+        before = server.newest()
+        damaged = before[0]
         here = ["docker", "run", "--rm", "--volume", f"{server.repository}:/repository", "postgres:17"]
         overwrite = "dd if=/dev/urandom of={} bs=64 count=1 seek=1 conv=notrunc"
         files = ["find", f"/repository/backup/main/{damaged}/", "-type", "f", "!", "-name", "backup.manifest*"]
@@ -181,7 +182,16 @@ def test_a_damaged_backup_is_named_by_the_rehearsal_and_a_restore_starts_from_th
         server.compose("rm", "--force", "--stop", "postgres", "backups")
         subprocess.run(["docker", "volume", "rm", f"{server.name}_postgres_data"], check=True, capture_output=True)
         ended = subprocess.run(["make", "restore", "FORCE=1"], cwd=ROOT, env=server.env, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+        def each_has_another() -> bool | None:
+            return all(now != then for now, then in zip(server.newest(), before, strict=True)) or None
+
+        wait_for("a backup of the new timeline in both", 180, each_has_another)
+        server.compose("exec", "-T", "backups", "pgbackrest", "expire", f"--set={damaged}", "--repo=1")
+        server.compose("exec", "-T", "backups", "pgbackrest", "backup", "--type=full", "--repo=1")
+        again = subprocess.run(rehearse, cwd=ROOT, env=server.env, capture_output=True, text=True)
     assert f"the backup {damaged} cannot be restored" in rehearsed.stdout
-    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"the backup {damaged} of repository 1 cannot be restored" in ended.stdout + ended.stderr
     assert server.query("select value from later") == "2"
+    assert again.returncode == 0, again.stdout
