@@ -131,7 +131,7 @@ def test_secrets_are_kept_encrypted_not_at_all_without_a_key_and_stay_when_their
     begin = "select convert_from(substring(lo_get(content) for 8), 'UTF8') from volume_backups"
     assert server.query(begin) == "Salted__"
     # As a new volume is, whose files were lost.
-    lose = "rm /run/secrets/login; chown root /run/secrets"
+    lose = "rm /run/secrets/login; chown root /run/secrets; chmod 755 /run/secrets"
     subprocess.run(["docker", "run", "--rm", *mounted, "sh", "-ec", lose], check=True)
     problem = "it is empty, and its backup is not: make restore FORCE=1 brings its files back"
     emptied = {"name": name, "problem": problem}
