@@ -198,7 +198,7 @@ def limits() -> dict[str, int]:
         "all": allowed["runs"]["max_concurrent_runs"],
         **dict.fromkeys(LOCATION.values(), of_location["limit"]),
         "dbt": allowed["pools"]["default_limit"],
-        # As services/migrate/migrate.sh sets it.
+        # As services/migrate/instance.py sets it.
         "loading": 2,
     }
 

@@ -5,6 +5,7 @@ that this timeline contains.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ops.command import CommandError, OpsError, log, run
 # How long Postgres may apply the log without reaching the moment.
 _RECOVERY_SECONDS = 24 * 3600
 _NOT_REACHED = "recovery ended before configured recovery target was reached"
+# pgBackRest's errors for a file with a wrong checksum, form or key, and for one that is missing.
+_DAMAGED = re.compile(r"ERROR: \[0(26|28|29|55|95)\]")
 # The volume may hold a cluster, a damaged one, or what an interrupted restore left. Nothing uses it now.
 _RESTORE = """
 rm --force "$PGDATA/postmaster.pid"
@@ -38,17 +41,22 @@ class Timeline:
         return timeline == self.number or end <= self.ancestors.get(timeline, -1)
 
 
-class _UnreadableError(OpsError):
-    """A backup cannot be restored: a file of it is damaged or missing, or there is no room for it."""
+class _DamagedError(OpsError):
+    """A file of a backup is damaged or missing."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a recovery starts: a backup in a repository, and the timeline that it follows."""
+    """Where a recovery starts: a backup in a repository, and the timeline that it follows.
+
+    ``stop`` is the position in the log (LSN) where the backup ended, ``stopped`` the time, in seconds since 1970.
+    """
 
     repository: int
     label: str
     timeline: int
+    stop: int
+    stopped: float
 
 
 def lsn(text: str) -> int:
@@ -70,34 +78,47 @@ def parse(text: str) -> datetime:
 
 def choose(
     backups: Sequence[Mapping[str, Any]], timelines: Iterable[Timeline], moment: datetime | None
-) -> list[tuple[str, int]]:
-    """The labels of the backups from which a moment (None: the end) can be reached, each with the timeline to follow.
+) -> tuple[list[Mapping[str, Any]], int]:
+    """The backups from which a moment (None: the end) can be reached, and the timeline to follow.
 
-    ``backups`` are pgBackRest's of one repository, oldest first. The result has the newest first, and is empty if no
-    backup is old enough.
+    ``backups`` are pgBackRest's of one repository, oldest first. The result has the newest first, and none if no backup
+    is old enough.
     """
     limit = moment.timestamp() if moment else float("inf")
     first = Timeline(1, 0, {})
     timeline = max((one for one in [first, *timelines] if one.began <= limit), key=lambda one: one.number)
     fitting = [one for one in backups if one["timestamp"]["stop"] <= limit and timeline.contains(one)]
-    return [(one["label"], timeline.number) for one in reversed(fitting)]
+    return fitting[::-1], timeline.number
 
 
 def find_starts(moment: datetime | None) -> list[Start]:
-    """Asks the repositories, in their order, for backups to start from; raises OpsError if none has one."""
+    """Asks the repositories for backups of one cluster to start from; raises OpsError if none has one.
+
+    The first is the newest of the first repository that has one. The others follow, the newest first.
+    """
     # Not strict: the errors in it have line ends.
     (stanza,) = json.loads(_pgbackrest("info", "--output=json"), strict=False) or [{}]
     backups = [one for one in stanza.get("backup", []) if not one["error"]]
-    starts = []
+    clusters = {(one["repo-key"], one["id"]): one["system-id"] for one in stanza.get("db", [])}
+    starts, restored = [], None
     for repository in (one["key"] for one in stanza.get("repo", [])):
         # The newest cluster first, where the repository has had several.
         for archive in reversed(stanza["archive"]):
             of_it = [one for one in backups if one["database"] == archive["database"]]
-            if archive["database"]["repo-key"] == repository and of_it:
-                timelines = _timelines(repository, f"archive/{stanza['name']}/{archive['id']}")
-                starts += [Start(repository, *found) for found in choose(of_it, timelines, moment)]
+            cluster = clusters.get((repository, archive["database"]["id"]))
+            if archive["database"]["repo-key"] != repository or not of_it or restored not in (None, cluster):
+                continue
+            timelines = _timelines(repository, f"archive/{stanza['name']}/{archive['id']}")
+            fitting, timeline = choose(of_it, timelines, moment)
+            starts += [
+                Start(repository, one["label"], timeline, lsn(one["lsn"]["stop"]), one["timestamp"]["stop"])
+                for one in fitting
+            ]
+            if fitting:
+                restored = cluster
+                break
     if starts:
-        return starts
+        return [starts[0], *sorted(starts[1:], key=lambda one: one.stopped, reverse=True)]
     if not backups:
         reasons = ", ".join(f"repository {one['key']}: {_reason(one['status'])}" for one in stanza.get("repo", []))
         raise OpsError(
@@ -119,20 +140,26 @@ def _reason(status: Mapping[str, Any]) -> str:
 def recover(starts: Sequence[Start], moment: datetime | None) -> None:
     """Replaces the cluster, whose Postgres is stopped, and starts Postgres; returns when it has recovered.
 
-    It starts from the first backup that can be read. The log leads from any of them to the same moment.
+    It passes over damaged backups. The log leads from an older one to the same moment, unless a part of it is missing.
     """
-    for start, then in zip(starts, [*starts[1:], None], strict=True):
+    for number, start in enumerate(starts):
         log(f"restoring from the backup {start.label} to {moment or 'the last commit that is archived'}")
         try:
             _recover_from(start, moment)
-            return
-        except _UnreadableError as error:
+        except _DamagedError as error:
             log(f"the backup {start.label} of repository {start.repository} cannot be restored: {error}")
-            if then is None:
-                raise OpsError(
-                    "No backup can be restored, and Postgres's volume is incomplete. When the reason is mended, the "
-                    "same command, with FORCE=1, tries again."
-                ) from None
+            continue
+        reached = lsn(compose.query("postgres", "select pg_current_wal_lsn()")[0])
+        if missed := [one.label for one in starts[:number] if one.stop > reached]:
+            raise OpsError(
+                f"A part of the log between the backups {start.label} and {missed[-1]} is missing. All commits until "
+                "then are restored, and those after it are not. To continue with what is restored: make up"
+            )
+        return
+    raise OpsError(
+        "All these backups are damaged, and Postgres's volume may be incomplete. When one is mended, the same command, "
+        "with FORCE=1, tries again."
+    )
 
 
 def _recover_from(start: Start, moment: datetime | None) -> None:
@@ -155,7 +182,10 @@ def _restore(*options: str) -> None:
     try:
         compose.run_in("postgres", "sh", "-c", _RESTORE, "restore", *options)
     except CommandError as error:
-        raise _UnreadableError(str(error)) from None
+        if _DAMAGED.search(str(error)):
+            raise _DamagedError(str(error)) from None
+        again = "Postgres's volume may be incomplete. The same command, with FORCE=1, tries again."
+        raise OpsError(f"{error}\n{again}") from None
 
 
 def _recovered() -> bool:

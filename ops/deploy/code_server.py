@@ -150,6 +150,8 @@ def _tell_gateway(location: Location, command: str) -> str:
 
 
 def _in_gateway(location: Location, script: str, *words: str) -> str:
-    service = f"{location.name}_gateway"
-    gateway = next(iter(compose.containers(location.project, service)), service)
-    return run("docker", "exec", gateway, "bash", "-c", script, *words)
+    gateways = compose.containers(location.project, f"{location.name}_gateway")
+    if not gateways:
+        step = f"Start it as it is now: docker compose up -d {location.name}_gateway"
+        raise OpsError(f"The gateway of {location.name} does not run. {step}")
+    return run("docker", "exec", gateways[0], "bash", "-c", script, *words)

@@ -7,7 +7,7 @@ beside the old one, which serves until the new one is ready, and which ends afte
 import dataclasses
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ops.command import ROOT, OpsError, last_lines, log
@@ -110,7 +110,7 @@ def _ship(target: _Target, ledger: Ledger, action: str, force: bool, by: str) ->
         note = compare(target.location, known, assets, force)
         if target.location in DATA_LOCATIONS and target.location not in known:
             log(f"{target.location}: new to this cluster; making its password, its role and its schema")
-            _make_role(target.location, known, by)
+            _make_role(target.location, asked, by)
     before = releases.deployed_revision(target.release)
     attempt.add(records.REPLACING)
     try:
@@ -141,18 +141,19 @@ def _try(target: _Target, attempt: str) -> list[Asset]:
     return list(json.loads(printed.splitlines()[-1]))
 
 
-def _make_role(location: str, known: Collection[str], by: str) -> None:
-    """Makes the password, the role and the schema of a new location, beside those of the known ones; idempotent.
+def _make_role(location: str, asked: Webserver, by: str) -> None:
+    """Makes the password, the role and the schema of a new location, beside those of the others; idempotent.
 
     The Job `migrate` of the platform's release runs once more, with the location's warehouse.sql and a list of all
     locations mounted over the files of its image. So the release stays as it is.
     """
-    releases.make_passwords()
     with locked(PLATFORM, by):
+        releases.make_passwords()
         values = releases.deployed_values(PLATFORM)
         if values is None:
             raise OpsError("The platform is not installed. `make kubernetes-up` installs it.")
-        names = sorted({*values.get("locations", ()), *known, location})
+        # Asked for under the lock: another new location may have come meanwhile.
+        names = sorted({*values.get("locations", ()), *served.read_entries(asked), location})
         servers = [{"grpc_server": {"host": release_name(name), "location_name": name}} for name in names]
         data = {
             "warehouse.sql": (ROOT / location / "warehouse.sql").read_text(),
@@ -162,12 +163,15 @@ def _make_role(location: str, known: Collection[str], by: str) -> None:
         job = releases.render(PLATFORM, "platform", "migrate.yaml", {**values, "locations": names})
         name = f"migrate-{release_name(location)}"
         job["metadata"] = {"name": name, "labels": job["metadata"]["labels"]}
+        job["spec"]["ttlSecondsAfterFinished"] = 600
         pod = job["spec"]["template"]["spec"]
         pod["volumes"].append({"name": "files", "configMap": {"name": name}})
         pod["containers"][0]["volumeMounts"] += [
             {"name": "files", "mountPath": f"/opt/dagster/{path}", "subPath": key} for key, path in paths.items()
         ]
-        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+        made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": job["metadata"], "data": data}
+        # Of a deploy that was killed.
+        kubectl("delete", "job", name, "--ignore-not-found", "--cascade=foreground")
         kubectl("apply", "--filename", "-", stdin=json.dumps(made))
         try:
             succeeded, printed = _run(job)
@@ -179,17 +183,17 @@ def _make_role(location: str, known: Collection[str], by: str) -> None:
 
 def _run(job: Mapping[str, Any]) -> tuple[bool, str]:
     """Runs a Job, and removes it at its end; returns whether it succeeded, and what it printed."""
-    name = job["metadata"]["name"]
-    kubectl("create", "--filename", "-", stdin=json.dumps(job))
+    name, spec = job["metadata"]["name"], job["spec"]
     try:
-        return _ended(name, job["spec"]["template"]["spec"]["containers"][0]["image"])
+        kubectl("create", "--filename", "-", stdin=json.dumps(job))
+        return _ended(name, spec["template"]["spec"]["containers"][0]["image"], spec["activeDeadlineSeconds"])
     finally:
         kubectl("delete", "job", name, "--ignore-not-found", "--wait=false")
 
 
-def _ended(job: str, image: str) -> tuple[bool, str]:
+def _ended(job: str, image: str, seconds: int) -> tuple[bool, str]:
     """Waits for the end of a Job's pod; returns whether it succeeded, and what it printed."""
-    deadline = time.monotonic() + start_seconds()
+    deadline = time.monotonic() + seconds
     waits = "its pod was not created"
     while time.monotonic() < deadline:
         for pod in json.loads(kubectl("get", "pods", "--selector", f"job-name={job}", "--output", "json"))["items"]:
@@ -201,7 +205,7 @@ def _ended(job: str, image: str) -> tuple[bool, str]:
                     step = "Load the image onto the nodes, or push it to the registry of `image.registry`."
                     raise OpsError(f"The cluster has no image {image}: {message}. {step}")
         time.sleep(0.5)
-    raise OpsError(f"The Job {job} did not end within DEPLOY_START_SECONDS={start_seconds()}: {waits}")
+    raise OpsError(f"The Job {job} did not end within {seconds} s: {waits}")
 
 
 def _replace(target: _Target, asked: Webserver, assets: list[Asset]) -> None:
@@ -239,9 +243,10 @@ def _wait_until_known(location: str, asked: Webserver) -> None:
 
 
 def _pod(target: _Target) -> str | None:
-    """The pod of this version's code server, if there is one."""
+    """The newest pod of this version's code server, if there is one."""
     selector = f"app.kubernetes.io/name={target.release},app.kubernetes.io/component=code-server"
-    for pod in json.loads(kubectl("get", "pods", "--selector", selector, "--output", "json"))["items"]:
+    listed = ("--selector", selector, "--sort-by", "metadata.creationTimestamp", "--output", "json")
+    for pod in reversed(json.loads(kubectl("get", "pods", *listed))["items"]):
         (container,) = pod["spec"]["containers"]
         if container["image"] == target.image and not pod["metadata"].get("deletionTimestamp"):
             return str(pod["metadata"]["name"])

@@ -19,11 +19,11 @@ RUN_BY = {
         "(umask 077 && head -c 48 /dev/urandom | base64 > key)",
     ),
     "docker compose exec backups backups rehearse": ("stack/test_backup_moment.py", '"backups", "backups", "rehearse"'),
-    "docker compose exec backups pgbackrest expire --set=20260131-120000F_20260201-120000I": (
+    "docker compose exec backups pgbackrest expire --repo=1 --set=20260131-120000F_20260201-120000I": (
         "stack/test_backup_store.py",
         '"pgbackrest", "expire", f"--set={damaged}"',
     ),
-    "docker compose exec backups pgbackrest backup --type=full": (
+    "docker compose exec backups pgbackrest backup --repo=1 --type=full": (
         "stack/test_backup_store.py",
         '"pgbackrest", "backup", "--type=full"',
     ),

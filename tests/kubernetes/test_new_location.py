@@ -51,10 +51,11 @@ def joined(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         cluster.kubectl("delete", "jobs", "--selector", f"app.kubernetes.io/name={RELEASE}")
         left = (f"secret/{credentials(NAME)}", f"configmap/{RELEASE}-deployments", f"persistentvolumeclaim/{claim}")
         cluster.kubectl("delete", "--ignore-not-found", *left)
-        for database in ("warehouse", "dagster"):
-            cluster.as_superuser(database, f"drop owned by {NAME} cascade")
-        cluster.as_superuser("postgres", f"drop role {NAME}")
         cluster.command("docker", "image", "rm", IMAGE)
+        if cluster.query(f"select 1 as there from pg_roles where rolname = '{NAME}'"):
+            for database in ("warehouse", "dagster"):
+                cluster.as_superuser(database, f"drop owned by {NAME} cascade")
+            cluster.as_superuser("postgres", f"drop role {NAME}")
         cluster.ready()
 
 

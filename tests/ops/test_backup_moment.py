@@ -28,21 +28,22 @@ SECOND = Timeline(2, 30, {1: 15})
 @pytest.mark.parametrize(
     ("hour", "expected"),
     [
-        (5, []),
-        (15, [("at 10", 1)]),
-        (25, [("at 20", 1), ("at 10", 1)]),
-        (35, [("at 10", 2)]),
-        (45, [("at 40", 2), ("at 10", 2)]),
+        (5, ([], 1)),
+        (15, (["at 10"], 1)),
+        (25, (["at 20", "at 10"], 1)),
+        (35, (["at 10"], 2)),
+        (45, (["at 40", "at 10"], 2)),
     ],
 )
 def test_a_moment_is_restored_on_the_timeline_that_was_the_current_one_from_the_newest_backup_first(
-    hour: int, expected: list[tuple[str, int]]
+    hour: int, expected: tuple[list[str], int]
 ) -> None:
-    assert choose(BACKUPS, [SECOND], at(hour)) == expected
+    backups, timeline = choose(BACKUPS, [SECOND], at(hour))
+    assert ([one["label"] for one in backups], timeline) == expected
 
 
 def test_the_last_commit_is_that_of_the_last_timeline() -> None:
-    assert choose(BACKUPS[:2], [SECOND], None) == [("at 10", 2)]
+    assert choose(BACKUPS[:2], [SECOND], None) == ([BACKUPS[0]], 2)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "12:00"])

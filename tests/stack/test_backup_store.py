@@ -92,6 +92,18 @@ def name_store(server: Server, store: Store, key: str = "S3RVER") -> None:
     (server.settings / "pgbackrest.conf").write_text(f"{SETTINGS}\n{text}")
 
 
+def in_backups(server: Server, *command: str) -> None:
+    """Runs a command of pgBackRest, as soon as the service has ended one of its own."""
+
+    def run() -> bool | None:
+        words = ("docker", "compose", "exec", "-T", "backups", *command)
+        ended = subprocess.run(words, cwd=ROOT, env=server.env, capture_output=True, text=True)
+        assert ended.returncode == 0 or "unable to acquire lock" in ended.stdout + ended.stderr, ended
+        return ended.returncode == 0 or None
+
+    wait_for("pgBackRest", 120, run)
+
+
 def test_a_restore_with_another_key_than_that_of_the_backups_says_so_and_changes_nothing(
     server: Server, store: Store
 ) -> None:
@@ -166,8 +178,12 @@ def test_a_wrong_key_of_the_store_is_named(server: Server, store: Store) -> None
 def test_a_damaged_backup_is_named_by_the_rehearsal_and_a_restore_starts_from_the_one_before_it(
     server: Server, store: Store
 ) -> None:
+    # The test before it leaves a wrong key of the store.
+    name_store(server, store)
     with store.running():
-        server.compose("exec", "-T", "backups", "pgbackrest", "backup", "--type=incr", "--repo=1")
+        server.compose("up", "--detach", "--wait", "--force-recreate", "postgres", "backups")
+        server.backed_up()
+        in_backups(server, "pgbackrest", "backup", "--type=incr", "--repo=1")
         before = server.newest()
         damaged = before[0]
         here = ["docker", "run", "--rm", "--volume", f"{server.repository}:/repository", "postgres:17"]
@@ -188,8 +204,8 @@ def test_a_damaged_backup_is_named_by_the_rehearsal_and_a_restore_starts_from_th
             return all(now != then for now, then in zip(server.newest(), before, strict=True)) or None
 
         wait_for("a backup of the new timeline in both", 180, each_has_another)
-        server.compose("exec", "-T", "backups", "pgbackrest", "expire", f"--set={damaged}", "--repo=1")
-        server.compose("exec", "-T", "backups", "pgbackrest", "backup", "--type=full", "--repo=1")
+        in_backups(server, "pgbackrest", "backup", "--type=full", "--repo=1")
+        in_backups(server, "pgbackrest", "expire", f"--set={damaged}", "--repo=1")
         again = subprocess.run(rehearse, cwd=ROOT, env=server.env, capture_output=True, text=True)
     assert f"the backup {damaged} cannot be restored" in rehearsed.stdout
     assert f"the backup {damaged} of repository 1 cannot be restored" in ended.stdout + ended.stderr
