@@ -79,6 +79,11 @@ def _config(found: list[Finding]) -> dict[str, Any] | None:
         return None
     found += engine.compose_version(version)
     try:
+        run("docker", "buildx", "version", timeout=SECONDS)
+    except CommandError:
+        then = "install the plugin, which the builds of the images need: https://docs.docker.com/build/install-buildx/"
+        found.append(Finding(ERROR, "buildx", "there is no Buildx plugin", then))
+    try:
         return compose.config()
     except CommandError as error:
         what = " ".join(str(error).splitlines()[:3])

@@ -291,6 +291,16 @@ def test_settings_that_nobody_reads_or_that_cannot_be_right_are_named_with_the_n
     assert "COMPOSE_PROFILES" not in said
 
 
+def test_a_docker_without_buildx_is_named(tmp_path: Path) -> None:
+    if not (docker := shutil.which("docker")):
+        pytest.skip("there is no command docker")
+    without = tmp_path / "docker"
+    without.write_text(f'#!/bin/sh\n[ "$1" != buildx ] || exit 1\nexec {docker} "$@"\n')
+    without.chmod(0o755)
+    said = doctor(PATH=f"{tmp_path}:{os.environ['PATH']}", **NOWHERE)[1]
+    assert "error    buildx: there is no Buildx plugin; next: install the plugin" in said
+
+
 def test_a_line_that_compose_does_not_read_is_named(tmp_path: Path) -> None:
     if not shutil.which("docker"):
         pytest.skip("there is no command docker")
