@@ -82,7 +82,7 @@ def _config(found: list[Finding]) -> dict[str, Any] | None:
         run("docker", "buildx", "version", timeout=SECONDS)
     except CommandError:
         then = "install the plugin, which the builds of the images need: https://docs.docker.com/build/install-buildx/"
-        found.append(Finding(ERROR, "buildx", "there is no Buildx plugin", then))
+        found.append(Finding(ERROR, "engine", "there is no Buildx plugin", then))
     try:
         return compose.config()
     except CommandError as error:

@@ -298,7 +298,7 @@ def test_a_docker_without_buildx_is_named(tmp_path: Path) -> None:
     without.write_text(f'#!/bin/sh\n[ "$1" != buildx ] || exit 1\nexec {docker} "$@"\n')
     without.chmod(0o755)
     said = doctor(PATH=f"{tmp_path}:{os.environ['PATH']}", **NOWHERE)[1]
-    assert "error    buildx: there is no Buildx plugin; next: install the plugin" in said
+    assert "error    engine: there is no Buildx plugin; next: install the plugin" in said
 
 
 def test_a_line_that_compose_does_not_read_is_named(tmp_path: Path) -> None:
