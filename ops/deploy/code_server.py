@@ -145,13 +145,16 @@ def _tell_gateway(location: Location, command: str) -> str:
     try:
         return _in_gateway(location, _TELL, command)
     except CommandError as error:
-        step = f"Start it as it is now: docker compose up -d {location.name}_gateway"
-        raise OpsError(f"The gateway of {location.name} does not answer: {error.reason}. {step}") from error
+        raise _gateway_error(location, f"does not answer: {error.reason}") from error
 
 
 def _in_gateway(location: Location, script: str, *words: str) -> str:
     gateways = compose.containers(location.project, f"{location.name}_gateway")
     if not gateways:
-        step = f"Start it as it is now: docker compose up -d {location.name}_gateway"
-        raise OpsError(f"The gateway of {location.name} does not run. {step}")
+        raise _gateway_error(location, "does not run")
     return run("docker", "exec", gateways[0], "bash", "-c", script, *words)
+
+
+def _gateway_error(location: Location, what: str) -> OpsError:
+    step = f"Start it as it is now: docker compose up -d {location.name}_gateway"
+    return OpsError(f"The gateway of {location.name} {what}. {step}")
