@@ -17,8 +17,8 @@ from tests.independent import RightAnswers
 from tests.rows import comparable
 from tests.stack.backfill import BUILT, DAILY_ASSETS, DAYS, MONTHS, Backfill, build_missing, built
 from tests.stack.conftest import LABEL, PROJECT, Stack
-from tests.stack.test_automation import SETTLE_SECONDS, SHORTEN, in_sample
-from tests.stack.webserver import wait_for
+from tests.stack.test_automation import SETTLE_SECONDS, SHORTEN, in_sample, wait_for_ticks
+from tests.stack.webserver import FINISHED, wait_for
 
 pytestmark = pytest.mark.drill
 AUTOMATED = {"TAXI_AUTOMATION": "on", "TAXI_SOURCE_INTERVAL_SECONDS": "10"}
@@ -171,8 +171,17 @@ def test_a_stack_that_lost_postgres_while_it_worked_is_restored_and_completes_it
 
 @pytest.fixture
 def automated(backed_up: Stack) -> Iterator[Stack]:
-    """A stack with three months, and automation on."""
-    yield backed_up.start(**AUTOMATED)
+    """A stack with three months, and automation on, which has nothing to do."""
+    stack = backed_up.start(**AUTOMATED)
+    # The source may be a new container, whose files the sensors load again.
+    wait_for_ticks(stack)
+
+    def idle() -> bool | None:
+        ended = all(run["status"] in FINISHED for run in stack.webserver.runs())
+        return (ended and built(stack) == BUILT) or None
+
+    wait_for("all to be built", SETTLE_SECONDS, idle)
+    yield stack
     # Other tests expect other files at the source.
     backed_up.destroy()
 
