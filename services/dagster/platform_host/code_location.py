@@ -38,6 +38,7 @@ from dagster._core.remote_representation.handle import RepositoryHandle
 from dagster._core.storage import tags as names
 from dagster._record import copy
 from dagster._utils.schedules import cron_string_iterator
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import OperationalError
 
 from platform_host.ownership import claim
@@ -47,7 +48,7 @@ MOST_TEXT = 2**20
 # Of an asset or a job. Webserver and daemon make a list of them, and Dagster's documentation advises to have no more.
 MOST_PARTITIONS = 100_000
 SHOWN = 10
-WAIT_SECONDS = 30
+WAIT_SECONDS = 240
 # The id of the code server that each location was last loaded from.
 _printed: dict[str, str] = {}
 # The tags of Dagster's that a location's code may give its runs. Not a priority or the longest time of a run, for the
@@ -114,8 +115,8 @@ class GuardedCodeLocation(GrpcServerCodeLocation):
                 with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
                     self._owned, in_the_way = claim(connection, self.name, exclusive, shared, parents)
                 break
-            except OperationalError:
-                # The webserver tries to load a location once, and Postgres may be starting.
+            except (OperationalError, DagsterPostgresException):
+                # The webserver tries to load a location once, and Postgres may be starting, also on another node.
                 if time.monotonic() > end:
                     raise
                 time.sleep(1)
