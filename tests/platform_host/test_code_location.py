@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import dagster as dg
+import dagster_postgres.utils
 import pytest
 import yaml
 from dagster._core.errors import DagsterUserCodeUnreachableError
@@ -23,6 +25,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
+from platform_host import code_location
 from platform_host.code_location import GuardedCodeLocation
 from platform_host.ownership import forget_others
 from sqlalchemy import create_engine
@@ -45,6 +48,8 @@ class Host:
     instance: dg.DagsterInstance
     workspace: WorkspaceProcessContext
     url: str
+    # The folder of Postgres's socket.
+    server: str
     origins: Mapping[str, GrpcServerCodeLocationOrigin]
     # The newest tick of each sensor and schedule of HOSTILE, by name.
     ticks: dict[str, InstigatorTick] = field(default_factory=dict)
@@ -95,7 +100,7 @@ def host(folder: Path, server: str) -> Iterator[Host]:
         # It is the first one that has its assets.
         origins[OWNER].create_location(instance)
         with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(file)])) as workspace:
-            yield Host(instance, workspace, url, origins)
+            yield Host(instance, workspace, url, server, origins)
 
 
 def socket(folder: Path, repository: str) -> str:
@@ -258,6 +263,29 @@ def test_the_others_stay_loaded(attacked: Host) -> None:
 
 def test_a_location_is_guarded_after_a_reload_too(attacked: Host) -> None:
     assert isinstance(attacked.origins[OWNER].reload_location(attacked.instance), GuardedCodeLocation)
+
+
+def test_a_location_that_is_loaded_while_postgres_is_away_is_loaded_when_it_is_back(
+    attacked: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = Path(attacked.server) / ".s.PGSQL.5432"
+    away = postgres.rename(postgres.with_suffix(".away"))
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        away.rename(postgres)
+
+    # Dagster itself tries six times, and raises an error of its own.
+    monkeypatch.setattr(dagster_postgres.utils, "calculate_delay", lambda **_: 0)
+    monkeypatch.setattr(code_location, "time", SimpleNamespace(monotonic=time.monotonic, sleep=wait))
+    attacked.instance.run_storage._engine.dispose()  # type: ignore[attr-defined]
+    try:
+        assert isinstance(attacked.origins[OWNER].create_location(attacked.instance), GuardedCodeLocation)
+    finally:
+        if away.exists():
+            away.rename(postgres)
+    assert len(waits) == 1
 
 
 def test_what_a_removed_location_had_may_be_anothers(attacked: Host) -> None:
