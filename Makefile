@@ -230,7 +230,7 @@ screenshots: .venv/.demo ## Take the README's pictures from the demo in headless
 
 # --- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: test test-all test-kubernetes soak lint lint-python lint-types lint-sql format test-images test-locations test-cross test-stack
+.PHONY: test test-all test-release test-kubernetes soak lint lint-python lint-types lint-sql format test-images test-locations test-cross test-stack
 # $(call parts,how many at once,targets): a part with a stack mostly waits, so more run at once than there are cores. The
 # idle services of a stack take a fifth of a core.
 define parts
@@ -238,19 +238,20 @@ define parts
 	@$(MAKE) --no-print-directory --jobs $(1) $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(2)
 endef
 checks := test-stack test-cross test-locations lint
+drill := -m "drill and not release"
 # The drills of the stack are spread over several stacks. What takes longest starts first.
-stacks := automation failures deploy walls others backup
-drills := $(addprefix drills-,$(stacks) apart own $(LOCATIONS) cross)
+stacks := deploy others failures backup automation walls
+drills := $(addprefix drills-,deploy others cross $(LOCATIONS) failures backup own automation walls)
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,4,$(checks))
-test-all: ## Run the long drills: crashes at any moment, builds in any order, a fresh clone, the live stack
-	$(call parts,2,drills-with-a-stack drills-without)
-# Not more than three stacks at once: each has eight networks, and the engine's address pools are for thirty.
-drills-with-a-stack:
-	$(call parts,3,$(addprefix drills-,deploy others failures backup automation own walls apart))
-# The tests in the cluster take longest. Of three at once, so that they start as soon as the images are built.
-drills-without:
-	$(call parts,3,test-kubernetes $(LOCATIONS:%=drills-%) drills-cross)
+# Three at once keep two cores busy. More only add stacks, each of which takes a fifth of a core while it waits.
+test-all: ## Run the drills: crashes at any moment, builds in any order, the live stack and the cluster with failures
+	$(call parts,3,test-kubernetes $(drills))
+# Not in CI: what only changes with a release of Dagster, Postgres or Python, and what takes a stack and a cluster at once.
+test-release: install-dev test-images ## Run what is checked before a release: upgrades, a fresh clone, real files, random kills
+	$(stack) .venv/bin/pytest -m release tests/stack
+	$(stack) .venv/bin/pytest tests/release
+	$(stack) .venv/bin/pytest -m release tests/kubernetes
 test-locations: $(LOCATIONS:%=test-%)
 # Each in a copy without the others; lint checks format, lint and types.
 test-%_location: install-dev
@@ -266,35 +267,33 @@ stack = STACK_IMAGES=$(images) STACK_PROJECT=$(images)-$(@:test-%=%)
 # It takes longest and needs no location's environment, only the images.
 test-stack: test-images
 	$(stack) .venv/bin/pytest -m 'not drill' tests/stack
-drills_failures := failures soak
+drills_failures := failures
 drills_deploy := deploy
 drills_automation := automation
 # These share a stack in which everything is built.
-drills_backup := connections backup backup_moment upgrade
+drills_backup := connections backup backup_moment
 # These have a project of their own.
 drills_own := walls_docker backup_repository backup_store
 drills_walls := rotate_password $(filter-out $(drills_own),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py)))
 drills_others := $(filter-out $(foreach each,$(stacks) own,$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
-.PHONY: $(drills) drills-with-a-stack drills-without
+.PHONY: $(drills)
 $(stacks:%=drills-%): install-dev test-images
-	$(stack) .venv/bin/pytest -m drill $(foreach each,$(drills_$(@:drills-%=%)),tests/stack/test_$(each).py)
+	$(stack) .venv/bin/pytest $(drill) $(foreach each,$(drills_$(@:drills-%=%)),tests/stack/test_$(each).py)
 # pytest ends with 5 where there is no drill.
 $(LOCATIONS:%=drills-%): drills-%: install-dev
 	cd $* && .venv/bin/pytest -m drill || test $$? = 5
 test-kubernetes: install-dev test-images ## Test the stack in a cluster of two nodes (ENSURE_CLUSTER=… a script that starts one)
-	$(stack) .venv/bin/pytest -m drill tests/kubernetes
+	$(stack) .venv/bin/pytest $(drill) tests/kubernetes
 # It kills by process id, so it runs as root on the engine's machine.
 soak: install-dev ## Launch runs on a stack of its own while random parts are killed (RUNS=1000 SEED=1 MINUTES=240)
 	STACK_PROJECT=dagster-taxi-soak .venv/bin/python -m tests.stack.soak $(call given,RUNS,--runs=) \
 		$(call given,SEED,--seed=) $(call given,MINUTES,--minutes=)
 drills-cross: install-dev
 	.venv/bin/pytest -m drill $(CROSS)
-drills-apart: install-dev test-images
-	$(stack) .venv/bin/pytest tests/drills
 drills-own: install-dev test-images
-	$(stack) .venv/bin/pytest -m drill $(drills_own:%=tests/stack/test_%.py)
+	$(stack) .venv/bin/pytest $(drill) $(drills_own:%=tests/stack/test_%.py)
 lint: lint-python lint-types lint-sql ## Check format, lint, types and SQL
 	@:
 lint-python: install-dev
@@ -368,7 +367,7 @@ lock: ## Recompile the hash-pinned locks (needs uv)
 	for folder in .ci services/dagster services/alerts demo ops tests docs demo/sample; do \
 		(cd $$folder && $(compile) requirements.in --output-file requirements.lock) || exit 1; done
 	cp .ci/requirements.lock demo/sample/installer.lock
-	cd tests/drills && $(compile) older.in --output-file older.lock
+	cd tests/release && $(compile) older.in --output-file older.lock
 	cd tests/stack/skew && $(compile) ../../../ingestion_location/pyproject.toml --override requirements.in \
 		--output-file requirements.lock
 	for location in $(LOCATIONS); do ($(call compile_location,$$location)) || exit 1; done

@@ -23,6 +23,7 @@ for ((end = SECONDS + $1; SECONDS < end;)); do grep -q " $0:0FA0 01 " /proc/net/
 # The longest time limit that Dagster has for a call.
 _CALL_SECONDS = 180
 _DAEMON_SECONDS = 30
+_GATEWAY_SECONDS = 20
 
 
 def containers(location: Location) -> list[dict[str, Any]]:
@@ -84,9 +85,16 @@ def switch(location: Location, container: str) -> None:
 
 def switch_to(location: Location, address: str) -> None:
     """Makes the gateway lead to an address of the location's network."""
-    answer = _tell_gateway(location, f"set server {_SERVER} addr {address} port 4000")
-    if serving_address(location) != address:
-        raise OpsError(f"The gateway of {location.name} did not switch to {address}: {answer.strip()}")
+    deadline = time.monotonic() + _GATEWAY_SECONDS
+    while True:
+        answer = _tell_gateway(location, f"set server {_SERVER} addr {address} port 4000")
+        if serving_address(location) == address:
+            return
+        # HAProxy refuses this while it leads to no address, as at a location's first deploy. It finds the name within
+        # seconds, and then leads there by itself.
+        if time.monotonic() > deadline:
+            raise OpsError(f"The gateway of {location.name} did not switch to {address}: {answer.strip()}")
+        time.sleep(0.2)
 
 
 def serving_address(location: Location) -> str:

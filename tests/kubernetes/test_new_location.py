@@ -13,7 +13,8 @@ from tests.checkout import commit, copy_repository
 from tests.kubernetes.conftest import ENSURE, NAMESPACE, TAG, USER, Cluster, volumes
 
 pytestmark = pytest.mark.drill
-NAME = "weather_location"
+# The drill on compose has a location of another name: both have its image on one machine.
+NAME = "bicycle_location"
 RELEASE, IMAGE = release_name(NAME), f"{NAME}:{TAG}"
 OTHERS = ("platform", "postgres", *map(release_name, LOCATIONS))
 
@@ -72,9 +73,9 @@ def test_webserver_and_daemon_have_loaded_a_new_location_beside_the_others(joine
 
 def test_a_run_of_a_new_location_writes_its_rows(joined: Joined) -> None:
     cluster = joined.cluster
-    run_id = cluster.webserver.launch(NAME, ["weather_observations"], **{"dagster/partition": "2023-01-01"})
+    run_id = cluster.webserver.launch(NAME, ["bicycle_observations"], **{"dagster/partition": "2023-01-01"})
     assert cluster.webserver.finished(run_id)["status"] == "SUCCESS"
     (pod,) = cluster.run_pods(run_id)
     assert pod["spec"]["containers"][0]["image"] == IMAGE
-    rows = cluster.query("select count(*)::int, min(day)::text, max(day)::text from weather.observations")
+    rows = cluster.query("select count(*)::int, min(day)::text, max(day)::text from bicycle.observations")
     assert rows == [[31, "2023-01-01", "2023-01-31"]]

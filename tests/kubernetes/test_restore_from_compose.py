@@ -15,7 +15,7 @@ from tests.kubernetes.conftest import MART, Cluster
 from tests.stack.conftest import Stack
 from tests.stack.webserver import FINISHED, wait_for
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.release]
 MONTH = "2023-01"
 # The month's tables, in the order of their rows.
 TABLES = (

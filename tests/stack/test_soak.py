@@ -11,6 +11,7 @@ from tests.stack.soak import PARTS, SETTINGS, Kill, plan, soak
 
 
 @pytest.mark.drill
+@pytest.mark.release
 def test_after_random_kills_no_run_is_in_limbo_no_table_is_wrong_and_nothing_is_left(
     project: Stack, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.stack.backfill import build_missing
 from tests.stack.conftest import PROJECT, Stack
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.release]
 
 # Postgres's next major release.
 NEXT = f"{PROJECT}-postgres:18"

@@ -81,12 +81,16 @@
 
 
 {#- Lets builds of one model take turns from before they read until they commit, so that one that read earlier cannot
-    overwrite one that read later. A view that dbt did not find, and another first build has created since, is dropped,
-    because dbt creates it in any case. The lock is on a row of a table of this location's own, as warehouse.sql says. -#}
+    overwrite one that read later. dbt creates a view in any case, and renames the one that it found to a name of its own,
+    which it drops after the commit. So a view that another build has left or created since dbt looked is dropped. The lock
+    is on a row of a table of this location's own, as warehouse.sql says. -#}
 {% macro lock_model() -%}
     insert into analytics.model_locks (model) values ('{{ this.schema }}.{{ this.identifier }}')
     on conflict (model) do update set model = excluded.model;
-    {%- if model.config.materialized == 'view' and not load_cached_relation(this) %}
+    {%- if execute and model.config.materialized == 'view' %}
+    drop view if exists {{ make_backup_relation(this, 'view') }};
+    {%- if not load_cached_relation(this) %}
     drop view if exists {{ this }};
+    {%- endif -%}
     {%- endif -%}
 {%- endmacro %}

@@ -5,8 +5,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,38 @@ def test_two_builds_of_one_window_at_once_leave_one_right_table(
     assert days(table) == [1, 2, 3, 4]
 
 
+@contextmanager
+def held(server: str, model: str) -> Iterator[None]:
+    """Makes the builds of a model wait, as another build of it does."""
+    with closing(psycopg2.connect(host=server, user="postgres", dbname="warehouse")) as other:
+        with other.cursor() as cursor:
+            cursor.execute("insert into analytics.model_locks values (%s) on conflict do nothing", [model])
+            cursor.execute("select from analytics.model_locks where model = %s for update", [model])
+        yield
+
+
+def wait_for_builds(query: Any, *builds: subprocess.Popen[bytes]) -> None:
+    """Waits until all builds wait for a lock; they have looked for their tables then."""
+    while query("select count(*) from pg_locks where not granted") != [(len(builds),)]:
+        assert [process.poll() for process in builds] == [None] * len(builds)
+        time.sleep(0.1)
+
+
+@pytest.mark.drill
+def test_a_build_waits_for_another_one_that_has_not_dropped_the_old_view_yet(
+    add_trips: Any, build: Any, query: Any, table: Any, server: str, start_build: Any
+) -> None:
+    add_trips(*NOONS)
+    build("2023-01-01", "2023-01-05")
+    with held(server, "analytics.stg_trips"):
+        waiting = start_build("2023-01-01", "2023-01-05", "--select", "stg_trips", "daily_metrics")
+        wait_for_builds(query, waiting)
+        # dbt commits first, and drops it afterwards.
+        query("create view analytics.stg_trips__dbt_backup as select 1 as old")
+    assert waiting.wait(timeout=120) == 0
+    assert days(table) == [1, 2, 3, 4]
+
+
 @pytest.mark.drill
 @pytest.mark.parametrize(
     ("model", "waits_in"),
@@ -200,16 +232,10 @@ def test_two_first_builds_at_once_leave_one_table_with_the_windows_of_both(
     if model == "monthly_totals":
         build("2023-01-01", "2023-03-01")
     upstream = ["--select", model, *(["stg_trips"] if model == "daily_metrics" else [])]
-    with closing(psycopg2.connect(host=server, user="postgres", dbname="warehouse")) as other:
-        with other.cursor() as cursor:
-            cursor.execute("insert into analytics.model_locks values (%s) on conflict do nothing", [waits_in])
-            cursor.execute("select from analytics.model_locks where model = %s for update", [waits_in])
+    with held(server, waits_in):
         windows = [("2023-01-01", "2023-02-01"), ("2023-02-01", "2023-03-01")]
         at_once = [start_build(*window, *upstream) for window in windows]
-        # Both wait once both have looked for the table.
-        while query("select count(*) from pg_locks where not granted") != [(2,)]:
-            assert [process.poll() for process in at_once] == [None, None]
-            time.sleep(0.1)
+        wait_for_builds(query, *at_once)
     assert [process.wait(timeout=120) for process in at_once] == [0, 0]
     schema, column = ("metrics", "month") if model == "monthly_totals" else ("analytics", "date_of_business")
     assert query(f"select to_char({column}, 'MM') from {schema}.{model} order by 1") == [("01",), ("02",)]

@@ -30,7 +30,7 @@ from integration.killable_load import JANUARY, start_load
 pytestmark = pytest.mark.drill
 
 PHASES = ("download", "copy", "index", "swap", "commit")
-MOMENTS_PER_PHASE = 10
+MOMENTS_PER_PHASE = 4
 FILE = "trip-data/yellow_tripdata_2023-01.parquet"
 # Everything that a load writes, in one row.
 CONTENT = """

@@ -21,7 +21,7 @@ from demo.postgres import temporary_server
 from ops.command import ROOT
 from ops.locations import LOCATIONS
 from services.migrate.apply import apply
-from tests.drills.test_fresh_clone import python_of
+from tests.release.test_fresh_clone import python_of
 from tests.stack.webserver import Webserver, wait_for
 
 LOCATION = Path(__file__).with_name("older_location.py")
@@ -65,7 +65,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip: list[str | Path] = [folder / "bin/pip", "install"]
     if shutil.which("uv"):
         pip = ["uv", "pip", "install", "--python", folder / "bin/python"]
-    lock = ROOT / "tests/drills/older.lock"
+    lock = ROOT / "tests/release/older.lock"
     subprocess.run([*pip, "--quiet", "--require-hashes", "--no-deps", "-r", lock], check=True)
     return folder / "bin"
 
