@@ -249,6 +249,16 @@ def test_a_shell_reads_the_environment_of_the_demo(demo: Demo) -> None:
     assert shell.stdout.splitlines() == [f"{demo.state}/dagster_home", f"{demo.state}/reports"]
 
 
+def test_a_sample_that_is_made_again_is_the_same_version_of_every_file(demo: Demo, tmp_path: Path) -> None:
+    command = [ROOT / "ingestion_location/.venv/bin/python", ROOT / "demo/sample/generate.py", tmp_path, "yellow"]
+    subprocess.run([*command, "2023-02-01", "2023-03-01"], check=True)
+    again = {path.relative_to(tmp_path): path.stat() for path in tmp_path.rglob("*.*")}
+    first = {path: (demo.state / "sample" / path).stat() for path in again}
+    assert {path: (file.st_mtime, file.st_size) for path, file in again.items()} == {
+        path: (file.st_mtime, file.st_size) for path, file in first.items()
+    }
+
+
 def test_make_dbt_docs_writes_one_page_about_every_model(demo: Demo) -> None:
     assert demo.make("dbt-docs").returncode == 0
     page = (demo.state / "dbt_docs/static_index.html").read_text()
