@@ -241,7 +241,7 @@ checks := test-stack test-cross test-locations lint
 drill := -m "drill and not release"
 # The drills of the stack are spread over several stacks. What takes longest starts first.
 stacks := deploy others failures backup automation walls
-drills := $(addprefix drills-,deploy others cross $(LOCATIONS) failures backup own automation walls)
+drills := $(addprefix drills-,deploy others cross $(LOCATIONS) failures backup automation walls)
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,4,$(checks))
 # Three at once keep two cores busy. More only add stacks, each of which takes a fifth of a core while it waits.
@@ -249,7 +249,7 @@ test-all: ## Run the drills: crashes at any moment, builds in any order, the liv
 	$(call parts,3,test-kubernetes $(drills))
 # Not in CI: what only changes with a release of Dagster, Postgres or Python, and what takes a stack and a cluster at once.
 test-release: install-dev test-images ## Run what is checked before a release: upgrades, a fresh clone, real files, random kills
-	$(stack) .venv/bin/pytest -m release tests/stack
+	$(stack) .venv/bin/pytest -m release tests/stack $(CROSS)
 	$(stack) .venv/bin/pytest tests/release
 	$(stack) .venv/bin/pytest -m release tests/kubernetes
 test-locations: $(LOCATIONS:%=test-%)
@@ -272,11 +272,8 @@ drills_deploy := deploy
 drills_automation := automation
 # These share a stack in which everything is built.
 drills_backup := connections backup backup_moment
-# These have a project of their own.
-drills_own := walls_docker backup_repository backup_store
-drills_walls := rotate_password $(filter-out $(drills_own),\
-	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py)))
-drills_others := $(filter-out $(foreach each,$(stacks) own,$(drills_$(each))),\
+drills_walls := rotate_password $(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py))
+drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
 .PHONY: $(drills)
 $(stacks:%=drills-%): install-dev test-images
@@ -291,9 +288,7 @@ soak: install-dev ## Launch runs on a stack of its own while random parts are ki
 	STACK_PROJECT=dagster-taxi-soak .venv/bin/python -m tests.stack.soak $(call given,RUNS,--runs=) \
 		$(call given,SEED,--seed=) $(call given,MINUTES,--minutes=)
 drills-cross: install-dev
-	.venv/bin/pytest -m drill $(CROSS)
-drills-own: install-dev test-images
-	$(stack) .venv/bin/pytest $(drill) $(drills_own:%=tests/stack/test_%.py)
+	.venv/bin/pytest $(drill) $(CROSS)
 lint: lint-python lint-types lint-sql ## Check format, lint, types and SQL
 	@:
 lint-python: install-dev

@@ -365,6 +365,7 @@ def test_the_webserver_says_of_every_asset_what_it_is_made_from_as_its_location_
 
 
 @pytest.mark.drill
+@pytest.mark.release
 def test_a_rebuild_launches_one_backfill_of_its_ranges(dev: Webserver) -> None:
     # Nothing is made from these.
     two = {"manhattan_stats": [("2023-01-05", "2023-01-06"), ("2023-02-01", "2023-02-01")]}
@@ -376,6 +377,7 @@ def test_a_rebuild_launches_one_backfill_of_its_ranges(dev: Webserver) -> None:
 
 
 @pytest.mark.drill
+@pytest.mark.release
 def test_what_was_built_before_the_newest_zones_is_outdated_for_dagster_and_built_again_on_request(
     demo: Demo, dev: Webserver
 ) -> None:
@@ -442,6 +444,7 @@ def again(demo: Demo, dev: Webserver) -> Again:
 
 
 @pytest.mark.drill
+@pytest.mark.release
 def test_a_month_that_is_loaded_again_has_its_days_its_metrics_and_the_next_months_report_built_again(
     demo: Demo, again: Again
 ) -> None:
@@ -454,6 +457,7 @@ def test_a_month_that_is_loaded_again_has_its_days_its_metrics_and_the_next_mont
 
 
 @pytest.mark.drill
+@pytest.mark.release
 def test_a_report_that_is_gone_is_made_again_alone(demo: Demo, again: Again) -> None:
     assert again.ran[3:] == ["dbt_location 2023-03"]
     assert again.steps_of_march == ["monthly_report"]

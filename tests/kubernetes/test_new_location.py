@@ -12,7 +12,7 @@ from ops.locations import LOCATIONS
 from tests.checkout import commit, copy_repository
 from tests.kubernetes.conftest import ENSURE, NAMESPACE, TAG, USER, Cluster, volumes
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.release]
 # The drill on compose has a location of another name: both have its image on one machine.
 NAME = "bicycle_location"
 RELEASE, IMAGE = release_name(NAME), f"{NAME}:{TAG}"

@@ -14,7 +14,7 @@ from ops.command import ROOT
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import wait_for
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.release]
 
 SETTINGS = (ROOT / "services/postgres/pgbackrest.conf").read_text()
 

@@ -18,7 +18,7 @@ from tests.stack.test_door_login import make_certificate
 from tests.stack.test_door_openid import Provider
 from tests.stack.webserver import wait_for
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.release]
 STORE = Path(__file__).parent / "store"
 NAME = "store.example"
 # As in docs/backup.md, with what a store of one's own needs.
