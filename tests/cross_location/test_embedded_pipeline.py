@@ -250,8 +250,8 @@ def test_a_shell_reads_the_environment_of_the_demo(demo: Demo) -> None:
 
 
 def test_a_sample_that_is_made_again_is_the_same_version_of_every_file(demo: Demo, tmp_path: Path) -> None:
-    command = [ROOT / "ingestion_location/.venv/bin/python", ROOT / "demo/sample/generate.py", tmp_path, "yellow"]
-    subprocess.run([*command, "2023-02-01", "2023-03-01"], check=True)
+    python, script = ROOT / "ingestion_location/.venv/bin/python", ROOT / "demo/sample/generate.py"
+    subprocess.run([python, script, str(tmp_path), "yellow", "2023-02-01", "2023-03-01"], check=True)
     again = {path.relative_to(tmp_path): path.stat() for path in tmp_path.rglob("*.*")}
     first = {path: (demo.state / "sample" / path).stat() for path in again}
     assert {path: (file.st_mtime, file.st_size) for path, file in again.items()} == {
