@@ -245,8 +245,9 @@ drills := $(addprefix drills-,deploy others cross $(LOCATIONS) failures backup a
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,4,$(checks))
 # Three at once keep two cores busy. More only add stacks, each of which takes a fifth of a core while it waits.
-test-all: ## Run the drills: crashes at any moment, builds in any order, the live stack and the cluster with failures
-	$(call parts,3,test-kubernetes $(drills))
+# The images are built before: what takes longest would else wait for them, and start last.
+test-all: install-dev test-images ## Run the drills: crashes at any moment, builds in any order, the live stack and the cluster with failures
+	$(call parts,3,IMAGES_ARE_BUILT=1 test-kubernetes $(drills))
 # Not in CI: what only changes with a release of Dagster, Postgres or Python, and what takes a stack and a cluster at once.
 test-release: install-dev test-images ## Run what is checked before a release: upgrades, a fresh clone, real files, random kills
 	$(stack) .venv/bin/pytest -m release tests/stack $(CROSS)
@@ -276,12 +277,12 @@ drills_walls := rotate_password $(patsubst tests/stack/test_%.py,%,$(wildcard te
 drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
 .PHONY: $(drills)
-$(stacks:%=drills-%): install-dev test-images
+$(stacks:%=drills-%): install-dev $(if $(IMAGES_ARE_BUILT),,test-images)
 	$(stack) .venv/bin/pytest $(drill) $(foreach each,$(drills_$(@:drills-%=%)),tests/stack/test_$(each).py)
 # pytest ends with 5 where there is no drill.
 $(LOCATIONS:%=drills-%): drills-%: install-dev
 	cd $* && .venv/bin/pytest -m drill || test $$? = 5
-test-kubernetes: install-dev test-images ## Test the stack in a cluster of two nodes (ENSURE_CLUSTER=… a script that starts one)
+test-kubernetes: install-dev $(if $(IMAGES_ARE_BUILT),,test-images) ## Test the stack in a cluster of two nodes (ENSURE_CLUSTER=… a script that starts one)
 	$(stack) .venv/bin/pytest $(drill) tests/kubernetes
 # It kills by process id, so it runs as root on the engine's machine.
 soak: install-dev ## Launch runs on a stack of its own while random parts are killed (RUNS=1000 SEED=1 MINUTES=240)
