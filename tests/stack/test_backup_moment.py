@@ -121,6 +121,7 @@ def rehearsed(stack: Stack) -> list[str]:
     return found
 
 
+@pytest.mark.release
 def test_a_page_that_changed_on_the_disk_is_named_by_the_rehearsal_and_healed_by_a_restore(
     backed_up: Stack, right: RightAnswers
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_page_that_changed_on_the_disk_is_named_by_the_rehearsal_and_healed_by
     backed_up.check_months(right)
 
 
+@pytest.mark.release
 def test_the_rehearsal_names_a_month_that_is_not_as_its_ledger_says(backed_up: Stack) -> None:
     change = "update raw_taxis.trip_files set rows = rows + {} where month = '2023-01-01'"
     in_warehouse = ("docker", "exec", f"{PROJECT}-postgres-1", "psql", "-U", "postgres", "-d", "warehouse", "-c")
@@ -215,6 +217,7 @@ def loads_a_month(stack: Stack, before: int) -> bool | None:
     return any("taxi_trips" in run["assets"] and run["status"] == "STARTED" for run in runs) or None
 
 
+@pytest.mark.release
 def test_a_machine_that_is_lost_while_it_works_is_restored_with_secrets_and_automation_completes_what_is_lost(
     automated: Stack, tmp_path: Path
 ) -> None:
