@@ -240,8 +240,8 @@ endef
 checks := test-stack test-cross test-locations lint
 drill := -m "drill and not release"
 # The drills of the stack are spread over several stacks. What takes longest starts first.
-stacks := deploy others failures backup automation walls
-drills := $(addprefix drills-,deploy others cross $(LOCATIONS) failures backup automation walls)
+stacks := deploy others failures backup automation walls proxies
+drills := $(addprefix drills-,deploy others cross $(LOCATIONS) failures backup automation walls proxies)
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,4,$(checks))
 # Three at once keep two cores busy. More only add stacks, each of which takes a fifth of a core while it waits.
@@ -273,7 +273,10 @@ drills_deploy := deploy
 drills_automation := automation
 # These share a stack in which everything is built.
 drills_backup := connections backup backup_moment
-drills_walls := rotate_password $(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py))
+# These start the proxies alone. A lane has one project: each has eight networks, and the engine has room for thirty.
+drills_proxies := walls_docker
+drills_walls := rotate_password $(filter-out $(drills_proxies),\
+	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py)))
 drills_others := $(filter-out $(foreach each,$(stacks),$(drills_$(each))),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_*.py)))
 .PHONY: $(drills)
