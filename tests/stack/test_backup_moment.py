@@ -158,6 +158,8 @@ def test_the_rehearsal_names_a_month_that_is_not_as_its_ledger_says(backed_up: S
     assert "of the file of 2023-01-01" in found
 
 
+# The loss of a machine, below, is the loss of Postgres, too.
+@pytest.mark.release
 def test_a_stack_that_lost_postgres_while_it_worked_is_restored_and_completes_its_work(
     backed_up: Stack, right: RightAnswers
 ) -> None:
@@ -175,7 +177,6 @@ def test_a_stack_that_lost_postgres_while_it_worked_is_restored_and_completes_it
 def automated(backed_up: Stack) -> Iterator[Stack]:
     """A stack with three months, and automation on, which has nothing to do."""
     stack = backed_up.start(**AUTOMATED)
-    # The source may be a new container, whose files the sensors load again.
     wait_for_ticks(stack)
 
     def idle() -> bool | None:
@@ -217,7 +218,6 @@ def loads_a_month(stack: Stack, before: int) -> bool | None:
     return any("taxi_trips" in run["assets"] and run["status"] == "STARTED" for run in runs) or None
 
 
-@pytest.mark.release
 def test_a_machine_that_is_lost_while_it_works_is_restored_with_secrets_and_automation_completes_what_is_lost(
     automated: Stack, tmp_path: Path
 ) -> None:
