@@ -248,7 +248,7 @@ test: ## Run all checks and tests, including those of the live compose stack
 # The images are built before: what takes longest would else wait for them, and start last.
 test-all: install-dev test-images ## Run the drills: crashes at any moment, builds in any order, the live stack and the cluster with failures
 	$(call parts,3,IMAGES_ARE_BUILT=1 test-kubernetes $(drills))
-# Not in CI: what only changes with a release of Dagster, Postgres or Python, and what takes a stack and a cluster at once.
+# Not in CI, which has two cores and an hour: what seldom changes, and the longest of what other drills show in part.
 test-release: install-dev test-images ## Run what is checked before a release: upgrades, a fresh clone, real files, random kills
 	$(stack) .venv/bin/pytest -m release tests/stack $(CROSS)
 	$(stack) .venv/bin/pytest tests/release

@@ -9,7 +9,7 @@ import pytest
 from tests.kubernetes.conftest import MART, Cluster
 from tests.stack.backfill import DAILY_ASSETS
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.release]
 
 
 @dataclass

@@ -306,6 +306,7 @@ def throttled(automated: Stack, tmp_path: Path) -> Throttled:
     return automated.once("throttled", lambda: throttle(automated, tmp_path))
 
 
+@pytest.mark.release
 def test_months_that_landed_while_all_was_down_are_loaded_when_the_source_is_back_but_for_the_throttled_one(
     throttled: Throttled,
 ) -> None:
@@ -314,6 +315,7 @@ def test_months_that_landed_while_all_was_down_are_loaded_when_the_source_is_bac
     assert succeeded == {f"{throttled.landed}-01"}
 
 
+@pytest.mark.release
 def test_a_month_that_was_throttled_is_loaded_when_that_ends_and_its_days_and_metrics_are_built(
     throttled: Throttled,
 ) -> None:

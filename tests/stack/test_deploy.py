@@ -543,7 +543,7 @@ def end(deploys: Deploys, tag: str, line: str, number: signal.Signals, then: Cal
     return result
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.release)])
 def test_a_deploy_that_is_ended_while_both_versions_run_is_put_right(deploys: Deploys, number: signal.Signals) -> None:
     before = deploys.served(), deploys.env_file.read_text()
     tag = deploys.variant("hangs")

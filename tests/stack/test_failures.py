@@ -141,6 +141,7 @@ def test_a_code_server_of_dbt_that_dies_comes_back_and_the_build_in_flight_ends_
 BACKFILL_WAITS = "The backfill will resume once it is available again."
 
 
+@pytest.mark.release
 def test_a_backfill_whose_daemon_dies_while_its_code_server_is_away_goes_on_and_does_each_month_once(
     failing: Stack, right: RightAnswers
 ) -> None:

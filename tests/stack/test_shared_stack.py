@@ -202,6 +202,7 @@ def test_the_three_log_in_and_each_does_what_the_role_says(shared: Shared) -> No
     assert re.search(r"ben .*launchRun .*ingestion_location .*refused", audit), audit
 
 
+@pytest.mark.release
 def test_a_service_token_deploys_from_another_machine_until_it_is_removed(
     shared: Shared, elsewhere: dict[str, Any]
 ) -> None:

@@ -13,7 +13,7 @@ from tests.checkout import commit, copy_repository
 from tests.stack.conftest import PROJECT, Stack
 from tests.stack.webserver import wait_for
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.release]
 
 DBT = "dbt_location"
 ASSET = "src/dbt_location/defs/metrics/manhattan_stats.py"
