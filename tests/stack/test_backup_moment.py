@@ -15,7 +15,7 @@ from ops.command import ROOT
 from tests import warehouse_answers
 from tests.independent import RightAnswers
 from tests.rows import comparable
-from tests.stack.backfill import BUILT, DAILY_ASSETS, DAYS, MONTHS, Backfill, build_missing, built
+from tests.stack.backfill import BUILT, DAILY_ASSETS, DAYS, MONTHS, build_missing, built
 from tests.stack.conftest import LABEL, PROJECT, Stack
 from tests.stack.test_automation import SETTLE_SECONDS, SHORTEN, in_sample, wait_for_ticks
 from tests.stack.webserver import FINISHED, wait_for
@@ -43,9 +43,9 @@ def moment(stack: Stack) -> str:
 
 
 @pytest.fixture
-def backed_up(stack: Stack, backfill: Backfill) -> Stack:
+def backed_up(stack: Stack) -> Stack:
     """A stack with three months, their days and metrics, and a backup that may be older than these."""
-    assert set(backfill.statuses) == {"SUCCESS"}
+    stack.once("all built", lambda: build_missing(stack))
     wait_for("the first backup", 120, lambda: has_backup(stack))
     return stack
 
