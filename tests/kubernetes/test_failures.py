@@ -146,7 +146,8 @@ def test_a_run_whose_image_cannot_be_had_fails_with_the_reason_and_leaves_no_job
     assert failed["status"] == "FAILURE"
     assert "ErrImagePull" in messages(failed) or "ImagePullBackOff" in messages(failed)
     wait_for("the end of its Job", 60, lambda: not calm.get("jobs", f"dagster/run-id={without_image}") or None)
-    assert ends(calm, calm.retry_of(without_image, 60)) == ["SUCCESS"]
+    # Its retry may be on the node that is cut off meanwhile, and is launched again.
+    assert calm.webserver.ended_well(without_image)
 
 
 def test_a_run_whose_process_is_killed_and_one_whose_pod_is_deleted_are_launched_again(calm: Cluster) -> None:
