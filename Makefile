@@ -273,7 +273,7 @@ drills_deploy := deploy
 drills_automation := automation
 # These share a stack in which everything is built.
 drills_backup := connections backup backup_moment
-# These start the proxies alone. A lane has one project: each has eight networks, and the engine has room for thirty.
+# These start the proxies alone. A part has one project: each has eight networks, and the engine has room for thirty.
 drills_proxies := walls_docker
 drills_walls := rotate_password $(filter-out $(drills_proxies),\
 	$(patsubst tests/stack/test_%.py,%,$(wildcard tests/stack/test_walls_*.py)))
