@@ -251,6 +251,7 @@ test-all: install-dev test-images ## Run the drills: crashes at any moment, buil
 # Not in CI, which has two cores and an hour: what seldom changes, and the longest of what other drills show in part.
 test-release: install-dev test-images ## Run what is checked before a release: upgrades, a fresh clone, real files, random kills
 	$(stack) .venv/bin/pytest -m release tests/stack $(CROSS)
+	for location in $(LOCATIONS); do (cd $$location && .venv/bin/pytest -m release || test $$? = 5) || exit 1; done
 	$(stack) .venv/bin/pytest tests/release
 	$(stack) .venv/bin/pytest -m release tests/kubernetes
 test-locations: $(LOCATIONS:%=test-%)
@@ -284,7 +285,7 @@ $(stacks:%=drills-%): install-dev $(if $(IMAGES_ARE_BUILT),,test-images)
 	$(stack) .venv/bin/pytest $(drill) $(foreach each,$(drills_$(@:drills-%=%)),tests/stack/test_$(each).py)
 # pytest ends with 5 where there is no drill.
 $(LOCATIONS:%=drills-%): drills-%: install-dev
-	cd $* && .venv/bin/pytest -m drill || test $$? = 5
+	cd $* && .venv/bin/pytest $(drill) || test $$? = 5
 test-kubernetes: install-dev $(if $(IMAGES_ARE_BUILT),,test-images) ## Test the stack in a cluster of two nodes (ENSURE_CLUSTER=… a script that starts one)
 	$(stack) .venv/bin/pytest $(drill) tests/kubernetes
 # It kills by process id, so it runs as root on the engine's machine.

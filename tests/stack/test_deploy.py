@@ -159,7 +159,7 @@ def deploys(project: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 class Watch:
-    """Asks both code servers five times a second, through the webserver, and counts what is not answered."""
+    """Asks both code servers ten times a second, through the webserver, and counts what is not answered."""
 
     def __init__(self, stack: Stack) -> None:
         self._webserver = stack.webserver
@@ -179,7 +179,7 @@ class Watch:
 
     def _watch(self, location: str) -> None:
         # Without a pause the questions would take the processors from the deploy.
-        while not self._over.wait(0.2):
+        while not self._over.wait(0.1):
             if not self._webserver.code_server_answers(location, ZONES[location]):
                 self.failed[location] += 1
 

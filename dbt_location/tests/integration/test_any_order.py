@@ -117,7 +117,7 @@ def rounded(rows: list[tuple[Any, ...]], key: int) -> dict[Any, tuple[Any, ...]]
 
 
 @settings(
-    max_examples=10,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     # A sequence is short as it is, and every smaller one that is tried costs seconds.

@@ -30,7 +30,11 @@ from integration.killable_load import JANUARY, start_load
 pytestmark = pytest.mark.drill
 
 PHASES = ("download", "copy", "index", "swap", "commit")
-MOMENTS_PER_PHASE = 4
+MOMENTS_PER_PHASE = 10
+# Every third one in CI, all before a release.
+MOMENTS = [
+    pytest.param(moment, marks=() if moment % 3 == 0 else pytest.mark.release) for moment in range(MOMENTS_PER_PHASE)
+]
 FILE = "trip-data/yellow_tripdata_2023-01.parquet"
 # Everything that a load writes, in one row.
 CONTENT = """
@@ -120,7 +124,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS_PER_PHASE))
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_run_killed_at_any_moment_leaves_the_old_month_or_the_new_one_and_the_next_one_ends_right(
     january: January, durations: dict[str, float], phase: str, moment: int
