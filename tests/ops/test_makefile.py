@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ops.command import ROOT
+from ops.locations import LOCATIONS
 
 HOSTILE = ["$(shell touch executed)", "$$(touch executed)", "$(touch executed)", "`touch executed`"]
 HOSTILE += ["; touch executed", '"; touch executed; "', "'; touch executed; '", "--force", "", "a  b", "$HOME"]
@@ -30,6 +32,11 @@ TAKEN = {
     "REBUILD": ("demo", "demo"),
     "DROP_DATA": ("remove-location", "remove-location", "--"),
 }
+# What locations begin with, and each that is here.
+PROJECTS = [
+    ROOT / "ops/template/files/{{ name }}/pyproject.toml.jinja",
+    *(ROOT / n / "pyproject.toml" for n in LOCATIONS),
+]
 # One argument of the tool per line, and the end of all.
 TOOL = """#!/bin/sh
 shift 2
@@ -159,3 +166,13 @@ def test_the_name_of_an_image_executes_nothing(folder: Path, value: str) -> None
     called = call(folder, "build-location", f"NAME={value}", f"TAG={value}", PATH=f"{tool.parent}:{os.environ['PATH']}")
     assert called == ["build", "--build-arg", "PYTHON_IMAGE", "--tag", f"{value}:{value}", f"./{value}"]
     assert not (folder / "executed").exists()
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.parent.name)
+def test_a_location_knows_the_markers_by_which_its_drills_are_chosen(project: Path) -> None:
+    chosen = re.search(r'^drill := -m "(.*)"$', (ROOT / "Makefile").read_text(), re.MULTILINE)
+    declared = re.search(r"^markers = \[(.*?)^\]", project.read_text(), re.MULTILINE | re.DOTALL)
+    assert chosen
+    assert declared
+    markers = set(chosen[1].split()) - {"and", "not"}
+    assert markers <= set(re.findall(r'"(\w+):', declared[1]))
