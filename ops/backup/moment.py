@@ -50,6 +50,8 @@ class Start:
     """Where a recovery starts: a backup in a repository, and the timeline that it follows.
 
     ``stop`` is the position in the log (LSN) where the backup ended, ``stopped`` the time, in seconds since 1970.
+    ``archived`` is the last segment of the timeline's log that the repository has, without the timeline's digits; empty
+    if it has none.
     """
 
     repository: int
@@ -57,6 +59,7 @@ class Start:
     timeline: int
     stop: int
     stopped: float
+    archived: str
 
 
 def lsn(text: str) -> int:
@@ -110,8 +113,9 @@ def find_starts(moment: datetime | None) -> list[Start]:
                 continue
             timelines = _timelines(repository, f"archive/{stanza['name']}/{archive['id']}")
             fitting, timeline = choose(of_it, timelines, moment)
+            archived = last_segment(archive["max"], timeline)
             starts += [
-                Start(repository, one["label"], timeline, lsn(one["lsn"]["stop"]), one["timestamp"]["stop"])
+                Start(repository, one["label"], timeline, lsn(one["lsn"]["stop"]), one["timestamp"]["stop"], archived)
                 for one in fitting
             ]
             if fitting:
@@ -127,6 +131,11 @@ def find_starts(moment: datetime | None) -> list[Start]:
         )
     oldest = datetime.fromtimestamp(min(one["timestamp"]["stop"] for one in backups)).astimezone()
     raise OpsError(f"The oldest backup is of {oldest:%Y-%m-%d %H:%M:%S %Z}. Nothing was changed. Give a later moment.")
+
+
+def last_segment(newest: str | None, timeline: int) -> str:
+    """The name of a repository's newest segment without its timeline, or nothing if it is of another timeline."""
+    return newest[8:] if newest and int(newest[:8], 16) == timeline else ""
 
 
 def _reason(status: Mapping[str, Any]) -> str:
@@ -145,7 +154,7 @@ def recover(starts: Sequence[Start], moment: datetime | None) -> None:
     for number, start in enumerate(starts):
         log(f"restoring from the backup {start.label} to {moment or 'the last commit that is archived'}")
         try:
-            _recover_from(start, moment)
+            to_the_end = _recover_from(start, moment)
         except _DamagedError as error:
             log(f"the backup {start.label} of repository {start.repository} cannot be restored: {error}")
             continue
@@ -155,6 +164,15 @@ def recover(starts: Sequence[Start], moment: datetime | None) -> None:
                 f"A part of the log between the backups {start.label} and {missed[-1]} is missing. All commits until "
                 "then are restored, and those after it are not. To continue with what is restored: make up"
             )
+        # Postgres takes a segment that it cannot get for the end of the log, whatever the reason.
+        segment = compose.query("postgres", "select pg_walfile_name(pg_current_wal_lsn())")[0][8:]
+        last = max(one.archived for one in starts if one.timeline == start.timeline)
+        if to_the_end and segment < last:
+            raise OpsError(
+                f"A part of the log is missing or damaged: it was applied up to segment {start.timeline:08X}{segment}, "
+                f"and goes on to {start.timeline:08X}{last}. All commits until then are restored, and those after it "
+                "are not. To continue with what is restored: make up"
+            )
         return
     raise OpsError(
         "All these backups are damaged, and Postgres's volume may be incomplete. When one is mended, the same command, "
@@ -162,7 +180,8 @@ def recover(starts: Sequence[Start], moment: datetime | None) -> None:
     )
 
 
-def _recover_from(start: Start, moment: datetime | None) -> None:
+def _recover_from(start: Start, moment: datetime | None) -> bool:
+    """Recovers; returns whether it went to the end of the log instead of to a moment."""
     options = [f"--repo={start.repository}", f"--set={start.label}", f"--target-timeline={start.timeline}"]
     # The log comes from any repository: one that was left out for a time lacks a part, which another one has.
     options.append('--recovery-option=restore_command=pgbackrest archive-get %f "%p"')
@@ -170,12 +189,13 @@ def _recover_from(start: Start, moment: datetime | None) -> None:
         target = f"--target={moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"
         _restore(*options, "--type=time", target, "--target-action=promote")
         if _recovered():
-            return
+            return False
         log("There is no commit after that moment: everything that is archived is restored.")
         run("docker", "compose", "stop", "postgres")
     _restore(*options, "--type=default")
     if not _recovered():
         raise OpsError("Postgres did not recover. See: docker compose logs -n 50 postgres")
+    return True
 
 
 def _restore(*options: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.backup.moment import Timeline, choose, parse
+from ops.backup.moment import Timeline, choose, last_segment, parse
 from ops.command import OpsError
 
 
@@ -44,6 +44,16 @@ def test_a_moment_is_restored_on_the_timeline_that_was_the_current_one_from_the_
 
 def test_the_last_commit_is_that_of_the_last_timeline() -> None:
     assert choose(BACKUPS[:2], [SECOND], None) == ([BACKUPS[0]], 2)
+
+
+@pytest.mark.parametrize(
+    ("newest", "expected"),
+    [("000000020000000A000000FE", "0000000A000000FE"), ("00000001000000AA00000001", ""), (None, "")],
+)
+def test_only_a_segment_of_the_timeline_that_is_followed_shows_how_far_its_log_goes(
+    newest: str | None, expected: str
+) -> None:
+    assert last_segment(newest, timeline=2) == expected
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "12:00"])

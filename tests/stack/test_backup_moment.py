@@ -173,6 +173,32 @@ def test_a_stack_that_lost_postgres_while_it_worked_is_restored_and_completes_it
     backed_up.check_months(right)
 
 
+@pytest.mark.release
+def test_a_restore_over_a_damaged_part_of_the_log_keeps_what_was_committed_before_it_and_says_so(
+    backed_up: Stack,
+) -> None:
+    in_postgres = ("docker", "exec", f"{PROJECT}-postgres-1", "psql", "-U", "postgres", "-qtAX", "-c")
+
+    def commit(table: str) -> str:
+        """Makes a table and ends the segment of the log; returns its name."""
+        segment = backed_up.command(*in_postgres, f"create table {table} (); select pg_walfile_name(pg_switch_wal())")
+        wait_for("all to be archived", 120, lambda: backups(backed_up)["waiting"] == 0 or None)
+        return segment.strip()
+
+    commit("before_the_damage")
+    damaged = commit("in_the_damage")
+    commit("after_the_damage")
+    spoil = f"file=$(find . -name '{damaged}-*'); test -f $file; echo spoiled > $file"
+    in_volume(backed_up, "backup_repository", spoil)
+    lose_postgres(backed_up)
+    with pytest.raises(AssertionError, match="A part of the log is missing or damaged: it was applied up to segment"):
+        restore(backed_up)
+    kept = "select relname from pg_class where relname like '%_the_damage'"
+    backed_up.command("make", "up", COMPOSE_PROFILES="sample")
+    assert backed_up.command(*in_postgres, kept).split() == ["before_the_damage"]
+    backed_up.command(*in_postgres, "drop table before_the_damage")
+
+
 @pytest.fixture
 def automated(backed_up: Stack) -> Iterator[Stack]:
     """A stack with three months, and automation on, which has nothing to do."""
