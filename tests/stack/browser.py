@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -73,7 +74,8 @@ def browser(profile: Path) -> Iterator[Browser]:
     # Addresses of this machine may be behind a proxy's name in the environment.
     env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     command = [CHROMIUM, *OPTIONS, "--ignore-certificate-errors", "--remote-debugging-port=0", "about:blank"]
-    with subprocess.Popen([*command, f"--user-data-dir={profile}"], stderr=subprocess.DEVNULL, env=env) as chromium:
+    command.append(f"--user-data-dir={profile}")
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=env, start_new_session=True) as chromium:
         try:
             port = wait_for("Chromium's port", 60, lambda: _port(profile))
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
@@ -82,6 +84,10 @@ def browser(profile: Path) -> Iterator[Browser]:
                 yield Browser(connection)
         finally:
             chromium.terminate()
+            chromium.wait()
+            # Its helpers outlive it, and still write to the profile.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(chromium.pid, signal.SIGKILL)
 
 
 def _port(profile: Path) -> str | None:
