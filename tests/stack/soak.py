@@ -21,7 +21,7 @@ from tests.independent import RightAnswers
 from tests.stack import left
 from tests.stack.backfill import DAILY_ASSETS, DAYS, METRICS, MONTHS, build_missing
 from tests.stack.conftest import PROJECT, Stack
-from tests.stack.kills import SOONER, die, start_impatient
+from tests.stack.kills import die, start_impatient
 from tests.stack.left import Sample, still, tried
 from tests.stack.webserver import FINISHED, MAX_RETRIES, wait_for
 
@@ -42,7 +42,7 @@ PARTS = [
     *("reports", "alerts", "backups", "volume_backups", POSTGRES_RESTARTED),
 ]
 # So many runs are queued or in progress; dagster.yaml lets four of them run.
-IN_FLIGHT = 6
+IN_FLIGHT = 12
 UNFINISHED = ["NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"]
 # How much the memory of a service may grow, in MB (10^6 bytes) per 100 runs.
 GROWTH = 10.0
@@ -310,7 +310,7 @@ def main() -> None:
     stack = Stack()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            start_impatient(stack, SOONER, **SETTINGS)
+            start_impatient(stack, **SETTINGS)
             made = soak(stack, Path(folder), given.seed, given.runs, 60 * given.minutes, RUNS_PER_KILL)
         finally:
             stack.destroy()
