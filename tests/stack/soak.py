@@ -21,7 +21,7 @@ from tests.independent import RightAnswers
 from tests.stack import left
 from tests.stack.backfill import DAILY_ASSETS, DAYS, METRICS, MONTHS, build_missing
 from tests.stack.conftest import PROJECT, Stack
-from tests.stack.kills import die, start_impatient
+from tests.stack.kills import SOONER, START_SOONER, die, start_impatient
 from tests.stack.left import Sample, still, tried
 from tests.stack.webserver import FINISHED, MAX_RETRIES, wait_for
 
@@ -310,7 +310,7 @@ def main() -> None:
     stack = Stack()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            start_impatient(stack, **SETTINGS)
+            start_impatient(stack, SOONER | START_SOONER, **SETTINGS)
             made = soak(stack, Path(folder), given.seed, given.runs, 60 * given.minutes, RUNS_PER_KILL)
         finally:
             stack.destroy()

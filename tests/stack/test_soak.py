@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.stack.conftest import Stack
-from tests.stack.kills import start_impatient
+from tests.stack.kills import SOONER, START_SOONER, start_impatient
 from tests.stack.left import Sample, slope
 from tests.stack.soak import PARTS, SETTINGS, Kill, plan, soak
 
@@ -15,7 +15,7 @@ from tests.stack.soak import PARTS, SETTINGS, Kill, plan, soak
 def test_after_random_kills_no_run_is_in_limbo_no_table_is_wrong_and_nothing_is_left(
     project: Stack, tmp_path: Path
 ) -> None:
-    start_impatient(project, **SETTINGS)
+    start_impatient(project, SOONER | START_SOONER, **SETTINGS)
     assert soak(project, tmp_path, seed=15, runs=25, seconds=90, runs_per_kill=3).problems == []
 
 
