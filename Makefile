@@ -241,7 +241,7 @@ checks := test-stack test-cross test-locations lint
 drill := -m "drill and not release"
 # The drills of the stack are spread over several stacks. What takes longest starts first.
 stacks := deploy others failures backup automation walls proxies
-drills := $(addprefix drills-,deploy others cross $(LOCATIONS) failures backup automation walls proxies)
+drills := $(addprefix drills-,deploy others backup failures automation walls $(LOCATIONS) cross proxies)
 test: ## Run all checks and tests, including those of the live compose stack
 	$(call parts,4,$(checks))
 # Three at once keep two cores busy. More only add stacks, each of which takes a fifth of a core while it waits.
