@@ -1,4 +1,7 @@
-"""Removes a code location from the stack and from the repository; no service of the platform is recreated."""
+"""Removes a code location from the stack and from the repository.
+
+Of the platform only volume_backups and the one-shots are recreated.
+"""
 
 import getpass
 import json
