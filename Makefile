@@ -304,7 +304,7 @@ lint-python: install-dev
 # One mypy with one cache, so that what all environments have, such as Dagster, is checked once.
 mypy = ../.venv/bin/mypy --python-executable .venv/bin/python --config-file ../pyproject.toml --cache-dir ../.mypy_cache
 lint-types: install-dev
-	MYPYPATH=platform_location/tests:services/dagster .venv/bin/mypy ops demo services benchmarks/backup.py benchmarks/deploy.py benchmarks/door.py benchmarks/kubernetes.py benchmarks/runs.py tests
+	MYPYPATH=services/dagster .venv/bin/mypy ops demo services benchmarks/backup.py benchmarks/deploy.py benchmarks/door.py benchmarks/kubernetes.py benchmarks/runs.py tests
 	for location in $(LOCATIONS); do (cd $$location && MYPYPATH=src:tests:.. $(mypy) src tests) || exit 1; done
 	cd ingestion_location && MYPYPATH=src:.. $(mypy) ../benchmarks --exclude '(backup|deploy|door|kubernetes|runs).py'
 sqlfluff = DEMO_STATE=.demo/lint .venv/bin/python -m demo run sh -c \

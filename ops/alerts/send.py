@@ -24,6 +24,7 @@ GAP_SECONDS = 300
 MOST_LINES, MOST_CHARACTERS = 10, 1_000
 HEADS = {BEGINS: "Needs a person", FAILED: "Failed", ENDED: "Over"}
 DEFAULT = "default"
+ALWAYS = "always"
 _ASSET = apprise.AppriseAsset(http_redirects=False, async_mode=False, storage_mode="memory")
 
 
@@ -62,9 +63,13 @@ def read_receivers(path: Path) -> list[Receiver]:
 
 
 def chosen(receivers: Sequence[Receiver], tags: Sequence[str]) -> list[Receiver]:
-    """The receivers for these owners: those with one of their tags, else those with ``default`` or no tag, else all."""
-    of_owner = [one for one in receivers if one.tags & {*tags, "always"}]
-    return of_owner or [one for one in receivers if not one.tags or DEFAULT in one.tags] or list(receivers)
+    """The receivers for these owners: those with one of their tags, else those with ``default`` or no tag, else all.
+
+    Those with ``always`` are in addition: they take no alert from the others.
+    """
+    of_owner = [one for one in receivers if one.tags & {*tags}]
+    routed = of_owner or [one for one in receivers if not one.tags or DEFAULT in one.tags] or list(receivers)
+    return [one for one in receivers if one in routed or ALWAYS in one.tags]
 
 
 def send(store: Store, receivers: Sequence[Receiver], project: str, now: float, gap: float = GAP_SECONDS) -> None:

@@ -176,8 +176,8 @@ def _serve_again(
 def _prepare(name: str) -> None:
     """Makes the role, gateway and workspace entry of a new location, and registers it with the webserver; idempotent.
 
-    Of the platform only volume_backups and the one-shots are recreated: the webserver reads the workspace file again, the
-    daemon does so every minute.
+    Of the platform only volume_backups and the one-shots are recreated: the webserver reads the workspace file again,
+    and so does the daemon every minute.
     """
     compose.build_one_shots()
     # Its role, grants, password and volume.

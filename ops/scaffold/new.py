@@ -14,7 +14,7 @@ NEXT = """Created {name}: folder {name}/, schema {schema}, two example assets.
 
 Next
   make check-location NAME={name}   format, lint, types and tests, on its own, in an environment from its own lock
-  make deploy LOCATION={name}       into the running stack; no other container restarts
+  make deploy LOCATION={name}       into the running stack; no other location restarts
   {name}/README.md   what is in it, and the grants that the owner of daily_metrics must add"""
 
 

@@ -328,6 +328,13 @@ def test_an_alert_goes_to_its_owners_else_to_the_default_else_to_all(
     assert [one.label.split()[1] for one in chosen(read_receivers(file), tags)] == [*numbers]
 
 
+@pytest.mark.parametrize(("tags", "numbers"), [([], "12"), (["analytics"], "23")])
+def test_a_receiver_of_every_alert_takes_none_from_the_default(tmp_path: Path, tags: list[str], numbers: str) -> None:
+    file = tmp_path / "receivers"
+    file.write_text("default=json://a/\nalways=json://b/\nanalytics=json://c/\n")
+    assert [one.label.split()[1] for one in chosen(read_receivers(file), tags)] == [*numbers]
+
+
 def test_apprise_files_of_both_formats_are_read(tmp_path: Path) -> None:
     text, yaml = tmp_path / "text", tmp_path / "yaml"
     text.write_text("# those on call\nanalytics=json://a/x\n")
