@@ -289,9 +289,9 @@ $(LOCATIONS:%=drills-%): drills-%: install-dev
 test-kubernetes: install-dev $(if $(IMAGES_ARE_BUILT),,test-images) ## Test the stack in a cluster of two nodes (ENSURE_CLUSTER=… a script that starts one)
 	$(stack) .venv/bin/pytest $(drill) tests/kubernetes
 # It kills by process id, so it runs as root on the engine's machine.
-soak: install-dev ## Launch runs on a stack of its own while random parts are killed (RUNS=1000 SEED=1 MINUTES=240)
+soak: install-dev ## Launch runs on a stack of its own while random parts are killed (RUNS=1000 SEED=1 MINUTES=240 RUNS_PER_KILL=8)
 	STACK_PROJECT=dagster-taxi-soak .venv/bin/python -m tests.stack.soak $(call given,RUNS,--runs=) \
-		$(call given,SEED,--seed=) $(call given,MINUTES,--minutes=)
+		$(call given,SEED,--seed=) $(call given,MINUTES,--minutes=) $(call given,RUNS_PER_KILL,--runs-per-kill=)
 drills-cross: install-dev
 	.venv/bin/pytest $(drill) $(CROSS)
 lint: lint-python lint-types lint-sql ## Check format, lint, types and SQL

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from tests.stack.conftest import LABEL, ONE_SHOTS, PROJECT, Stack
@@ -174,23 +175,29 @@ def slope(samples: Sequence[Sample]) -> tuple[float, float]:
     return 100 * rise, 100 * (rest / spread) ** 0.5
 
 
-_MEGABYTES = {"B": 1e-6, "KiB": 1024 / 1e6, "MiB": 1024**2 / 1e6, "GiB": 1024**3 / 1e6}
-
-
-def megabytes(size: str) -> float:
-    """A size as `docker stats` prints it, in MB (10^6 bytes)."""
-    number = size.rstrip("BiKMG")
-    return float(number) * _MEGABYTES[size.removeprefix(number)]
-
-
 def memory(stack: Stack) -> dict[str, float]:
-    """The memory of each service's container that runs, as `docker stats` shows it, in MB (10^6 bytes)."""
+    """The private memory of the processes of each service's container, in MB (10^6 bytes).
+
+    Neither the files that the kernel keeps in memory for a container nor Postgres's shared buffers, which fill, are a
+    part of it.
+    """
     # The container of a run has the label of its project, too, and may end at any moment.
     listed = stack.command("docker", "ps", "--filter", LABEL, "--format", "{{.Names}}").split()
-    names = [name for name in listed if not name.startswith(f"{PROJECT}-run-")]
-    lines = stack.command("docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", *names).splitlines()
     used: dict[str, float] = {}
-    for name, size, *_ in map(str.split, lines):
-        if size not in ("0B", "--"):  # it has just ended
-            used[name.removeprefix(f"{PROJECT}-").removesuffix("-1")] = megabytes(size)
+    for name in listed:
+        if name.startswith(f"{PROJECT}-run-"):
+            continue
+        # It may just have ended.
+        with contextlib.suppress(AssertionError):
+            _, *processes = stack.command("docker", "top", name, "-eo", "pid").split()
+            used[name.removeprefix(f"{PROJECT}-").removesuffix("-1")] = sum(map(_private_megabytes, processes))
     return used
+
+
+def _private_megabytes(process: str) -> float:
+    """RssAnon of a process of this machine; nothing if it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
