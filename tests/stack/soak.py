@@ -43,6 +43,8 @@ PARTS = [
 ]
 # So many runs are queued or in progress; dagster.yaml lets four of them run.
 IN_FLIGHT = 12
+# Builds run one at a time, and a busy machine needs half a minute for one.
+SECONDS_IN_FLIGHT = 50
 UNFINISHED = ["NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING"]
 # How much the memory of a service may grow, in MB (10^6 bytes) per 100 runs.
 GROWTH = 10.0
@@ -176,7 +178,7 @@ class Soak:
                 if len(self.asked) % SAMPLE_EVERY == 0:
                     self.sample()
         ended = tried(lambda: unfinished(self.stack) == 0 or None)
-        wait_for("the end of all runs", 300, ended)
+        wait_for("the end of all runs", SECONDS_IN_FLIGHT * IN_FLIGHT, ended)
 
     def runs(self) -> list[dict[str, Any]]:
         """The runs since the beginning, the oldest first. A launch that seemed to fail may have made one, too."""

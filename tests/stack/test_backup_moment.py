@@ -181,7 +181,9 @@ def test_a_restore_over_a_damaged_part_of_the_log_keeps_what_was_committed_befor
 
     def commit(table: str) -> str:
         """Makes a table and ends the segment of the log; returns its name."""
-        segment = backed_up.command(*in_postgres, f"create table {table} (); select pg_walfile_name(pg_switch_wal())")
+        # Two transactions: the first one's commit is in the segment.
+        end = "select pg_walfile_name(pg_switch_wal())"
+        segment = backed_up.command(*in_postgres, f"create table {table} ()", "-c", end)
         wait_for("all to be archived", 120, lambda: backups(backed_up)["waiting"] == 0 or None)
         return segment.strip()
 
