@@ -190,7 +190,9 @@ def memory(stack: Stack) -> dict[str, float]:
         # It may just have ended.
         with contextlib.suppress(AssertionError):
             _, *processes = stack.command("docker", "top", name, "-eo", "pid").split()
-            used[name.removeprefix(f"{PROJECT}-").removesuffix("-1")] = sum(map(_private_megabytes, processes))
+            if megabytes := sum(map(_private_megabytes, processes)):
+                used[name.removeprefix(f"{PROJECT}-").removesuffix("-1")] = megabytes
+    assert used, "no process of a service is in /proc: this runs as root on the engine's machine"
     return used
 
 
